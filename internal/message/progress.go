@@ -1,0 +1,31 @@
+package message
+
+// Progress is how far a chain of lanes has been forwarded, as it is kept on
+// disk: enough for a successor to send only what is missing.
+type Progress struct {
+	// Lanes has an entry for each lane of the chain that has not been
+	// forwarded whole, oldest first.
+	Lanes []LaneProgress
+	// Marks has an entry for each partition that was produced to: no record
+	// of these lanes with a seq at or above Next stands in the partition
+	// below Offset. A successor reads the partition from there to find what
+	// is already in the hub.
+	Marks []Mark
+	// Partitions is the partition count of each topic by which keys were
+	// mapped. A change is adopted only with nothing in flight.
+	Partitions map[string]int32
+}
+
+// LaneProgress says that every message of the lane below Next is settled:
+// in the hub, or set aside.
+type LaneProgress struct {
+	Lane string
+	Next uint64
+}
+
+// Mark is an offset in a partition of a topic.
+type Mark struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
