@@ -70,17 +70,26 @@ func wrap(f *os.File, err error) (File, error) {
 	return osFile{f}, nil
 }
 
-// Datasync implements File.
+// Datasync implements File. The descriptor is held for the length of the call,
+// so that a Close at the same time cannot have it sync another file.
 func (f osFile) Datasync() error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if !errors.Is(err, syscall.EINTR) {
-			if err != nil {
-				return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
-			}
-			return nil
-		}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	}
+	var synced error
+	err = conn.Control(func(fd uintptr) {
+		for synced = syscall.EINTR; errors.Is(synced, syscall.EINTR); {
+			synced = unix.Fdatasync(int(fd))
+		}
+	})
+	if err != nil { // Control fails only where it finds the file closed
+		synced = fs.ErrClosed
+	}
+	if synced != nil {
+		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: synced}
+	}
+	return nil
 }
 
 // Size implements File.
