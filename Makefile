@@ -1,0 +1,39 @@
+# Needs Go and make; everything else is fetched or built by what is called here.
+# The logic is in test/verify (go run ./test/verify help), not in this file.
+
+GO      ?= go
+BIN     := bin/postroad
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERIFY  := $(GO) run ./test/verify
+# Passed on: make dev ARGS='--data /tmp/p', make proof ARGS='-run Kill'.
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test bench proof fmt generate clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+dev: build ## build and run everything in one process; ARGS are its flags
+	@exec $(BIN) dev $(ARGS)
+
+build: ## build bin/postroad, static
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/postroad
+
+test: ## formatting, vet, linters, import rules, generated files, all tests with the race detector
+	@$(VERIFY) test $(ARGS)
+
+bench: build ## benchmarks that a few minutes are enough for
+	@$(VERIFY) bench $(ARGS)
+
+proof: ## what takes longer: fuzzing, long kill and fault runs; -list shows the stages
+	@$(VERIFY) proof $(ARGS)
+
+fmt: ## format all Go code
+	@$(VERIFY) tool gofumpt -w .
+
+generate: ## bring generated files up to date
+	@$(GO) generate ./...
+
+clean: ## remove what was built
+	@rm -rf bin
