@@ -3,8 +3,9 @@ package message
 // Progress is how far a chain of lanes has been forwarded, as it is kept on
 // disk: enough for a successor to send only what is missing.
 type Progress struct {
-	// Lanes has an entry for each lane of the chain that has not been
-	// forwarded whole, oldest first.
+	// Lanes has an entry for each lane of the chain that messages were taken
+	// from, oldest first. A lane that is not named is as far as it was before:
+	// nothing is concluded from its absence.
 	Lanes []LaneProgress
 	// Marks has an entry for each partition that was produced to: no record
 	// of these lanes with a seq at or above Next stands in the partition

@@ -155,3 +155,6 @@ func (s *Segment) End() int64 { return s.end }
 
 // Close closes the file without a sync.
 func (s *Segment) Close() error { return s.file.Close() }
+
+// Size is what the segment may grow to, in bytes.
+func (s *Segment) Size() int64 { return s.size }

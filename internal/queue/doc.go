@@ -1,0 +1,22 @@
+// Package queue is a stamp's durable store: a directory on a disk or share that
+// gateways append to and forwarders drain.
+//
+// What it guarantees. Append returns without an error only after the messages
+// are on stable storage, the lane's fence was found empty after that sync, and
+// the writer's heartbeat was not overdue. A group of messages is stored as a
+// whole or not at all. A chain (the lanes of one process run, in order) hands
+// out every acknowledged message, in order, until it has been forwarded; what
+// cannot be read is set aside with its bytes and reported, never skipped in
+// silence. Progress is durable and its files are made ahead of need, so that a
+// full disk cannot stop it.
+//
+// How it is kept. Each gateway process run has lanes of its own, and a lane is
+// never reopened for writing: there is no tail to repair and no lock to lose.
+// The files and their bytes are in docs/design/queue-format.md.
+//
+// What it does not do yet. One process at a time uses a directory (flock on the
+// file "lock" says so early and clearly; it is not what safety rests on). A
+// lane left by another process is taken over once that process is known to be
+// dead, or its heartbeat has stood still for TTL and margin. Dead letters, side
+// lanes, quotas and several processes on one directory are to come.
+package queue

@@ -1,0 +1,94 @@
+package queue
+
+import (
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lane is what a process knows of a lane, its own or another's.
+type lane struct {
+	id    string
+	info  laneInfo
+	chain *chain
+
+	// sealed says that nothing will be appended. Guarded by chain.mu.
+	sealed bool
+	// ended is set once the lane has been read to its end; durable is then
+	// its last seq. Guarded by chain.mu.
+	ended bool
+
+	// durable is the highest seq known to be on stable storage.
+	durable atomic.Uint64
+	// settled is the seq below which every message is forwarded or set aside,
+	// as saved in the chain's progress.
+	settled atomic.Uint64
+	index   laneIndex
+	// lastWritten caches when the last group was written. Owned by retainLoop.
+	lastWritten time.Time
+}
+
+// raise takes note that all up to seq is on stable storage.
+func (l *lane) raise(seq uint64) {
+	for {
+		known := l.durable.Load()
+		if seq <= known || l.durable.CompareAndSwap(known, seq) {
+			return
+		}
+	}
+}
+
+// unforwarded is how many messages are durable and not known to be forwarded.
+func (l *lane) unforwarded() uint64 {
+	settled, durable := l.settled.Load(), l.durable.Load()
+	return max(durable+1, settled) - settled
+}
+
+// laneIndex finds the group that holds a seq without reading a lane from its
+// start. It is sparse, and not stored: whoever writes or reads a lane adds to it.
+type laneIndex struct {
+	mu      sync.Mutex
+	entries []indexEntry // guarded by mu; in order of seq
+}
+
+type indexEntry struct {
+	seq     uint64 // first seq of the group
+	segment uint64
+	offset  int64
+	written time.Time
+}
+
+// indexStep is how far apart entries of one segment are, in bytes.
+const indexStep = 256 << 10
+
+func (x *laneIndex) add(seq, segment uint64, offset int64, written time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n := len(x.entries); n > 0 {
+		last := x.entries[n-1]
+		if seq <= last.seq || segment == last.segment && offset-last.offset < indexStep {
+			return
+		}
+	}
+	x.entries = append(x.entries, indexEntry{seq, segment, offset, written})
+}
+
+// find returns the entry nearest below or at seq.
+func (x *laneIndex) find(seq uint64) (indexEntry, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i].seq > seq })
+	if i == 0 {
+		return indexEntry{}, false
+	}
+	return x.entries[i-1], true
+}
+
+// drop forgets the segments below one that were removed.
+func (x *laneIndex) drop(segment uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i := sort.Search(len(x.entries), func(i int) bool { return x.entries[i].segment >= segment })
+	x.entries = append([]indexEntry(nil), x.entries[i:]...)
+}

@@ -1,0 +1,220 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"postroad/internal/message"
+)
+
+// Queue is an open queue directory. Append, Claim, Locate, Scan and Status are
+// safe for concurrent use between Open and the end of Run.
+type Queue struct {
+	opts     Options
+	deps     Deps
+	at       layout
+	self     owner
+	zeroFill bool
+	lock     io.Closer
+	metrics  *metrics
+
+	// own is the chain of this process's lanes; old are those found at start.
+	own *chain
+	old []*chain
+
+	mu        sync.Mutex
+	gathering *batch // guarded by mu
+	refuse    error  // guarded by mu: set once closing
+	trouble   error  // guarded by mu: why Append would fail now
+	kick      chan struct{}
+
+	// Owned by the committer.
+	writer   *writer
+	lastLane string
+	noLane   error
+	lastTry  time.Duration
+	reopen   *time.Timer
+
+	// beating is the lane whose heartbeat is renewed; beatMu is held while it
+	// is, so that a lane is not closed under a renewal.
+	beating atomic.Pointer[writer]
+	beatMu  sync.Mutex
+
+	claimable chan *chain
+	closing   chan struct{}
+}
+
+// claimableChains is how many chains may wait for a forwarder without a
+// goroutine each.
+const claimableChains = 1024
+
+// Open opens the directory, makes what is missing of it, and opens a lane, so
+// that a directory that cannot be written to is an error now. Append works once
+// Run runs.
+func Open(opts Options, deps Deps) (q *Queue, err error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	q = &Queue{
+		opts: opts, deps: deps.withDefaults(), at: layout{opts.Dir},
+		gathering: newBatch(), kick: make(chan struct{}, 1),
+		claimable: make(chan *chain, claimableChains), closing: make(chan struct{}),
+	}
+	if q.self, err = thisProcess(ulid.Make().String()); err != nil {
+		return nil, err
+	}
+	if err := q.openDirectory(); err != nil {
+		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, q.lock.Close())
+		}
+	}()
+	if q.old, err = q.loadChains(); err != nil {
+		return nil, err
+	}
+	q.own = newChain(q, q.self.Process)
+	q.reopen = time.NewTimer(reopenInterval)
+	q.reopen.Stop()
+	q.metrics = newMetrics(q, deps.Registerer)
+	if !q.tryOpen() && !errors.Is(q.noLane, message.ErrFull) {
+		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, q.noLane)
+	}
+	q.offer(q.own)
+	return q, nil
+}
+
+func (q *Queue) openDirectory() error {
+	fsys := q.deps.FS
+	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.quarantine()} {
+		err := fsys.Mkdir(dir)
+		if err == nil {
+			err = fsys.SyncDir(path.Dir(dir))
+		}
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	q.lock = io.NopCloser(nil)
+	if locker, ok := fsys.(interface {
+		Lock(name string) (io.Closer, error)
+	}); ok {
+		lock, err := locker.Lock(q.at.lock())
+		if err != nil {
+			return fmt.Errorf("another process uses this directory: %w", err)
+		}
+		q.lock = lock
+	}
+	q.zeroFill = q.opts.ZeroFill == "always"
+	if kind, ok := fsys.(interface{ FillsZero(string) (bool, error) }); ok && q.opts.ZeroFill == "auto" {
+		var err error
+		if q.zeroFill, err = kind.FillsZero(q.opts.Dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run works until ctx ends: commits, heartbeats, takeovers, retention. It then
+// refuses further requests, makes durable and answers those it has, and closes
+// the lane with its own fence. Claims may still Save and Release until Close.
+func (q *Queue) Run(ctx context.Context) error {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { q.commitLoop(stop) })
+	wg.Go(func() { q.beatLoop(stop) })
+	wg.Go(func() { q.retainLoop(ctx) })
+	for _, c := range q.old {
+		wg.Go(func() { q.takeOver(ctx, c) })
+	}
+	<-ctx.Done()
+	close(stop)
+	wg.Wait()
+	q.own.finish()
+	return nil
+}
+
+// Close gives the directory up, after Run has returned and claims are released.
+func (q *Queue) Close() error {
+	close(q.closing)
+	if q.writer != nil { // Run never ran
+		q.endLane("closed by its writer")
+	}
+	return q.lock.Close()
+}
+
+// Ready reports why Append would fail now, or nil.
+func (q *Queue) Ready() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.refuse != nil {
+		return q.refuse
+	}
+	return q.trouble
+}
+
+// chains returns all chains, oldest first.
+func (q *Queue) chains() []*chain {
+	return append(q.old[:len(q.old):len(q.old)], q.own)
+}
+
+// lanes returns all lanes, oldest first.
+func (q *Queue) lanes() []*lane {
+	var lanes []*lane
+	for _, c := range q.chains() {
+		lanes = append(lanes, c.snapshot()...)
+	}
+	return lanes
+}
+
+// Status is the state of a queue for a person.
+type Status struct {
+	Dir   string `json:"dir"`
+	Lanes int    `json:"lanes"`
+	// UnforwardedMessages are durable and not yet known to be in the hub.
+	// It may lag the hub by the interval at which progress is saved.
+	UnforwardedMessages uint64 `json:"unforwarded_messages"`
+	// OldestAgeSeconds is the age of the oldest of them, within what the
+	// index resolves; 0 where there is none.
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
+	DiskFreeBytes    int64   `json:"disk_free_bytes"`
+	DiskTotalBytes   int64   `json:"disk_total_bytes"`
+	// Trouble says why messages are refused now; empty where they are taken.
+	Trouble string `json:"trouble,omitempty"`
+}
+
+// Status looks at the queue now.
+func (q *Queue) Status() Status {
+	s := Status{Dir: q.opts.Dir}
+	now := q.deps.Now()
+	for _, l := range q.lanes() {
+		s.Lanes++
+		n := l.unforwarded()
+		s.UnforwardedMessages += n
+		if n == 0 {
+			continue
+		}
+		oldest := l.info.Created
+		if e, ok := l.index.find(l.settled.Load()); ok {
+			oldest = e.written
+		}
+		s.OldestAgeSeconds = max(s.OldestAgeSeconds, now.Sub(oldest).Seconds())
+	}
+	if space, err := q.deps.FS.Space(q.opts.Dir); err == nil {
+		s.DiskFreeBytes, s.DiskTotalBytes = space.Free, space.Total
+	}
+	if err := q.Ready(); err != nil {
+		s.Trouble = err.Error()
+	}
+	return s
+}

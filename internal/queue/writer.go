@@ -1,0 +1,275 @@
+package queue
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"postroad/internal/durable"
+	"postroad/internal/message"
+	"postroad/internal/wal"
+)
+
+// laneInfo is the content of a lane's file "lane".
+type laneInfo struct {
+	Format      int       `json:"format"`
+	Lane        string    `json:"lane"`
+	Stamp       string    `json:"stamp"`
+	Predecessor string    `json:"predecessor,omitempty"`
+	Created     time.Time `json:"created"`
+	Owner       owner     `json:"owner"`
+}
+
+const laneFormat = 1
+
+// writer is the lane that this process appends to. Its methods are called by
+// the committer alone, but for renew, which the heartbeat loop calls.
+type writer struct {
+	q    *Queue
+	lane *lane
+	bin  [16]byte
+	dir  string
+
+	seg   *wal.Segment
+	spare chan prepared // holds the segment that comes next, once it is made
+	hurry chan struct{} // closed when the committer waits for the spare
+	size  int64         // of the spare
+	next  uint64        // seq of the next message
+
+	beat    durable.File
+	counter uint64
+	// renewed is Elapsed from before the write of the last renewal that is on
+	// stable storage.
+	renewed atomic.Int64
+	// broken is set by the heartbeat loop when a renewal failed.
+	broken atomic.Pointer[error]
+}
+
+type prepared struct {
+	blank *wal.Blank
+	err   error
+}
+
+// firstSegmentBytes is the size of a lane's first segment; each later one is
+// four times as large, up to Options.SegmentBytes, so that a quiet lane takes
+// little room and a busy one is not slowed by small files.
+const firstSegmentBytes = 4 << 20
+
+// openLane makes a new lane. What a crash leaves of one that was never finished
+// has no message in it. Order of the system calls: mkdir lane; fence
+// (create, pwrite, fdatasync); heartbeat (the same); lane file (the same);
+// first segment (create, pwrite…, fdatasync); fsync of the lane's directory, by
+// each; fsync of lanes/.
+func (q *Queue) openLane(predecessor string) (*writer, error) {
+	id := ulid.MustNew(ulid.Timestamp(q.deps.Now()), ulid.DefaultEntropy())
+	w := &writer{
+		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
+		size: min(firstSegmentBytes, q.opts.SegmentBytes),
+	}
+	if err := q.room(w.size); err != nil {
+		return nil, err
+	}
+	info := laneInfo{
+		Format: laneFormat, Lane: id.String(), Stamp: q.deps.Stamp,
+		Predecessor: predecessor, Created: q.deps.Now().UTC(), Owner: q.self,
+	}
+	if err := w.createFiles(info); err != nil {
+		w.removeFiles()
+		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
+	}
+	w.lane = &lane{id: id.String(), info: info, chain: q.own}
+	w.lane.settled.Store(1)
+	return w, nil
+}
+
+func (w *writer) createFiles(info laneInfo) (err error) {
+	fsys := w.q.deps.FS
+	if err := fsys.Mkdir(w.dir); err != nil {
+		return err
+	}
+	// The fence first: a forwarder that finds a lane without one may end it.
+	if err := durable.WriteNew(fsys, path.Join(w.dir, fenceFileName), make([]byte, noteSize)); err != nil {
+		return err
+	}
+	began := w.q.deps.Elapsed()
+	first := make([]byte, heartbeatSize)
+	copy(first[heartbeatSlot:], heartbeat{counter: 1}.encode())
+	if err := durable.WriteNew(fsys, path.Join(w.dir, heartbeatFileName), first); err != nil {
+		return err
+	}
+	w.counter = 1
+	w.renewed.Store(int64(began))
+	text, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteNew(fsys, path.Join(w.dir, laneFileName), append(text, '\n')); err != nil {
+		return err
+	}
+	if w.beat, err = fsys.OpenWrite(path.Join(w.dir, heartbeatFileName)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.beat.Close())
+		}
+	}()
+	blank, err := wal.Prepare(fsys, w.dir, 1, w.size, w.q.zeroFill, nil)
+	if err != nil {
+		return err
+	}
+	if err := fsys.SyncDir(w.q.at.lanes()); err != nil {
+		return errors.Join(err, blank.Discard(fsys))
+	}
+	if w.seg, err = blank.Begin(w.bin, 1, w.q.deps.Now()); err != nil {
+		return errors.Join(err, blank.Discard(fsys))
+	}
+	w.prepareNext()
+	return nil
+}
+
+// removeFiles clears away what was made of a lane that never opened, as far as
+// that goes: it holds no message. The fence goes last, as always.
+func (w *writer) removeFiles() {
+	for _, name := range []string{wal.Name(1), laneFileName, heartbeatFileName, fenceFileName} {
+		_ = w.q.deps.FS.Remove(path.Join(w.dir, name))
+	}
+	_ = w.q.deps.FS.Remove(w.dir)
+}
+
+// room reports message.ErrFull where the file system lacks room for a segment
+// of n bytes beside the reserve.
+func (q *Queue) room(n int64) error {
+	space, err := q.deps.FS.Space(q.opts.Dir)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", q.opts.Dir, err)
+	}
+	if space.Free < n+q.opts.ReserveBytes {
+		return fmt.Errorf("%d bytes free, a segment of %d and the reserve of %d are needed: %w",
+			space.Free, n, q.opts.ReserveBytes, message.ErrFull)
+	}
+	return nil
+}
+
+// asFull makes errors.Is(err, message.ErrFull) true for a full disk or quota.
+func asFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", message.ErrFull, err)
+	}
+	return err
+}
+
+// prepareNext starts to make the segment after the current one, in a goroutine
+// that ends by itself and whose result is taken by roll or discard.
+func (w *writer) prepareNext() {
+	w.size = min(4*w.seg.Size(), w.q.opts.SegmentBytes)
+	w.spare, w.hurry = make(chan prepared, 1), make(chan struct{})
+	number, size, spare, hurry := w.seg.Header.Number+1, w.size, w.spare, w.hurry
+	go func() {
+		var p prepared
+		if p.err = w.q.room(size); p.err == nil {
+			p.blank, p.err = wal.Prepare(w.q.deps.FS, w.dir, number, size, w.q.zeroFill, hurry)
+		}
+		spare <- p
+	}()
+}
+
+// roll goes on to the next segment. An error leaves the lane as it was: nothing
+// has been written, and a later roll tries again.
+func (w *writer) roll() error {
+	close(w.hurry)
+	p := <-w.spare
+	if p.err == nil {
+		var seg *wal.Segment
+		if seg, p.err = p.blank.Begin(w.bin, w.next, w.q.deps.Now()); p.err == nil {
+			old := w.seg
+			w.seg = seg
+			w.prepareNext()
+			w.lane.index.add(w.next, seg.Header.Number, wal.HeaderSize, w.q.deps.Now())
+			return old.Close()
+		}
+		p.err = errors.Join(p.err, p.blank.Discard(w.q.deps.FS))
+	}
+	w.prepareNext()
+	return fmt.Errorf("next segment: %w", asFull(p.err))
+}
+
+// alive reports why the lane can take no more, or nil.
+func (w *writer) alive() error {
+	if broken := w.broken.Load(); broken != nil {
+		return *broken
+	}
+	if age := w.q.deps.Elapsed() - time.Duration(w.renewed.Load()); age > w.q.opts.TTL {
+		return fmt.Errorf("renewal overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), w.q.opts.TTL)
+	}
+	return nil
+}
+
+// confirm decides whether what was just synced may be acknowledged: iff (a) the
+// fence, opened and read anew after the sync, is empty, and (b) the last
+// renewal, counted from before its write and only once synced, is not overdue.
+//
+// Without (a): this process is paused, a forwarder sees its heartbeat stand
+// still, ends the lane and reads it to its end; the process wakes, writes
+// behind that end, and would acknowledge what nobody will ever read.
+// Without (b): as (a), but the share hides the new fence from this host's cache
+// for a while, which TTL and margin exceed.
+func (w *writer) confirm() error {
+	empty, err := allZero(w.q.deps.FS, path.Join(w.dir, fenceFileName))
+	if err != nil {
+		return fmt.Errorf("read fence: %w", err)
+	}
+	if !empty {
+		return errors.New("the lane was ended by another process")
+	}
+	return w.alive()
+}
+
+// renew writes the heartbeat and returns after the sync. The error ends the lane.
+func (w *writer) renew() error {
+	began := w.q.deps.Elapsed()
+	h := heartbeat{counter: w.counter + 1, durable: w.lane.durable.Load()}
+	_, err := w.beat.WriteAt(h.encode(), h.slot())
+	if err == nil {
+		err = w.beat.Datasync()
+	}
+	if err != nil {
+		err = fmt.Errorf("renew heartbeat: %w", err)
+		w.broken.Store(&err)
+		return err
+	}
+	w.counter = h.counter
+	w.renewed.Store(int64(began))
+	return nil
+}
+
+// close ends the lane for good: a last heartbeat with the durable seq, then the
+// fence, so that a successor need not wait. Errors cost only that wait.
+func (w *writer) close(reason string) error {
+	var errs []error
+	if w.broken.Load() == nil {
+		errs = append(errs, w.renew())
+	}
+	errs = append(errs, w.beat.Close(), w.seg.Close(), w.discardSpare())
+	errs = append(errs, durable.Overwrite(w.q.deps.FS, path.Join(w.dir, fenceFileName), note(reason)))
+	return errors.Join(errs...)
+}
+
+func (w *writer) discardSpare() error {
+	close(w.hurry)
+	p := <-w.spare
+	if p.err != nil {
+		return nil // there is none; the reason was of use only to roll
+	}
+	return p.blank.Discard(w.q.deps.FS)
+}
+
+// missing reports whether an error says that a file is not there.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
