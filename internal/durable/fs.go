@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"syscall"
 )
 
 // FS is a file system. Names are slash-separated paths as package path makes
@@ -114,11 +115,20 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 }
 
 // MkdirAll makes a directory and what is missing above it, each name durable
-// before the one below it is made.
+// before the one below it is made. Names found there are synced as well: a
+// process that was killed between mkdir and sync has left one that is seen and
+// not durable. It does not look whether what is there is a directory.
 func MkdirAll(fsys FS, name string) error {
+	if err := mkdirMissing(fsys, name); err != nil {
+		return err
+	}
+	return syncPath(fsys, name)
+}
+
+func mkdirMissing(fsys FS, name string) error {
 	err := fsys.Mkdir(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := MkdirAll(fsys, path.Dir(name)); err != nil {
+		if err := mkdirMissing(fsys, path.Dir(name)); err != nil {
 			return err
 		}
 		err = fsys.Mkdir(name)
@@ -130,6 +140,19 @@ func MkdirAll(fsys FS, name string) error {
 		return err
 	}
 	return fsys.SyncDir(path.Dir(name))
+}
+
+// syncPath makes the name durable, and those of the directories above it. A
+// directory that may not be opened or is read-only is passed over: it is not
+// one that a process with our rights has left a name in.
+func syncPath(fsys FS, name string) error {
+	for dir := path.Dir(name); dir != name; name, dir = dir, path.Dir(dir) {
+		err := fsys.SyncDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Exists reports whether the name is there now. On a share the answer may be
