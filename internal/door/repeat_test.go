@@ -1,0 +1,326 @@
+package door
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// bodies of each size that matters: none, within the transport's buffer, over
+// it, over what is kept for another attempt.
+var sizes = []int{0, 100, writeBuffer + 100, keptBody + 1, 256 << 10}
+
+func problemName(t *testing.T, a answer) string {
+	t.Helper()
+	if ct := a.header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Fatalf("answer %d has content type %q, want a problem; body %q", a.status, ct, a.body)
+	}
+	var p struct{ Type, Title, Detail string }
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		t.Fatal(err)
+	}
+	if p.Title == "" || p.Detail == "" {
+		t.Errorf("problem %q lacks a title or a detail", a.body)
+	}
+	return strings.TrimPrefix(p.Type, "urn:postroad:problem:")
+}
+
+// TestDeadOrigin: where no connection opens nothing was sent, so every method
+// goes on to the next origin, with the body as the client sent it.
+func TestDeadOrigin(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE"} {
+		for _, size := range sizes {
+			for _, chunked := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%d/chunked=%v", method, size, chunked), func(t *testing.T) {
+					b := newStamp(t, "b", nil)
+					f := open(t, testOptions(origins(deadURL(t), b.URL)...), Deps{})
+					want := strings.Repeat("x", size)
+					var body io.Reader = strings.NewReader(want)
+					if chunked {
+						body = io.MultiReader(body)
+					}
+					a := ask(t, method, f.url+"/v1/x", body)
+					if method == "HEAD" {
+						want = ""
+					}
+					if a.status != 200 || a.header.Get("Stamp") != "b" || a.body != want {
+						t.Fatalf("answer %d from %q with %d bytes, want 200 from b with %d", a.status, a.header.Get("Stamp"), len(a.body), len(want))
+					}
+					if f.healthy("a") || !f.healthy("b") {
+						t.Errorf("health after a failed dial: %+v", f.Status())
+					}
+					if !f.log.has("level=WARN", "origin is unhealthy", "origin=a", "connection refused") {
+						t.Error("the change of state was not logged with its reason")
+					}
+					if n := b.asked.Load(); n != 1 {
+						t.Errorf("b was asked %d times", n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestSilentDial is TestDeadOrigin where the network swallows the SYN.
+func TestSilentDial(t *testing.T) {
+	b := newStamp(t, "b", nil)
+	o := testOptions(origins("http://"+fullBacklog(t), b.URL)...)
+	o.DialTimeout = 50 * time.Millisecond
+	f := open(t, o, Deps{})
+	a := ask(t, "POST", f.url, strings.NewReader("hello"))
+	if a.status != 200 || a.body != "hello" || f.healthy("a") {
+		t.Fatalf("answer %d %q, health %+v", a.status, a.body, f.Status())
+	}
+}
+
+// fullBacklog is an address that neither accepts nor refuses: its queue of
+// connections is full, so that the kernel drops what comes.
+func fullBacklog(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v4, ok := name.(*syscall.SockaddrInet4)
+	if !ok {
+		t.Fatalf("socket name %T", name)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", v4.Port)
+	for range 16 {
+		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	t.Fatal("the backlog does not fill")
+	return ""
+}
+
+// TestCutAfterSend: an origin that took the request and then vanished may have
+// executed it, so only GET and HEAD go on.
+func TestCutAfterSend(t *testing.T) {
+	resets := func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 512)) // some of the request, not necessarily all
+		reset(c)
+	}
+	closes := func(c net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(c))
+	}
+	silent := func(c net.Conn) {
+		_, _ = io.Copy(io.Discard, c) // until the door gives up
+	}
+	for name, serve := range map[string]func(net.Conn){"reset": resets, "close": closes, "silence": silent, "stop": nil} {
+		for _, size := range []int{0, 100, 8 << 20} {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
+				serve := serve
+				if serve == nil { // reads nothing, so that a large body gets stuck
+					serve = func(net.Conn) { <-t.Context().Done() }
+				}
+				cutAfterSend(t, serve, size)
+			})
+		}
+	}
+}
+
+func cutAfterSend(t *testing.T, serve func(net.Conn), size int) {
+	b := newStamp(t, "b", nil)
+	o := testOptions(origins(rawOrigin(t, serve), b.URL)...)
+	o.ResponseTimeout = 100 * time.Millisecond
+	f := open(t, o, Deps{})
+
+	for i, method := range []string{"GET", "HEAD"} {
+		if a := ask(t, method, f.url, nil); a.status != 200 || a.header.Get("Stamp") != "b" {
+			t.Errorf("%s: answer %d from %q, want 200 from b", method, a.status, a.header.Get("Stamp"))
+		}
+		if n := b.asked.Load(); n != int64(i+1) {
+			t.Errorf("%s: b was asked %d times", method, n)
+		}
+	}
+	a := ask(t, "POST", f.url, strings.NewReader(strings.Repeat("x", size)), "Idempotency-Key", "k1", "Connection", "close")
+	if a.status != 504 || problemName(t, a) != "outcome-unknown" || a.header.Get("Idempotency-Key") != "k1" {
+		t.Errorf("POST: answer %d %s, key %q", a.status, a.body, a.header.Get("Idempotency-Key"))
+	}
+	a = ask(t, "POST", f.url, strings.NewReader("y"))
+	if a.status != 504 || a.header.Get("Idempotency-Key") != "" {
+		t.Errorf("POST without a key: answer %d, key %q", a.status, a.header.Get("Idempotency-Key"))
+	}
+	if n := b.asked.Load(); n != 2 {
+		t.Errorf("b was asked %d times, the POST went on to it", n)
+	}
+	if !f.healthy("a") {
+		t.Error("an origin that took the connection was called unreachable")
+	}
+	if n := value(t, f.metrics.failures.WithLabelValues("a", "maybe")); n != 4 {
+		t.Errorf("%v attempts counted as maybe sent, want 4", n)
+	}
+}
+
+// brokenWire fails its first write without taking a byte, as the kernel does
+// on a kept connection whose other end is gone.
+type brokenWire struct{ net.Conn }
+
+func (brokenWire) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+// TestNothingWritten: a connection that opened but took nothing leaves the
+// request as good as new, also where the transport had read of its body.
+func TestNothingWritten(t *testing.T) {
+	for _, method := range []string{"GET", "POST"} {
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%s/%d", method, size), func(t *testing.T) {
+				a, b := newStamp(t, "a", nil), newStamp(t, "b", nil)
+				f := open(t, testOptions(origins(a.URL, b.URL)...), Deps{})
+				dial := f.carrier.transport.DialContext
+				f.carrier.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					c, err := dial(ctx, network, addr)
+					if w, ok := c.(*wire); ok && addr == a.Listener.Addr().String() {
+						w.Conn = brokenWire{w.Conn}
+					}
+					return c, err
+				}
+				want := strings.Repeat("x", size)
+				got := ask(t, method, f.url, io.MultiReader(strings.NewReader(want)))
+				if got.status != 200 || got.header.Get("Stamp") != "b" || got.body != want {
+					t.Fatalf("answer %d from %q with %d bytes: %.200s", got.status, got.header.Get("Stamp"), len(got.body), got.body)
+				}
+				if n := a.asked.Load(); n != 0 {
+					t.Errorf("a was asked %d times", n)
+				}
+			})
+		}
+	}
+}
+
+// TestAllDown: the answer promises that nothing was stored.
+func TestAllDown(t *testing.T) {
+	o := testOptions(origins(deadURL(t), deadURL(t))...)
+	o.Probe.Interval = 1500 * time.Millisecond
+	f := open(t, o, Deps{Local: map[string]http.Handler{"/console/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "page "+r.URL.Path)
+	})}})
+	for range 2 { // the second finds them known to be down
+		a := ask(t, "POST", f.url+"/ServiceAPI/message", strings.NewReader("{}"))
+		if a.status != 503 || problemName(t, a) != "unavailable" || a.header.Get("Retry-After") != "2" {
+			t.Fatalf("answer %d %s, Retry-After %q", a.status, a.body, a.header.Get("Retry-After"))
+		}
+	}
+	if a := ask(t, "GET", f.url+"/healthz", nil); a.status != 200 || a.body != "ok\n" {
+		t.Errorf("the door's own health: %d %q", a.status, a.body)
+	}
+	if a := ask(t, "GET", f.url+"/console/api/x", nil); a.status != 200 || a.body != "page /console/api/x" {
+		t.Errorf("local page: %d %q", a.status, a.body)
+	}
+}
+
+// TestBadBody: what the client did wrong is neither blamed on an origin nor
+// called unknown.
+func TestBadBody(t *testing.T) {
+	a := newStamp(t, "a", nil)
+	f := open(t, testOptions(origins(a.URL)...), Deps{})
+	c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 400 || problemName(t, answer{400, res.Header, string(body)}) != "bad-request" || !f.healthy("a") {
+		t.Errorf("answer %d %s, health %v", res.StatusCode, body, f.Status())
+	}
+}
+
+// TestKilledUnderLoad kills the first of two origins while requests are in
+// flight, and compares what clients were told with what was executed.
+func TestKilledUnderLoad(t *testing.T) {
+	var mu sync.Mutex
+	executed := map[string]int{}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		executed[strings.TrimRight(string(id), " ")]++
+		mu.Unlock()
+		_, _ = w.Write(id)
+	})
+	a, b := newStamp(t, "a", handler), newStamp(t, "b", handler)
+	f := open(t, testOptions(origins(a.URL, b.URL)...), Deps{})
+	const workers, each = 8, 60
+	tr := &http.Transport{MaxIdleConnsPerHost: workers}
+	defer tr.CloseIdleConnections()
+	told := make(map[string]int) // guarded by mu
+	half := make(chan struct{}, workers*each)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range each {
+				id := fmt.Sprintf("%d-%d", w, i)
+				padded := id + strings.Repeat(" ", i%3*20_000)
+				res, err := tr.RoundTrip(newPost(t, f.url, padded))
+				if err != nil {
+					t.Errorf("%s: %v", id, err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				mu.Lock()
+				told[id] = res.StatusCode
+				mu.Unlock()
+				half <- struct{}{}
+			}
+		})
+	}
+	for range workers * each / 3 {
+		<-half
+	}
+	a.kill()
+	wg.Wait()
+	counts := map[int]int{}
+	for id, status := range told {
+		counts[status]++
+		n := executed[id]
+		if n > 1 || status == 200 && n != 1 || status == 503 && n != 0 || status != 200 && status != 503 && status != 504 {
+			t.Errorf("%s: told %d, executed %d times", id, status, n)
+		}
+	}
+	if counts[200] < workers*each/2 || b.asked.Load() == 0 || len(told) != workers*each {
+		t.Errorf("answers by status %v, b was asked %d times", counts, b.asked.Load())
+	}
+	t.Logf("answers by status: %v", counts)
+}
+
+func newPost(t *testing.T, url, body string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.GetBody = nil // the client's transport must not repeat it
+	return req
+}
