@@ -44,4 +44,3 @@ func (h *Hub) watchMetadata() {
 		return nil, nil, false
 	})
 }
-

@@ -1,0 +1,24 @@
+// Package kafka is the hub as the rest of Postroad sees it, and the only
+// package that knows franz-go: a Sink that the forwarder drains into and a
+// Reader that follows a topic showing each message once.
+//
+// What the Sink guarantees: records of one partition reach the log in the order
+// they were given, each once per client (idempotent producer, acks from all
+// replicas in sync). No timer and no number of retries ever drops one: a record
+// waits until the hub takes it, refuses it for good, or the Sink is reset or
+// closed, and its callback says which. Closing never waits for the hub.
+//
+// What the Reader guarantees: the one rule of message.Window. Each dedupe id is
+// shown once within the look-back of its partition, whichever offset reading
+// began at, and the hub may go away and come back meanwhile.
+//
+// Known holes:
+//   - When the hub refuses a batch, everything behind it in that partition that
+//     has not been sent is taken back, so that it can be sent again in order.
+//     Batches under way in that moment (five requests at most) are not; a
+//     broker refuses those too, because their sequence numbers do not follow,
+//     and franz-go may then renumber and send one before it is taken back.
+//   - A Sink that was closed or reset may have a request in the hub's socket
+//     that still lands. Whoever reads back right after does not see it. Readers
+//     drop the second copy.
+package kafka

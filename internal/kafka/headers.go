@@ -1,0 +1,117 @@
+package kafka
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"postroad/internal/message"
+)
+
+// The headers that the forwarder adds to every record. A client's own headers
+// of names that begin with HeaderPrefix are not carried: they would speak for
+// us.
+const (
+	HeaderPrefix      = "postroad-"
+	HeaderID          = "postroad-id"     // the dedupe id as a UUID
+	HeaderLane        = "postroad-lane"   // where it was first accepted:
+	HeaderSeq         = "postroad-seq"    // a decimal number
+	HeaderStamp       = "postroad-stamp"  // the name of the stamp
+	HeaderTime        = "postroad-time"   // when, RFC 3339 in UTC
+	HeaderRepeat      = "postroad-repeat" // "1": an attempt after the first, another copy may exist
+	HeaderReplay      = "postroad-replay" // sent again from a queue to a hub that lost data
+	HeaderTraceParent = "traceparent"     // W3C trace context of the accepting request
+)
+
+const ownHeaders = 8
+
+// appendHeaders adds the record headers of m to hs: the message's own in their
+// order, then ours. What they need in bytes is appended to buf.
+func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, stamp string) ([]kgo.RecordHeader, []byte) {
+	for _, h := range m.Headers {
+		if strings.HasPrefix(h.Name, HeaderPrefix) || h.Name == HeaderTraceParent && m.TraceParent != "" {
+			continue
+		}
+		hs = append(hs, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+	}
+	place, accepted := m.Place, m.Time
+	if o := m.Origin; o != nil {
+		place, stamp, accepted = o.Place, o.Stamp, o.Time
+	}
+	add := func(name string, from int) {
+		hs = append(hs, kgo.RecordHeader{Key: name, Value: buf[from:len(buf):len(buf)]})
+	}
+	at := len(buf)
+	buf = appendID(buf, m.ID)
+	add(HeaderID, at)
+	at = len(buf)
+	buf = append(buf, place.Lane...)
+	add(HeaderLane, at)
+	at = len(buf)
+	buf = strconv.AppendUint(buf, place.Seq, 10)
+	add(HeaderSeq, at)
+	at = len(buf)
+	buf = append(buf, stamp...)
+	add(HeaderStamp, at)
+	at = len(buf)
+	buf = accepted.UTC().AppendFormat(buf, time.RFC3339Nano)
+	add(HeaderTime, at)
+	if m.TraceParent != "" {
+		at = len(buf)
+		buf = append(buf, m.TraceParent...)
+		add(HeaderTraceParent, at)
+	}
+	if m.Repeat {
+		at = len(buf)
+		buf = append(buf, '1')
+		add(HeaderRepeat, at)
+	}
+	return hs, buf
+}
+
+// marks are what our headers of a record say. Where a name occurs more than
+// once the last one counts, as ours stand last.
+type marks struct {
+	id       message.ID
+	hasID    bool
+	place    message.Place
+	stamp    string
+	accepted time.Time
+	replay   bool
+}
+
+// parseMarks reads our headers of a record that anyone may have written: what
+// does not parse counts as absent.
+func parseMarks(hs []kgo.RecordHeader) marks {
+	var m marks
+	for _, h := range hs {
+		if !strings.HasPrefix(h.Key, HeaderPrefix) {
+			continue
+		}
+		switch h.Key {
+		case HeaderID:
+			id, err := message.ParseID(string(h.Value))
+			m.id, m.hasID = id, err == nil && !id.IsZero()
+		case HeaderLane:
+			m.place.Lane = ""
+			if lane := string(h.Value); message.ValidLane(lane) {
+				m.place.Lane = lane
+			}
+		case HeaderSeq:
+			seq, err := strconv.ParseUint(string(h.Value), 10, 64)
+			if err != nil {
+				seq = 0
+			}
+			m.place.Seq = seq
+		case HeaderStamp:
+			m.stamp = string(h.Value)
+		case HeaderTime:
+			m.accepted, _ = time.Parse(time.RFC3339Nano, string(h.Value)) // zero where it does not parse
+		case HeaderReplay:
+			m.replay = true
+		}
+	}
+	return m
+}

@@ -1,0 +1,98 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"postroad/internal/message"
+)
+
+// Options are the settings by which the hub is reached.
+type Options struct {
+	// Brokers are the addresses of some brokers of the hub, host:port; the
+	// others are learnt from them. Default [127.0.0.1:9092].
+	Brokers []string `yaml:"brokers"`
+	// Dialect is the kind of hub. Only kafka is known. Default kafka.
+	Dialect string `yaml:"dialect"`
+	// ClientID is the name by which the hub's logs and quotas know this
+	// process. Default postroad.
+	ClientID string `yaml:"client_id"`
+	// CreateTopics lets the forwarder create a topic that is missing. Where
+	// it is false, messages of a missing topic wait. Default true.
+	CreateTopics bool `yaml:"create_topics"`
+	// Partitions is the partition count of topics that are created; -1 takes
+	// the hub's own default. Default -1.
+	Partitions int `yaml:"partitions"`
+	// Replication is the replication factor of topics that are created; -1
+	// takes the hub's own default. Default -1.
+	Replication int `yaml:"replication"`
+	// Compression of record batches: none, gzip, snappy, lz4 or zstd. Default
+	// none.
+	Compression string `yaml:"compression"`
+	// Linger is how long a batch waits for company before it is sent, 0 to 1s.
+	// More than 0 makes fewer, larger batches at the price of that delay; under
+	// load batches fill by themselves. Default 0s.
+	Linger time.Duration `yaml:"linger"`
+	// BatchMaxBytes is the largest record batch sent, 16384 to 104857600. It
+	// must not be above what the hub takes (message.max.bytes), and be above
+	// the largest message by some hundred bytes. Default 1000012.
+	BatchMaxBytes int `yaml:"batch_max_bytes"`
+	// DialTimeout is how long opening a connection may take, 100ms to 1m.
+	// Default 5s.
+	DialTimeout time.Duration `yaml:"dial_timeout"`
+	// RequestTimeout is how long the hub may take to answer before the
+	// connection is given up and the request repeated, 1s to 10m. It drops
+	// nothing. Default 10s.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
+	// Window is the look-back of the Reader in offsets, 0 to 4194304; it is to
+	// be the same wherever a topic is read. Default 32768.
+	Window int `yaml:"window"`
+}
+
+// DefaultOptions returns the settings that apply where none are given.
+func DefaultOptions() Options {
+	return Options{
+		Brokers:        []string{"127.0.0.1:9092"},
+		Dialect:        "kafka",
+		ClientID:       "postroad",
+		CreateTopics:   true,
+		Partitions:     -1,
+		Replication:    -1,
+		Compression:    "none",
+		BatchMaxBytes:  1000012,
+		DialTimeout:    5 * time.Second,
+		RequestTimeout: 10 * time.Second,
+		Window:         message.DefaultWindow,
+	}
+}
+
+// Validate returns every problem of the settings, joined.
+func (o Options) Validate() error {
+	var errs []error
+	check := func(ok bool, field string, value any, rule string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%s: %v: %s", field, value, rule))
+		}
+	}
+	check(len(o.Brokers) > 0, "brokers", "[]", "must name at least one broker")
+	for i, b := range o.Brokers {
+		host, port, err := net.SplitHostPort(b)
+		n, perr := strconv.ParseUint(port, 10, 16)
+		check(err == nil && perr == nil && host != "" && n > 0, fmt.Sprintf("brokers[%d]", i), strconv.Quote(b), "must be host:port")
+	}
+	check(o.Dialect == "kafka", "dialect", strconv.Quote(o.Dialect), "must be kafka")
+	check(o.ClientID != "", "client_id", `""`, "must not be empty")
+	check(o.Partitions == -1 || o.Partitions >= 1 && o.Partitions <= 100000, "partitions", o.Partitions, "must be -1 or between 1 and 100000")
+	check(o.Replication == -1 || o.Replication >= 1 && o.Replication <= 100, "replication", o.Replication, "must be -1 or between 1 and 100")
+	_, known := codecs()[o.Compression]
+	check(known, "compression", strconv.Quote(o.Compression), "must be none, gzip, snappy, lz4 or zstd")
+	check(o.Linger >= 0 && o.Linger <= time.Second, "linger", o.Linger, "must be between 0s and 1s")
+	check(o.BatchMaxBytes >= 16<<10 && o.BatchMaxBytes <= 100<<20, "batch_max_bytes", o.BatchMaxBytes, "must be between 16384 and 104857600")
+	check(o.DialTimeout >= 100*time.Millisecond && o.DialTimeout <= time.Minute, "dial_timeout", o.DialTimeout, "must be between 100ms and 1m")
+	check(o.RequestTimeout >= time.Second && o.RequestTimeout <= 10*time.Minute, "request_timeout", o.RequestTimeout, "must be between 1s and 10m")
+	check(o.Window >= 0 && o.Window <= 1<<22, "window", o.Window, "must be between 0 and 4194304")
+	return errors.Join(errs...)
+}

@@ -1,0 +1,176 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"postroad/internal/message"
+)
+
+// ReadBack reads each given partition from its mark to the end it has now and
+// calls found for every message of ours there, with the place of its first
+// acceptance and its mark. It is how a forwarder learns what is already in the
+// hub. Records that a replay wrote do not count.
+//
+// lost is how many marks were out of range, because retention passed them, or
+// the topic was deleted or lost its end: what stood there cannot be seen, and
+// is to be sent again. found may have been called before an error.
+func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p message.Place, at message.Mark)) (lost int, err error) {
+	client, err := s.current()
+	if err != nil {
+		return 0, err
+	}
+	spans, lost, err := spansOf(ctx, client, from)
+	if err != nil {
+		return lost, classified("read back: list offsets", err)
+	}
+	n, err := s.opts.readSpans(ctx, s.deps, client, spans, func(r *kgo.Record) {
+		if m := parseMarks(r.Headers); m.place.Lane != "" && m.place.Seq > 0 && !m.replay {
+			found(m.place, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
+		}
+	})
+	return lost + n, classified("read back", err)
+}
+
+// span is a part of a partition to be read: offsets [from, end).
+type span struct{ from, end int64 }
+
+type spans map[string]map[int32]span
+
+// spansOf cuts the marks to what the partitions hold.
+func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ spans, lost int, err error) {
+	topics := topicsOf(from)
+	if len(topics) == 0 {
+		return nil, 0, nil
+	}
+	adm := kadm.NewClient(client)
+	starts, err := adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, 0, err
+	}
+	ends, err := adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, 0, err
+	}
+	out := spans{}
+	for _, m := range from {
+		start, ok1 := starts.Lookup(m.Topic, m.Partition)
+		end, ok2 := ends.Lookup(m.Topic, m.Partition)
+		err := errors.Join(start.Err, end.Err)
+		switch {
+		case !ok1 || !ok2 || errors.Is(err, kerr.UnknownTopicOrPartition):
+			lost++
+			continue
+		case err != nil:
+			return nil, lost, fmt.Errorf("%s/%d: %w", m.Topic, m.Partition, err)
+		case m.Offset < start.Offset || m.Offset > end.Offset:
+			lost++
+		}
+		// A partition that ends before its mark is not the one that was
+		// marked: it was made anew, and is read whole.
+		sp := span{max(m.Offset, start.Offset), end.Offset}
+		if m.Offset > end.Offset {
+			sp.from = start.Offset
+		}
+		if sp.from >= sp.end {
+			continue
+		}
+		if out[m.Topic] == nil {
+			out[m.Topic] = map[int32]span{}
+		}
+		out[m.Topic][m.Partition] = sp
+	}
+	return out, lost, nil
+}
+
+// idleChecks is how many times in a row nothing may come from a hub that is
+// there before what is left of a span is taken to hold no records. Compaction
+// can leave a log that ends in nothing readable.
+const idleChecks = 3
+
+// readSpans reads the spans with a client of its own and calls fn for each
+// record in them; lost is how many partitions retention overtook meanwhile.
+func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost int, err error) {
+	if len(sp) == 0 {
+		return 0, nil
+	}
+	left := map[partitionKey]int64{}
+	assign := map[string]map[int32]kgo.Offset{}
+	for topic, parts := range sp {
+		assign[topic] = map[int32]kgo.Offset{}
+		for p, s := range parts {
+			assign[topic][p] = kgo.NewOffset().At(s.from)
+			left[partitionKey{topic, p}] = s.end
+		}
+	}
+	client, err := kgo.NewClient(append(o.common(deps.Log),
+		kgo.ConsumePartitions(assign),
+		kgo.KeepControlRecords(), // so that a span that ends in one is seen to end
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.DisableFetchSessions(),
+		kgo.FetchMaxWait(250*time.Millisecond),
+	)...)
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	for idle := 0; len(left) > 0; {
+		pctx, cancel := context.WithTimeout(ctx, time.Second)
+		fetches := client.PollFetches(pctx)
+		cancel()
+		if ctx.Err() != nil {
+			return lost, ctx.Err()
+		}
+		n, err := takeErrors(fetches, left)
+		lost += n
+		if err != nil {
+			return lost, err
+		}
+		if fetches.NumRecords() == 0 && n == 0 {
+			if idle++; idle > idleChecks {
+				deps.Log.Warn("partitions end in no readable record", "partitions", len(left))
+				return lost, nil
+			}
+			if err := admin.Ping(ctx); err != nil {
+				return lost, err
+			}
+			continue
+		}
+		idle = 0
+		fetches.EachRecord(func(r *kgo.Record) {
+			key := partitionKey{r.Topic, r.Partition}
+			end, ok := left[key]
+			if ok && r.Offset < end && !r.Attrs.IsControl() {
+				fn(r)
+			}
+			if ok && r.Offset >= end-1 {
+				delete(left, key)
+			}
+		})
+	}
+	return lost, nil
+}
+
+// takeErrors strikes partitions that retention overtook off what is left and
+// returns the first other error.
+func takeErrors(fetches kgo.Fetches, left map[partitionKey]int64) (lost int, err error) {
+	fetches.EachError(func(topic string, p int32, e error) {
+		key := partitionKey{topic, p}
+		_, open := left[key]
+		switch {
+		case errors.Is(e, context.DeadlineExceeded) || errors.Is(e, context.Canceled):
+		case open && (errors.Is(e, kerr.OffsetOutOfRange) || errors.Is(e, kerr.UnknownTopicOrPartition)):
+			delete(left, key)
+			lost++
+		case err == nil:
+			err = fmt.Errorf("fetch %s/%d: %w", topic, p, e)
+		}
+	})
+	return lost, err
+}

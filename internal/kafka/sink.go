@@ -1,0 +1,285 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/plugin/kprom"
+
+	"postroad/internal/message"
+)
+
+// Deps are what a Sink or Reader is given beside its settings.
+type Deps struct {
+	// Log receives state changes and franz-go's warnings; nil drops them.
+	Log *slog.Logger
+	// Registerer takes the metrics of the Sink's client; nil drops them. Two
+	// Sinks need two, or one wrapped with a label.
+	Registerer prometheus.Registerer
+	// Stamp is the name of the stamp that accepted what the Sink sends; the
+	// Reader does not need it.
+	Stamp string
+}
+
+func (d *Deps) setDefaults() {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// ErrClosed: the Sink was closed or reset before the hub answered. Whether the
+// record is in the log is not known.
+var ErrClosed = errors.New("the connection to the hub was given up")
+
+// Sink sends messages to the hub. Its methods are safe for concurrent use.
+type Sink struct {
+	opts Options
+	deps Deps
+
+	health atomic.Pointer[func(error)]
+
+	// mu is held for reading while a record is handed over, and for writing
+	// where the client is replaced, so that none goes to a closed one.
+	mu     sync.RWMutex
+	client *kgo.Client // guarded by mu; nil once closed
+
+	parts sync.Map // partitionKey → *partition
+	wires sync.Pool
+}
+
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+// NewSink makes a Sink. It connects to nothing yet: the hub may be away.
+func NewSink(opts Options, deps Deps) (*Sink, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	deps.setDefaults()
+	s := &Sink{opts: opts, deps: deps}
+	s.wires.New = func() any { return new(wire) }
+	s.Watch(func(error) {})
+	client, err := s.newClient()
+	if err != nil {
+		return nil, err
+	}
+	s.client = client
+	return s, nil
+}
+
+// Watch makes report hear of every exchange with the hub: nil for an answer,
+// else why there was none. It is called from many goroutines and must be
+// quick. A later call replaces an earlier one.
+func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
+
+func (s *Sink) newClient() (_ *kgo.Client, err error) {
+	opts := append(s.opts.common(s.deps.Log),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
+		kgo.ProducerBatchMaxBytes(int32(s.opts.BatchMaxBytes)),
+		kgo.ProducerLinger(s.opts.Linger),
+		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
+		// No timer and no count drops a record. The limits in flight are the
+		// forwarder's: this one must not block it.
+		kgo.RecordRetries(math.MaxInt64),
+		kgo.RecordDeliveryTimeout(0),
+		kgo.MaxBufferedRecords(math.MaxInt32),
+		// Some tries are left for a topic that was just created; after those
+		// the record comes back, and the topic is looked for or made again.
+		kgo.UnknownTopicRetries(8),
+		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
+			s.deps.Log.Warn("hub lost its record of what was sent; going on", "topic", topic, "partition", partition)
+		}),
+		kgo.WithHooks(healthHook{func(err error) { (*s.health.Load())(err) }}),
+	)
+	if s.deps.Registerer != nil {
+		opts = append(opts, kgo.WithHooks(kprom.NewMetrics("postroad", kprom.Subsystem("kafka_sink"), kprom.Registerer(s.deps.Registerer))))
+	}
+	defer func() {
+		if r := recover(); r != nil { // kprom panics where names are taken
+			err = fmt.Errorf("kafka client: %v", r)
+		}
+	}()
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	return client, nil
+}
+
+// current returns the client, or ErrClosed.
+func (s *Sink) current() (*kgo.Client, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.client == nil {
+		return nil, ErrClosed
+	}
+	return s.client, nil
+}
+
+// Probe asks the hub for a sign of life: nil as soon as one broker answers.
+func (s *Sink) Probe(ctx context.Context) error {
+	client, err := s.current()
+	if err != nil {
+		return err
+	}
+	return classified("probe the hub", client.Ping(ctx))
+}
+
+// Reset gives up everything under way and begins with a new client. Callbacks
+// of records not yet answered get ErrClosed, before or soon after Reset
+// returns. It never waits for the hub.
+func (s *Sink) Reset() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		return ErrClosed
+	}
+	s.client.Close()
+	client, err := s.newClient()
+	s.client = client
+	return err
+}
+
+// Close gives up everything under way, as Reset does, for good. It never waits
+// for the hub.
+func (s *Sink) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		s.client.Close()
+		s.client = nil
+	}
+}
+
+// Partition returns which of n partitions the message belongs to; see the
+// function of that name.
+func (s *Sink) Partition(m *message.Message, n int32) int32 { return Partition(m, n) }
+
+// Produce sends m to a partition of its topic and returns at once; done is
+// called exactly once, from another goroutine or before Produce returns, with
+// the offset (-1 where the hub did not say) or with an error that has a Class.
+// Messages of a partition are appended in the order of the calls.
+//
+// m and what it refers to must not change until done is called. After an error
+// the partition takes nothing until all that was given before it is answered:
+// what is given meanwhile fails with class retry.
+func (s *Sink) Produce(m *message.Stored, partition int32, done func(offset int64, err error)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.client == nil {
+		done(-1, &Error{ClassRetry, ErrClosed})
+		return
+	}
+	p := s.partition(m.Topic, partition)
+	ctx := p.enter()
+	if ctx == nil {
+		done(-1, &Error{ClassRetry, errSettling})
+		return
+	}
+	w := s.wires.Get().(*wire)
+	w.Context, w.sink, w.part, w.done = ctx, s, p, done
+	w.hdrs, w.buf = appendHeaders(w.hdrs[:0], w.buf[:0], m, s.deps.Stamp)
+	w.rec = kgo.Record{
+		Topic: m.Topic, Partition: partition, Key: m.Key, Value: m.Value, Headers: w.hdrs,
+		Timestamp: time.Now(), // of producing: an accept time days ago could be past the hub's retention
+		Context:   w,
+	}
+	s.client.Produce(ctx, &w.rec, settled)
+}
+
+// wire is one record under way with everything it needs, reused. It is its own
+// record's context, which is how settled finds it without a closure a record.
+type wire struct {
+	context.Context // of the partition
+	rec             kgo.Record
+	hdrs            []kgo.RecordHeader
+	buf             []byte
+	sink            *Sink
+	part            *partition
+	done            func(int64, error)
+}
+
+// settled is the promise of every record.
+func settled(r *kgo.Record, err error) {
+	w := r.Context.(*wire)
+	done, offset := w.done, r.Offset
+	w.part.leave(err != nil)
+	if err == nil {
+		s := w.sink
+		w.rec, w.Context, w.done, w.part = kgo.Record{}, nil, nil, nil
+		clear(w.hdrs)
+		s.wires.Put(w)
+		done(offset, nil)
+		return
+	}
+	// Not reused: a request that is being given up may still be writing it.
+	if errors.Is(err, kgo.ErrClientClosed) {
+		err = ErrClosed
+	}
+	done(-1, classified(fmt.Sprintf("produce to %s/%d", r.Topic, r.Partition), err))
+}
+
+var errSettling = errors.New("the partition waits for the answers to what was sent before an error")
+
+func (s *Sink) partition(topic string, partition_ int32) *partition {
+	key := partitionKey{topic, partition_}
+	if p, ok := s.parts.Load(key); ok {
+		return p.(*partition)
+	}
+	p, _ := s.parts.LoadOrStore(key, &partition{})
+	return p.(*partition)
+}
+
+// partition keeps order over an error: the first one takes back all that is
+// buffered behind it (by ending the context of those records), and the door
+// stays shut until the last of them has been answered.
+type partition struct {
+	mu     sync.Mutex
+	inside int                // guarded by mu: records not yet answered
+	failed bool               // guarded by mu: one of them failed
+	ctx    context.Context    // guarded by mu: of the records inside
+	cancel context.CancelFunc // guarded by mu
+}
+
+// enter returns the context for one more record, or nil while the door is shut.
+func (p *partition) enter() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed {
+		return nil
+	}
+	if p.ctx == nil {
+		p.ctx, p.cancel = context.WithCancel(context.Background())
+	}
+	p.inside++
+	return p.ctx
+}
+
+func (p *partition) leave(failed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inside--
+	if failed && !p.failed {
+		p.failed = true
+		p.cancel()
+	}
+	if p.failed && p.inside == 0 {
+		p.failed, p.ctx, p.cancel = false, nil, nil
+	}
+}
+
+// jitter returns a random time in the upper half of d.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

@@ -1,0 +1,274 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"postroad/internal/message"
+)
+
+func TestProduceAndFollow(t *testing.T) {
+	addr, _ := startHub(t, t.TempDir(), "127.0.0.1:0")
+	s := startSink(t, options(addr))
+	ctx := t.Context()
+	if n, err := s.Partitions(ctx, "messages"); err != nil || n != 3 {
+		t.Fatalf("Partitions = %d, %v; want 3", n, err)
+	}
+	m := stored(7)
+	m.Key, m.Repeat, m.TraceParent = []byte("k"), true, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	m.Headers = []message.Header{{Name: "ce_type", Value: []byte("t")}, {Name: "postroad-id", Value: []byte("forged")}}
+	before := time.Now()
+	for i, a := range produce(t, s, 1, m, stored(8)) {
+		if a.err != nil || a.offset != int64(i) {
+			t.Fatalf("record %d: offset %d, %v", i, a.offset, a.err)
+		}
+	}
+	got := all(t, addr, FollowOptions{})
+	if len(got) != 2 {
+		t.Fatalf("read %d records, want 2", len(got))
+	}
+	r := got[0]
+	if r.ID != m.ID || !r.HasID || r.Lane != lane || r.Seq != 7 || r.Stamp != "here" || !r.Accepted.Equal(m.Time) ||
+		string(r.Key) != "k" || string(r.Value) != "value 7" || r.Partition != 1 {
+		t.Errorf("record %+v does not say what was sent", r)
+	}
+	if r.Timestamp.Before(before.Truncate(time.Millisecond)) {
+		t.Errorf("timestamp %v is not the time of producing", r.Timestamp)
+	}
+	if got[1].Key != nil {
+		t.Errorf("key %q, want none", got[1].Key)
+	}
+	want := map[string]string{
+		"ce_type": "t", "postroad-id": m.ID.String(), "postroad-lane": lane, "postroad-seq": "7", "postroad-stamp": "here",
+		"postroad-time": "2023-11-14T22:13:20.000007Z", "postroad-repeat": "1", "traceparent": m.TraceParent,
+	}
+	for _, h := range r.Headers {
+		if want[h.Name] != string(h.Value) {
+			t.Errorf("header %s = %q, want %q", h.Name, h.Value, want[h.Name])
+		}
+		delete(want, h.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("headers missing: %v", want)
+	}
+}
+
+func TestRelayedKeepsOrigin(t *testing.T) {
+	_, addr := startCluster(t)
+	s := startSink(t, options(addr))
+	m := stored(1)
+	m.Origin = &message.Origin{
+		Stamp: "far", Place: message.Place{Lane: "01J0000000000000000000000A", Seq: 99},
+		Time: time.Unix(1600000000, 0).UTC(),
+	}
+	produce(t, s, 0, m)
+	r := all(t, addr, FollowOptions{})[0]
+	if r.Stamp != "far" || r.Lane != m.Origin.Place.Lane || r.Seq != 99 || !r.Accepted.Equal(m.Origin.Time) {
+		t.Errorf("a relayed message lost its origin: %+v", r)
+	}
+}
+
+func TestCreateTopic(t *testing.T) {
+	_, addr := startCluster(t)
+	o := options(addr)
+	s := startSink(t, o)
+	if n, err := s.Partitions(t.Context(), "fresh"); err != nil || n != 3 {
+		t.Fatalf("Partitions = %d, %v; want the topic made with 3", n, err)
+	}
+	o.CreateTopics = false
+	_, err := startSink(t, o).Partitions(t.Context(), "other")
+	if Classify(err) != ClassHold || !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		t.Fatalf("a missing topic that may not be made: %v, want class hold", err)
+	}
+}
+
+// An error in the middle must not let later messages overtake: DESIGN 6.
+func TestOrderOverErrors(t *testing.T) {
+	cluster, addr := startCluster(t)
+	s := startSink(t, options(addr))
+	produce(t, s, 0, stored(1))
+	// The fault answers once; the requests behind it are held until it did.
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 1})
+	var msgs []message.Stored
+	for seq := uint64(2); seq <= 2000; seq++ {
+		msgs = append(msgs, stored(seq))
+	}
+	left := msgs
+	for round := 0; len(left) > 0; round++ {
+		if round > 50 {
+			t.Fatal("does not settle")
+		}
+		answers := produce(t, s, 0, left...)
+		var again []message.Stored
+		for i, a := range answers {
+			if a.err != nil {
+				again = append(again, left[i])
+			}
+		}
+		left = again
+	}
+	if fault.Hits() != 1 {
+		t.Fatalf("the fault hit %d times", fault.Hits())
+	}
+	got := seqs(all(t, addr, FollowOptions{}))
+	if len(got) != 2000 || !slices.IsSorted(got) {
+		t.Fatalf("%d messages, in order: %v", len(got), slices.IsSorted(got))
+	}
+}
+
+// Neither Reset nor Close waits for a hub that is away, and every callback is
+// called.
+func TestCloseDoesNotWait(t *testing.T) {
+	addr, stop := startHub(t, "", "127.0.0.1:0")
+	s := startSink(t, options(addr))
+	produce(t, s, 0, stored(1))
+	stop()
+	for name, giveUp := range map[string]func(){"Reset": func() { s.Reset() }, "Close": s.Close} {
+		var wg sync.WaitGroup
+		m := stored(2)
+		var got error
+		wg.Add(1)
+		s.Produce(&m, 0, func(_ int64, err error) { got = err; wg.Done() })
+		giveUp()
+		waitFor(t, &wg)
+		if !errors.Is(got, ErrClosed) || Classify(got) != ClassRetry {
+			t.Errorf("%s: %v, want ErrClosed of class retry", name, got)
+		}
+	}
+	if a := produce(t, s, 0, stored(3)); !errors.Is(a[0].err, ErrClosed) {
+		t.Errorf("after Close: %v", a[0].err)
+	}
+}
+
+func TestReadBack(t *testing.T) {
+	cluster, addr := startCluster(t)
+	s := startSink(t, options(addr))
+	var msgs []message.Stored
+	for seq := uint64(1); seq <= 30; seq++ {
+		msgs = append(msgs, stored(seq))
+	}
+	produce(t, s, 0, msgs...)
+	produce(t, s, 2, stored(31))
+	mark := func(p int32, o int64) message.Mark { return message.Mark{Topic: "messages", Partition: p, Offset: o} }
+	back := func(marks ...message.Mark) (seqs []uint64, lost int) {
+		t.Helper()
+		lost, err := s.ReadBack(t.Context(), marks, func(p message.Place, at message.Mark) {
+			if p.Lane != lane || at.Topic != "messages" {
+				t.Errorf("found %v at %v", p, at)
+			}
+			seqs = append(seqs, p.Seq)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(seqs)
+		return seqs, lost
+	}
+	if got, lost := back(mark(0, 28), mark(1, 0), mark(2, 0)); !slices.Equal(got, []uint64{29, 30, 31}) || lost != 0 {
+		t.Errorf("read back %v, lost %d", got, lost)
+	}
+	if got, lost := back(mark(0, 30), mark(2, 1)); len(got) != 0 || lost != 0 {
+		t.Errorf("read back from the ends: %v, lost %d", got, lost)
+	}
+	if err := cluster.DeleteRecords("messages", 0, 29); err != nil {
+		t.Fatal(err)
+	}
+	if got, lost := back(mark(0, 3)); !slices.Equal(got, []uint64{30}) || lost != 1 {
+		t.Errorf("from behind the log start: %v, lost %d; want 30 and one", got, lost)
+	}
+	if got, lost := back(mark(2, 500)); !slices.Equal(got, []uint64{31}) || lost != 1 {
+		t.Errorf("from beyond the end: %v, lost %d; want the whole partition and one", got, lost)
+	}
+	if got, lost := back(message.Mark{Topic: "gone", Partition: 0, Offset: 3}); len(got) != 0 || lost != 1 {
+		t.Errorf("a topic that is gone: %v, lost %d", got, lost)
+	}
+	ends, err := s.Ends(t.Context(), []message.Mark{mark(2, 0), mark(0, 0)})
+	if err != nil || !slices.Equal(ends, []message.Mark{mark(2, 1), mark(0, 30)}) {
+		t.Errorf("Ends = %v, %v", ends, err)
+	}
+}
+
+func TestProbeAndHealth(t *testing.T) {
+	dir := t.TempDir()
+	addr, stop := startHub(t, dir, "127.0.0.1:0")
+	s := startSink(t, options(addr))
+	reports := make(chan error, 100)
+	s.Watch(func(err error) {
+		select {
+		case reports <- err:
+		default:
+		}
+	})
+	next := func(bad bool) {
+		t.Helper()
+		for {
+			select {
+			case err := <-reports:
+				if (err != nil) == bad {
+					return
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("no report with failure=%v", bad)
+			}
+		}
+	}
+	probe := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		return s.Probe(ctx)
+	}
+	if err := probe(); err != nil {
+		t.Fatal(err)
+	}
+	next(false)
+	stop()
+	if err := probe(); Classify(err) != ClassRetry || err == nil {
+		t.Fatalf("probe of an absent hub: %v", err)
+	}
+	next(true)
+	startHub(t, dir, addr)
+	if err := probe(); err != nil {
+		t.Fatal("the hub is back:", err)
+	}
+}
+
+func TestClassTable(t *testing.T) {
+	seen := map[int16]Class{}
+	for _, row := range classTable() {
+		for _, e := range row.errs {
+			if c, twice := seen[e.Code]; twice {
+				t.Errorf("%s stands in the table as %s and %s", e.Message, c, row.class)
+			}
+			seen[e.Code] = row.class
+		}
+	}
+	for code := int16(-1); code < 500; code++ {
+		var ke *kerr.Error
+		if err := kerr.ErrorForCode(code); errors.As(err, &ke) && ke.Code == code && code != -1 {
+			if _, ok := seen[code]; !ok {
+				t.Errorf("%s (%d) has no class", ke.Message, code)
+			}
+		}
+	}
+	rows := map[error]Class{
+		kerr.MessageTooLarge: ClassDead, kerr.TopicAuthorizationFailed: ClassHold, kerr.NotEnoughReplicas: ClassRetry,
+		errors.New("dial"): ClassRetry, &kerr.Error{Code: 9999}: ClassHold, classified("x", kerr.InvalidRecord): ClassDead,
+	}
+	for err, want := range rows {
+		if got := Classify(err); got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+	var c interface{ Class() string }
+	if err := classified("x", kerr.InvalidRecord); !errors.As(err, &c) || c.Class() != "dead" {
+		t.Error("the class is not found by its method")
+	}
+}
