@@ -18,7 +18,8 @@ const DefaultWindow = 32768
 // replay, aborted) is not given to Seen.
 //
 // A Window belongs to the one goroutine that reads the partition. It takes 32
-// bytes an entry when full: 24 for id and offset, 8 for the hash table.
+// bytes an entry when full, 24 for id and offset, 8 for the hash table, and
+// has room for W entries, rounded up to a power of two.
 type Window struct {
 	w int64
 	// entries is a ring in order of offset; entry i of the stream stands at
@@ -37,38 +38,59 @@ type windowEntry struct {
 
 const windowStart = 256 // entries, a power of two
 
-// NewWindow returns a window that looks back w offsets; w of 0 finds nothing.
+// NewWindow returns a window that looks back w offsets; w of 0 or below finds
+// nothing.
 func NewWindow(w int) *Window {
-	return &Window{w: int64(w), entries: make([]windowEntry, windowStart), index: make([]uint32, 2*windowStart)}
+	return &Window{w: int64(max(w, 0)), entries: make([]windowEntry, windowStart), index: make([]uint32, 2*windowStart)}
 }
 
 // Seen records that id stands at offset and reports whether it is a duplicate.
-// Offsets are given in ascending order; an offset at or below the last one is
-// answered by the rule but not recorded.
+// Offsets are given in ascending order. One at or below the last is not
+// recorded, and answered by the rule as far as its offsets are still in view.
 func (w *Window) Seen(id ID, offset int64) bool {
-	for w.tail < w.head && w.at(w.tail).offset < offset-w.w {
-		w.drop()
+	if w.w == 0 {
+		return false
 	}
-	slot, found := w.find(id)
+	if w.head > w.tail && w.at(w.head-1).offset >= offset {
+		return w.seenBelow(id, offset)
+	}
+	// What offset-W holds decides here and never again, so it is dropped
+	// first: W entries are enough.
 	duplicate := false
-	if found {
-		before := w.entries[w.index[slot]-1].offset
-		duplicate = before < offset && before >= offset-w.w
-	}
-	if w.w == 0 || w.head > w.tail && w.at(w.head-1).offset >= offset {
-		return duplicate
+	for w.tail < w.head && w.at(w.tail).offset <= offset-w.w {
+		oldest := w.at(w.tail)
+		duplicate = duplicate || oldest.offset == offset-w.w && oldest.id == id
+		w.drop()
 	}
 	if w.head-w.tail == uint64(len(w.entries)) {
 		w.grow()
-		slot, _ = w.find(id)
 	}
+	slot, found := w.find(id)
 	*w.at(w.head) = windowEntry{id, offset}
 	w.index[slot] = uint32(w.head%uint64(len(w.entries))) + 1
 	w.head++
-	return duplicate
+	return duplicate || found
 }
 
-// Len returns how many records are in view.
+// seenBelow answers for an offset that has been passed. The index knows only
+// the newest entry of an id, which may stand above it.
+func (w *Window) seenBelow(id ID, offset int64) bool {
+	if _, found := w.find(id); !found {
+		return false
+	}
+	for i := w.head; i > w.tail; i-- {
+		e := w.at(i - 1)
+		if e.offset < offset-w.w {
+			return false
+		}
+		if e.offset < offset && e.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Len returns how many records the next offset may find: at most W.
 func (w *Window) Len() int { return int(w.head - w.tail) }
 
 // Bytes returns the memory held, in bytes.
