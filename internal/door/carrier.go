@@ -17,10 +17,9 @@ import (
 //
 // What an origin may have seen is decided by the bytes that were handed to the
 // kernel for this request, counted on the connection (see wire), not by the
-// kind of the error. The transport opens the connection before it touches the
-// body, so after a failed dial the body is as the client sent it; and it writes
-// through a buffer far smaller than what body keeps, so whenever nothing was
-// sent the body can be read again.
+// kind of the error. The transport opens the connection and writes the header
+// before it touches the body, so whenever nothing was sent the body is as the
+// client sent it (see body).
 type carrier struct {
 	origins   []*origin // in the order in which they are tried
 	transport *http.Transport
@@ -64,7 +63,6 @@ func newCarrier(o Options, origins []*origin, m *metrics, tlsConfig *tls.Config)
 		IdleConnTimeout:       30 * time.Second, // before the gateway's own, which would race with a request
 		ResponseHeaderTimeout: o.ResponseTimeout,
 		ExpectContinueTimeout: time.Second,
-		WriteBufferSize:       writeBuffer,
 	}
 	return c
 }
@@ -88,7 +86,7 @@ func (c *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		c.metrics.failed(o.name, sent)
 		failed = &attemptError{o.name, sent, err}
 		again := !sent || req.Method == http.MethodGet || req.Method == http.MethodHead
-		if !again || req.Context().Err() != nil || !b.rewind() {
+		if !again || req.Context().Err() != nil || !b.whole() {
 			break
 		}
 	}
