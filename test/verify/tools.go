@@ -149,8 +149,8 @@ func (v *verifier) toolCache(dir string) (string, error) {
 	key := hex.EncodeToString(sum.Sum(nil))[:16]
 
 	base, err := os.UserCacheDir()
-	if err != nil {
-		return filepath.Join(v.root, "bin", "tools", key), nil //nolint:nilerr // without HOME there is no cache folder; bin/ serves
+	if err != nil { // without HOME there is none
+		return filepath.Join(v.root, "bin", "tools", key), nil
 	}
 	return filepath.Join(base, "postroad", "tools", key), nil
 }
