@@ -201,7 +201,8 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 			break
 		}
 		at := w.seg.Add(r.frames, w.next, durable, now)
-		w.lane.index.add(w.next, w.seg.Header.Number, at, now)
+		w.lane.index.add(indexEntry{w.next, w.seg.Header.Number, at, now, w.bytes})
+		w.bytes += size
 		r.place = message.Place{Lane: w.lane.id, Seq: w.next}
 		w.next += uint64(r.frames.Count())
 		n++
@@ -225,6 +226,7 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 		return n, q.afterFailure()
 	}
 	q.metrics.messages.Add(float64(w.next - first))
+	w.lane.appended.Store(w.bytes)
 	w.lane.durable.Store(w.next - 1)
 	q.deps.Synced(n)
 	q.own.grown()

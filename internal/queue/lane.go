@@ -12,6 +12,8 @@ type lane struct {
 	id    string
 	info  laneInfo
 	chain *chain
+	// own says that this process wrote it, and its committer keeps the index.
+	own bool
 
 	// sealed says that nothing will be appended. Guarded by chain.mu.
 	sealed bool
@@ -24,7 +26,10 @@ type lane struct {
 	// settled is the seq below which every message is forwarded or set aside,
 	// as saved in the chain's progress.
 	settled atomic.Uint64
-	index   laneIndex
+	// appended is how many bytes of groups this process has written to the
+	// lane and synced; 0 for lanes of others.
+	appended atomic.Int64
+	index    laneIndex
 	// lastWritten caches when the last group was written. Owned by retainLoop.
 	lastWritten time.Time
 }
@@ -57,21 +62,24 @@ type indexEntry struct {
 	segment uint64
 	offset  int64
 	written time.Time
+	// before is how many bytes of groups stand before this one in the lane,
+	// where this process wrote it.
+	before int64
 }
 
 // indexStep is how far apart entries of one segment are, in bytes.
 const indexStep = 256 << 10
 
-func (x *laneIndex) add(seq, segment uint64, offset int64, written time.Time) {
+func (x *laneIndex) add(e indexEntry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if n := len(x.entries); n > 0 {
 		last := x.entries[n-1]
-		if seq <= last.seq || segment == last.segment && offset-last.offset < indexStep {
+		if e.seq <= last.seq || e.segment == last.segment && e.offset-last.offset < indexStep {
 			return
 		}
 	}
-	x.entries = append(x.entries, indexEntry{seq, segment, offset, written})
+	x.entries = append(x.entries, e)
 }
 
 // find returns the entry nearest below or at seq.

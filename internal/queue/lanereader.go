@@ -127,7 +127,9 @@ func (r *laneReader) group() (wal.Group, error) {
 				return wal.Group{}, err
 			}
 		}
-		r.lane.index.add(g.First, r.seg.Header.Number, g.Offset, g.Written)
+		if !r.lane.own {
+			r.lane.index.add(indexEntry{seq: g.First, segment: r.seg.Header.Number, offset: g.Offset, written: g.Written})
+		}
 		r.lane.raise(g.Durable)
 		return g, nil
 	}

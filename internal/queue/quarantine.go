@@ -73,7 +73,9 @@ func (q *Queue) setAside(b []byte, info setAsideInfo) error {
 	info.Bytes, info.Found = len(b), q.deps.Now().UTC()
 	q.metrics.setAside.WithLabelValues(info.Kind).Add(float64(info.LastSeq - info.FirstSeq + 1))
 	log := q.deps.Log.Error
-	if info.Kind != "damage" {
+	if info.Kind == "damage" {
+		q.damaged.Add(info.LastSeq - info.FirstSeq + 1)
+	} else {
 		log = q.deps.Log.Warn
 	}
 	log("set aside what could not be read", "kind", info.Kind, "lane", info.Lane, "segment", info.Segment,

@@ -51,6 +51,8 @@ type Queue struct {
 
 	claimable chan *chain
 	closing   chan struct{}
+	// damaged counts acknowledged messages that could not be read back.
+	damaged atomic.Uint64
 }
 
 // claimableChains is how many chains may wait for a forwarder without a
@@ -175,46 +177,4 @@ func (q *Queue) lanes() []*lane {
 		lanes = append(lanes, c.snapshot()...)
 	}
 	return lanes
-}
-
-// Status is the state of a queue for a person.
-type Status struct {
-	Dir   string `json:"dir"`
-	Lanes int    `json:"lanes"`
-	// UnforwardedMessages are durable and not yet known to be in the hub.
-	// It may lag the hub by the interval at which progress is saved.
-	UnforwardedMessages uint64 `json:"unforwarded_messages"`
-	// OldestAgeSeconds is the age of the oldest of them, within what the
-	// index resolves; 0 where there is none.
-	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
-	DiskFreeBytes    int64   `json:"disk_free_bytes"`
-	DiskTotalBytes   int64   `json:"disk_total_bytes"`
-	// Trouble says why messages are refused now; empty where they are taken.
-	Trouble string `json:"trouble,omitempty"`
-}
-
-// Status looks at the queue now.
-func (q *Queue) Status() Status {
-	s := Status{Dir: q.opts.Dir}
-	now := q.deps.Now()
-	for _, l := range q.lanes() {
-		s.Lanes++
-		n := l.unforwarded()
-		s.UnforwardedMessages += n
-		if n == 0 {
-			continue
-		}
-		oldest := l.info.Created
-		if e, ok := l.index.find(l.settled.Load()); ok {
-			oldest = e.written
-		}
-		s.OldestAgeSeconds = max(s.OldestAgeSeconds, now.Sub(oldest).Seconds())
-	}
-	if space, err := q.deps.FS.Space(q.opts.Dir); err == nil {
-		s.DiskFreeBytes, s.DiskTotalBytes = space.Free, space.Total
-	}
-	if err := q.Ready(); err != nil {
-		s.Trouble = err.Error()
-	}
-	return s
 }

@@ -42,6 +42,7 @@ type writer struct {
 	hurry chan struct{} // closed when the committer waits for the spare
 	size  int64         // of the spare
 	next  uint64        // seq of the next message
+	bytes int64         // of groups added so far
 
 	beat    durable.File
 	counter uint64
@@ -84,7 +85,7 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 		w.removeFiles()
 		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
 	}
-	w.lane = &lane{id: id.String(), info: info, chain: q.own}
+	w.lane = &lane{id: id.String(), info: info, chain: q.own, own: true}
 	w.lane.settled.Store(1)
 	return w, nil
 }
@@ -192,7 +193,6 @@ func (w *writer) roll() error {
 			old := w.seg
 			w.seg = seg
 			w.prepareNext()
-			w.lane.index.add(w.next, seg.Header.Number, wal.HeaderSize, w.q.deps.Now())
 			return old.Close()
 		}
 		p.err = errors.Join(p.err, p.blank.Discard(w.q.deps.FS))

@@ -1,0 +1,84 @@
+package queue
+
+import (
+	"path"
+
+	"postroad/internal/wal"
+)
+
+// Status is the state of a queue for a person.
+type Status struct {
+	Dir   string `json:"dir"`
+	Lanes int    `json:"lanes"`
+	// UnforwardedMessages are durable and not yet known to be in the hub. It
+	// lags the hub by the interval at which progress is saved.
+	UnforwardedMessages uint64 `json:"unforwarded_messages"`
+	// UnforwardedBytes is what they take on disk, within what the index
+	// resolves.
+	UnforwardedBytes int64 `json:"unforwarded_bytes"`
+	// OldestAgeSeconds is the age of the oldest of them, within what the
+	// index resolves; 0 where there is none.
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
+	// DamagedMessages were acknowledged and could not be read back; see
+	// quarantine/. Counted since this process began.
+	DamagedMessages uint64 `json:"damaged_messages,omitempty"`
+	DiskFreeBytes   int64  `json:"disk_free_bytes"`
+	DiskTotalBytes  int64  `json:"disk_total_bytes"`
+	// Trouble says why messages are refused now; empty where they are taken.
+	Trouble string `json:"trouble,omitempty"`
+}
+
+// Status looks at the queue now.
+func (q *Queue) Status() Status {
+	s := Status{Dir: q.opts.Dir, DamagedMessages: q.damaged.Load()}
+	now := q.deps.Now()
+	for _, l := range q.lanes() {
+		s.Lanes++
+		n := l.unforwarded()
+		s.UnforwardedMessages += n
+		if n == 0 {
+			continue
+		}
+		oldest := l.info.Created
+		at, ok := l.index.find(l.settled.Load())
+		if ok {
+			oldest = at.written
+		}
+		s.OldestAgeSeconds = max(s.OldestAgeSeconds, now.Sub(oldest).Seconds())
+		s.UnforwardedBytes += q.bytesFrom(l, at)
+	}
+	if space, err := q.deps.FS.Space(q.opts.Dir); err == nil {
+		s.DiskFreeBytes, s.DiskTotalBytes = space.Free, space.Total
+	}
+	if err := q.Ready(); err != nil {
+		s.Trouble = err.Error()
+	}
+	return s
+}
+
+// bytesFrom is how many bytes of groups stand in the lane from an index entry
+// on. Of a lane that another process wrote, the files tell.
+func (q *Queue) bytesFrom(l *lane, at indexEntry) int64 {
+	if l.own {
+		return l.appended.Load() - at.before
+	}
+	numbers, err := q.segments(l.id)
+	if err != nil {
+		return 0 // it is for people, and the lane may just have been removed
+	}
+	var total int64
+	for _, n := range numbers {
+		if n < at.segment {
+			continue
+		}
+		f, err := q.deps.FS.Open(path.Join(q.at.lane(l.id), wal.Name(n)))
+		if err != nil {
+			continue
+		}
+		if size, err := f.Size(); err == nil {
+			total += size
+		}
+		f.Close()
+	}
+	return max(0, total-at.offset)
+}
