@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"postroad/internal/message"
+)
+
+// batch is what one request asks to store: one message or many. It owns the
+// memory of its messages and is used again for later requests.
+type batch struct {
+	topic string
+	key   requestKey
+	// domain keeps classic messages apart from those of /v1: what is stored
+	// of them differs even where the client sent the same texts.
+	domain string
+	msgs   []message.Message
+	// own holds for each message the key that belongs to it alone, or "".
+	own []string
+	// lines holds for each message of NDJSON the number of its line; unit is
+	// what a message is called in an error, "line" or "event", and empty in a
+	// request of one.
+	lines []int
+	unit  string
+
+	// digest is the digest of the request, keyHash the hash of its key within
+	// principal and topic, zero for minted keys. Both are set by identify.
+	digest  message.Hash
+	keyHash message.Hash
+	// time is when the request was accepted, in microseconds.
+	time time.Time
+
+	// headers is the memory of the messages' headers.
+	headers []message.Header
+	body    *body
+	// out is the memory of the answer.
+	out []byte
+}
+
+// suppliedHeaders is how many headers identify may add to a message.
+const suppliedHeaders = 4
+
+// Domains of the digests; see batch.domain.
+const (
+	digestMessage = "postroad message digest 1"
+	digestClassic = "postroad classic digest 1"
+	digestRequest = "postroad request digest 1"
+	keyDomain     = "postroad idempotency key 1"
+)
+
+// keepMessages is the largest number of messages whose memory is kept for
+// later batches.
+const keepMessages = 1024
+
+// reset makes the batch empty, without references to what it held.
+func (b *batch) reset() {
+	clear(b.msgs)
+	clear(b.own)
+	clear(b.headers)
+	if cap(b.msgs) > keepMessages {
+		*b = batch{}
+		return
+	}
+	*b = batch{msgs: b.msgs[:0], own: b.own[:0], lines: b.lines[:0], headers: b.headers[:0], out: b.out[:0]}
+}
+
+// add appends a message whose headers are those that were added to b.headers
+// since mark, and puts these in order. own is the message's own key, or "".
+func (b *batch) add(m message.Message, mark int, own string) {
+	mine := b.headers[mark:]
+	slices.SortFunc(mine, func(x, y message.Header) int { return strings.Compare(x.Name, y.Name) })
+	// Room for what identify adds: a message's headers stay in one piece.
+	b.headers = append(b.headers, make([]message.Header, suppliedHeaders)...)
+	m.Headers = b.headers[mark : mark+len(mine) : len(b.headers)]
+	b.msgs = append(b.msgs, m)
+	b.own = append(b.own, own)
+}
+
+// prefix begins an error text about message i: "line 3: ", or nothing.
+func (b *batch) prefix(i int) string {
+	if b.unit == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %d: ", b.unit, b.number(i))
+}
+
+// locate adds to an error about message i which one that is.
+func (b *batch) locate(e *refusal, i int) *refusal {
+	if b.unit == "" {
+		return e
+	}
+	return e.with(b.unit, b.number(i))
+}
+
+// number counts from 1; of NDJSON it is the line.
+func (b *batch) number(i int) int {
+	if i < len(b.lines) {
+		return b.lines[i]
+	}
+	return i + 1
+}
+
+// digestOf hashes what the client sent of one message: key, value and headers
+// (content type and CloudEvents attributes among them). Transport headers and
+// what the gateway adds do not count. The headers are in order, so the order
+// in which a client wrote them does not count either.
+func digestOf(domain string, m *message.Message) message.Hash {
+	h := message.NewHasher(domain)
+	if m.Key == nil {
+		h.Uint(0)
+	} else {
+		h.Uint(1)
+		h.Bytes(m.Key)
+	}
+	h.Bytes(m.Value)
+	h.Uint(uint64(len(m.Headers)))
+	for _, header := range m.Headers {
+		h.String(header.Name)
+		h.Bytes(header.Value)
+	}
+	return h.Sum()
+}
+
+// digestAll is the digest of a request: of one message that message's, of more
+// the hash of their digests in order. It can be computed again from what is
+// stored.
+func digestAll(digests []message.Hash) message.Hash {
+	if len(digests) == 1 {
+		return digests[0]
+	}
+	h := message.NewHasher(digestRequest)
+	h.Uint(uint64(len(digests)))
+	for i := range digests {
+		h.Bytes(digests[i][:])
+	}
+	return h.Sum()
+}
+
+// identify gives every message its dedupe id, digest, principal, time and
+// marks. The id depends on what the client sent and on nothing else:
+//
+//   - a message with a key of its own (a CloudEvent's source and id, an NDJSON
+//     line's id) has the id of principal, topic, that key and the message's own
+//     digest, index 0, in whatever batch it comes;
+//   - any other has the id of principal, topic, the request's key, the digest
+//     of the whole request and its index in it.
+func (g *Gateway) identify(b *batch, traceparent string) {
+	principal := g.opts.Principal
+	digests := make([]message.Hash, len(b.msgs))
+	for i := range b.msgs {
+		digests[i] = digestOf(b.domain, &b.msgs[i])
+	}
+	b.digest = digestAll(digests)
+	b.time = g.deps.Now().UTC().Truncate(time.Microsecond)
+	if !b.key.minted {
+		b.keyHash = hashKey(principal, b.topic, b.key.text)
+	}
+	for i := range b.msgs {
+		m := &b.msgs[i]
+		m.Topic, m.Principal, m.Time, m.TraceParent = b.topic, principal, b.time, traceparent
+		m.KeyHash, m.Repeat = b.keyHash, b.key.repeat
+		if b.own[i] != "" {
+			m.Digest = digests[i]
+			m.ID = message.DeriveID(principal, b.topic, b.own[i], digests[i], 0)
+		} else {
+			m.Digest = b.digest
+			m.ID = message.DeriveID(principal, b.topic, b.key.text, b.digest, i)
+		}
+	}
+}
+
+// hashKey is the scope of an idempotency key: principal and topic.
+func hashKey(principal, topic, key string) message.Hash {
+	h := message.NewHasher(keyDomain)
+	h.String(principal)
+	h.String(topic)
+	h.String(key)
+	return h.Sum()
+}
+
+// eventKey is the own key of a CloudEvent and lineKey that of an NDJSON line.
+// Their control characters keep them apart from each other and from every
+// Idempotency-Key, none of which may hold one.
+func eventKey(source, id string) string { return "event\x00" + source + "\x00" + id }
+
+func lineKey(id string) string { return "line\x00" + id }
