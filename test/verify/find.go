@@ -34,7 +34,7 @@ type testPackage struct {
 // something that does not begin in lower case, as go test defines it. Files
 // under the proof tag count.
 func (v *verifier) find(ctx context.Context, prefix string) ([]target, error) {
-	out, err := v.output(ctx, "go", "list", "-tags", proofTag,
+	out, err := v.output(ctx, "go", "list", "-e", "-tags", proofTag,
 		"-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "./...")
 	if err != nil {
 		return nil, err
