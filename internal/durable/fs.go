@@ -98,7 +98,7 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -162,6 +162,6 @@ func Exists(fsys FS, name string) bool {
 	if err != nil {
 		return !errors.Is(err, os.ErrNotExist)
 	}
-	f.Close()
+	_ = f.Close() // it was only looked at
 	return true
 }

@@ -2,7 +2,7 @@
 // it, the bytes it is stored as, the outcomes it may have and the errors that
 // every layer classifies by.
 //
-// It guarantees that Encode and Decode are inverse, that a dedupe id depends
+// It guarantees that Append and Decode are inverse, that a dedupe id depends
 // on nothing but what the client sent (see DeriveID), and that the same rule
 // decides everywhere whether a record is a duplicate (see Window).
 //

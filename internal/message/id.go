@@ -126,9 +126,5 @@ func MintKey() string {
 // is repeating a request.
 func IsMinted(key string) bool {
 	hexed, ok := strings.CutPrefix(key, mintedPrefix)
-	if !ok || len(hexed) != 32 {
-		return false
-	}
-	_, err := hex.DecodeString(hexed)
-	return err == nil
+	return ok && len(hexed) == 32 && strings.Trim(hexed, "0123456789abcdef") == ""
 }

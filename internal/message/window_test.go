@@ -168,8 +168,10 @@ func TestWindowEdge(t *testing.T) {
 func TestWindowMemory(t *testing.T) {
 	rng := randomly(t)
 	window := NewWindow(DefaultWindow)
-	for _, r := range stream(rng, 3*DefaultWindow, 1<<20, 1) {
-		window.Seen(r.id, r.offset)
+	for offset := range int64(3 * DefaultWindow) {
+		var id ID
+		binary.BigEndian.PutUint64(id[8:], rng.Uint64())
+		window.Seen(id, offset)
 		if window.Len() > DefaultWindow {
 			t.Fatalf("%d records in view of a window of %d", window.Len(), DefaultWindow)
 		}

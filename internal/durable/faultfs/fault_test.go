@@ -356,7 +356,7 @@ func TestSweepFindsWhatIsNotDurable(t *testing.T) {
 			_, failures := s.Find()
 			found += len(failures)
 			for _, f := range failures {
-				if f.Err == nil || !strings.Contains(f.Error(), "acknowledged and lost") {
+				if f.Err == nil || !strings.Contains(f.String(), "acknowledged and lost") {
 					t.Errorf("failure without its reason: %v", f)
 				}
 			}

@@ -44,13 +44,10 @@ type Failure struct {
 	Trace   Trace
 }
 
-// Error tells what was done, what was left and the operations that led there.
-func (f Failure) Error() string {
+// String tells what was done, what was left and the operations that led there.
+func (f Failure) String() string {
 	return fmt.Sprintf("%s, then %s: %v\n%s", f.Op, f.Outcome, f.Err, f.Trace)
 }
-
-// Unwrap returns what Check said.
-func (f Failure) Unwrap() error { return f.Err }
 
 // Test fails t for each failure, of which it prints the first few.
 func (s Sweep[S]) Test(t *testing.T) {
