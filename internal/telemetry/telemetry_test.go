@@ -94,7 +94,7 @@ func TestVersionFrom(t *testing.T) {
 		settings             []debug.BuildSetting
 		version, line        string
 	}{
-		{"linked", "1.2.3", "v9.9.9", nil, "1.2.3", "postroad 1.2.3 go"},
+		{"linked", "v1.2.3", "v9.9.9", nil, "1.2.3", "postroad 1.2.3 go"},
 		{"module version", "", "v1.4.0", nil, "1.4.0", "postroad 1.4.0 go"},
 		{"development build", "", "(devel)", vcs, "dev", "postroad dev (0123456789ab, modified) go"},
 		{"no build info", "", "", nil, "dev", "postroad dev go"},

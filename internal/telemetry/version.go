@@ -7,11 +7,6 @@ import (
 	"strings"
 )
 
-// version is set when a release is built, and never written afterwards:
-//
-//	go build -ldflags "-X postroad/internal/telemetry.version=1.2.3"
-var version string
-
 // Version says which build this is.
 type Version struct {
 	// Version is the release, or "dev" for a build that is none.
@@ -28,19 +23,20 @@ type Version struct {
 	Platform string `json:"platform"`
 }
 
-// CurrentVersion reads the version of the running binary: what the linker was
-// told, else what the compiler recorded.
-func CurrentVersion() Version {
+// CurrentVersion is the version of the running binary: linked, which the
+// linker gave to package main or which is empty, else what the compiler
+// recorded.
+func CurrentVersion(linked string) Version {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return versionFrom(version, info)
+	return versionFrom(linked, info)
 }
 
 func versionFrom(linked string, info *debug.BuildInfo) Version {
 	v := Version{
-		Version:  linked,
+		Version:  strings.TrimPrefix(linked, "v"),
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}

@@ -1,0 +1,143 @@
+// Postroad carries messages from a site to an event hub and on to readers.
+//
+// This package is the command line: it parses arguments, calls what the
+// command needs, and turns the result into text and an exit code. Each command
+// has a file of its name.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"postroad/internal/config"
+)
+
+// version is written by the linker when a release is built, and by nothing
+// else: -ldflags "-X main.version=1.2.3".
+var version string
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong arguments or configuration
+	exitLoss   = 3 // a check found loss
+)
+
+// urlEnv is the variable that send reads; it is no setting of a configuration.
+const urlEnv = "POSTROAD_URL"
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// grammar is the command line: its flags, commands and their help.
+type grammar struct {
+	Send    sendCommand    `cmd:"" help:"Post messages to a stamp or front door."`
+	Tail    tailCommand    `cmd:"" help:"Follow a topic, each message once."`
+	Status  statusCommand  `cmd:"" help:"Show the state of a stamp."`
+	Config  configCommand  `cmd:"" help:"Check, print or describe a configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// usageError is a mistake in the arguments that the parser cannot see, or a
+// configuration that cannot be read.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// lossError is a check's finding that messages were lost.
+type lossError struct{ text string }
+
+func (e *lossError) Error() string { return e.text }
+
+// run parses args, runs the command and returns the exit code. The first
+// SIGINT or SIGTERM ends ctx, upon which commands drain; the second kills.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal finds no handler
+
+	std := streams{in: stdin, out: stdout, err: stderr}
+	exited := false
+	parser, err := newParser(std, func(int) { exited = true })
+	if err != nil {
+		fmt.Fprintln(stderr, "postroad:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if exited { // help was asked for and printed
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "postroad:", err)
+		fmt.Fprintln(stderr, "see:", "postroad "+strings.TrimLeft(commandOf(err)+" --help", " "))
+		return exitUsage
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	err = command.Run(std)
+	if err != nil {
+		fmt.Fprintln(stderr, "postroad:", err)
+	}
+	return exitCode(err)
+}
+
+func newParser(std streams, exit func(int)) (*kong.Kong, error) {
+	return kong.New(&grammar{},
+		kong.Name("postroad"),
+		kong.Description("Carries messages from any site to your event hub and on to every reader, and loses none."),
+		kong.Writers(std.out, std.err),
+		kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"url_env": urlEnv, "default_topic": defaultTopic},
+	)
+}
+
+// commandOf names the command whose arguments did not parse, as far as the
+// parser came.
+func commandOf(err error) string {
+	var pe *kong.ParseError
+	if !errors.As(err, &pe) || pe.Context == nil || pe.Context.Selected() == nil {
+		return ""
+	}
+	return strings.TrimPrefix(pe.Context.Selected().FullPath(), "postroad ")
+}
+
+func exitCode(err error) int {
+	var (
+		usage *usageError
+		bad   *config.Error
+		loss  *lossError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage), errors.As(err, &bad):
+		return exitUsage
+	case errors.As(err, &loss):
+		return exitLoss
+	}
+	return exitFailed
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// statusReport is the answer of GET /admin/v1/status as this command reads it.
+// Members that it does not know are passed through by --json and else ignored.
+type statusReport struct {
+	Stamps []stampStatus `json:"stamps"`
+}
+
+// stampStatus is the state of one stamp.
+type stampStatus struct {
+	Name    string    `json:"name"`
+	Region  string    `json:"region,omitempty"`
+	Zone    string    `json:"zone,omitempty"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Gateway is the base URL of the stamp's gateway.
+	Gateway string `json:"gateway,omitempty"`
+	// Accepting says whether a POST would be taken now; Refusing is why not.
+	Accepting bool          `json:"accepting"`
+	Refusing  string        `json:"refusing,omitempty"`
+	Queue     queueStatus   `json:"queue"`
+	Forward   forwardStatus `json:"forward"`
+	Hub       hubStatus     `json:"hub"`
+}
+
+type queueStatus struct {
+	Dir                 string  `json:"dir,omitempty"`
+	Lanes               int     `json:"lanes"`
+	UnforwardedMessages int64   `json:"unforwarded_messages"`
+	UnforwardedBytes    int64   `json:"unforwarded_bytes"`
+	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
+	DiskFreeBytes       int64   `json:"disk_free_bytes"`
+	// DamagedMessages were set aside because their bytes are damaged.
+	DamagedMessages int64 `json:"damaged_messages,omitempty"`
+}
+
+type forwardStatus struct {
+	Breaker        breakerStatus `json:"breaker"`
+	ForwardedTotal int64         `json:"forwarded_total"`
+	RatePerSecond  float64       `json:"rate_per_second"`
+	// DeadTotal were refused by the hub for good and set aside.
+	DeadTotal   int64     `json:"dead_total,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// breakerStatus is the state of the breaker around the hub: "closed" lets
+// messages through, "open" keeps them, "half-open" tries.
+type breakerStatus struct {
+	State   string    `json:"state"`
+	Cause   string    `json:"cause,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+type hubStatus struct {
+	Brokers []string `json:"brokers"`
+}
+
+type statusCommand struct {
+	Admin string        `help:"Admin listener of the stamp (${default})." default:"http://127.0.0.1:9600" placeholder:"URL"`
+	Watch bool          `help:"Show it again and again until interrupted." short:"w"`
+	Every time.Duration `help:"How often --watch looks." default:"1s"`
+	JSON  bool          `help:"Print the answer as it came; with --watch one line each time."`
+}
+
+// Run shows the state of a stamp.
+func (c *statusCommand) Run(ctx context.Context, out streams) error {
+	if c.Every < 10*time.Millisecond {
+		return usagef("--every: %s: must be at least 10ms", c.Every)
+	}
+	base, err := baseURL("--admin", c.Admin)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	fetch := func(ctx context.Context) ([]byte, error) { return fetchStatus(ctx, client, base) }
+	if c.Watch {
+		return c.watch(ctx, out, base, fetch)
+	}
+	body, err := fetch(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		_, err := out.out.Write(append(bytes.TrimSpace(body), '\n'))
+		return err
+	}
+	report, err := parseStatus(body)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out.out, strings.Join(drawStatus(report, time.Now(), terminalOf(out.out)), "\n")+"\n")
+	return err
+}
+
+// statusLimit is the largest answer that is read, in bytes.
+const statusLimit = 16 << 20
+
+func fetchStatus(ctx context.Context, client *http.Client, base string) ([]byte, error) {
+	url := base + "/admin/v1/status"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", url, err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the admin listener: %w (is a stamp running there? --admin names another)", err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, statusLimit))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %s: %s", url, resp.Status, problemText(resp.Header, body))
+	}
+	return body, nil
+}
+
+func parseStatus(body []byte) (statusReport, error) {
+	var report statusReport
+	if err := json.Unmarshal(body, &report); err != nil {
+		return statusReport{}, fmt.Errorf("read the status: %w", err)
+	}
+	return report, nil
+}
+
+// watch shows the state until ctx ends. On a terminal it redraws a screen of
+// its own and leaves the last view on the usual one; elsewhere views follow
+// each other. An admin listener that does not answer is shown, not given up.
+func (c *statusCommand) watch(ctx context.Context, out streams, base string, fetch func(context.Context) ([]byte, error)) error {
+	screen := newScreen(out.out)
+	defer screen.close()
+	tick := time.NewTicker(c.Every)
+	defer tick.Stop()
+	view := watched{base: base, every: c.Every}
+	for {
+		body, err := fetch(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		now := time.Now()
+		if c.JSON {
+			err = printCompact(out, body, err)
+		} else {
+			view.take(body, err, now)
+			err = screen.show(view.lines(now, terminalOf(out.out)))
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// printCompact writes an answer in one line, and a failure to standard error.
+func printCompact(out streams, body []byte, failed error) error {
+	if failed != nil {
+		fmt.Fprintln(out.err, "postroad:", failed)
+		return nil
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, body); err != nil {
+		return fmt.Errorf("read the status: %w", err)
+	}
+	line.WriteByte('\n')
+	_, err := out.out.Write(line.Bytes())
+	return err
+}
+
+// watched is the last state seen and how current it is.
+type watched struct {
+	base   string
+	every  time.Duration
+	report statusReport
+	seen   time.Time // zero before the first answer
+	failed error     // of the last try
+	since  time.Time // of the first failure in a row
+}
+
+func (w *watched) take(body []byte, err error, now time.Time) {
+	if err == nil {
+		var report statusReport
+		if report, err = parseStatus(body); err == nil {
+			w.report, w.seen = report, now
+		}
+	}
+	if err != nil && w.failed == nil {
+		w.since = now
+	}
+	w.failed = err
+}
+
+func (w *watched) lines(now time.Time, t terminal) []string {
+	head := fmt.Sprintf("postroad status  %s  %s  every %s", now.Format(time.TimeOnly), w.base, w.every)
+	lines := []string{t.paint(dim, head), ""}
+	if w.failed != nil {
+		lines = append(lines, t.paint(red, "NO ANSWER")+fmt.Sprintf(" for %s: %s", age(now.Sub(w.since)), printable([]byte(w.failed.Error()))))
+		if w.seen.IsZero() {
+			return lines
+		}
+		lines = append(lines, fmt.Sprintf("what follows is from %s:", w.seen.Format(time.TimeOnly)), "")
+	}
+	return append(lines, drawStatus(w.report, now, t)...)
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Limits beyond which a state is pointed out.
+const (
+	lowDisk  = 1 << 30         // bytes
+	oldAfter = 1 * time.Minute // a message that waits longer, although the hub answers
+)
+
+// verdict is the state of a stamp in a word and a sentence.
+type verdict struct {
+	word, colour, sentence string
+}
+
+// judge says the worst that is the matter, so that the first line is enough.
+func judge(s stampStatus) verdict {
+	oldest := time.Duration(s.Queue.OldestAgeSeconds * float64(time.Second))
+	switch {
+	case !s.Accepting:
+		return verdict{"DOWN", red, "accepts nothing: " + printable([]byte(cmp.Or(s.Refusing, "no reason given")))}
+	case s.Queue.DamagedMessages > 0:
+		return verdict{"DAMAGE", red, messages(s.Queue.DamagedMessages) + " damaged on disk and set aside"}
+	case s.Forward.Breaker.State != "closed" && s.Queue.UnforwardedMessages > 0:
+		return verdict{"HUB AWAY", yellow, "messages are kept here and go out by themselves when the hub is back"}
+	case s.Forward.Breaker.State != "closed":
+		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
+	case s.Queue.DiskFreeBytes < lowDisk:
+		return verdict{"DISK LOW", yellow, size(s.Queue.DiskFreeBytes) + " left for messages"}
+	case oldest > oldAfter:
+		return verdict{"BEHIND", yellow, "the oldest message has waited for " + age(oldest)}
+	case s.Forward.DeadTotal > 0:
+		return verdict{"OK", green, "but the hub refused " + messages(s.Forward.DeadTotal) + " for good"}
+	}
+	return verdict{"OK", green, "accepting and forwarding"}
+}
+
+// drawStatus draws a report as lines no wider than the terminal.
+func drawStatus(report statusReport, now time.Time, t terminal) []string {
+	if len(report.Stamps) == 0 {
+		return []string{"no stamp runs there"}
+	}
+	names := 0
+	for _, s := range report.Stamps {
+		names = max(names, len(s.Name))
+	}
+	var lines []string
+	for i, s := range report.Stamps {
+		if i > 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines, drawStamp(s, now, t, names)...)
+	}
+	return lines
+}
+
+func drawStamp(s stampStatus, now time.Time, t terminal, names int) []string {
+	width := cmp.Or(t.width, usualWidth)
+	v := judge(s)
+	name := pad(printable([]byte(s.Name)), names)
+	head := t.paint(bold, name) + "  " + t.paint(v.colour, v.word) + "  " +
+		shorten(v.sentence, width-names-len(v.word)-4)
+	lines := []string{head}
+	row := func(label, colour, text string) {
+		lines = append(lines, "  "+t.paint(dim, pad(label, 10))+" "+t.paint(colour, shorten(text, width-13)))
+	}
+	row("accepting", "", acceptingText(s))
+	row("waiting", waitingColour(s), waitingText(s.Queue))
+	for i, text := range hubTexts(s, now) {
+		row([]string{"hub", "", ""}[min(i, 2)], "", text)
+	}
+	row("forwarded", "", forwardedText(s.Forward))
+	row("disk", "", diskText(s.Queue))
+	row("version", "", versionText(s, now))
+	return lines
+}
+
+func acceptingText(s stampStatus) string {
+	if !s.Accepting {
+		return "no"
+	}
+	if s.Gateway != "" {
+		return "yes, at " + printable([]byte(s.Gateway))
+	}
+	return "yes"
+}
+
+func waitingColour(s stampStatus) string {
+	if s.Queue.UnforwardedMessages > 0 && s.Forward.Breaker.State != "closed" {
+		return yellow
+	}
+	return ""
+}
+
+func waitingText(q queueStatus) string {
+	if q.UnforwardedMessages == 0 {
+		return "nothing: all that was accepted is in the hub"
+	}
+	return fmt.Sprintf("%s, %s, the oldest for %s, in %s", messages(q.UnforwardedMessages), size(q.UnforwardedBytes),
+		age(time.Duration(q.OldestAgeSeconds*float64(time.Second))), noun(int64(q.Lanes), "lane"))
+}
+
+// hubTexts are the hub's address and state, and while it is away why and what
+// happens next.
+func hubTexts(s stampStatus, now time.Time) []string {
+	b := s.Forward.Breaker
+	brokers := printable([]byte(cmp.Or(strings.Join(s.Hub.Brokers, ","), "no address")))
+	if b.State == "closed" {
+		return []string{brokers + "  reached"}
+	}
+	first := brokers + "  out of reach"
+	if b.State == "half-open" {
+		first = brokers + "  being tried"
+	}
+	if !b.Since.IsZero() {
+		first += fmt.Sprintf(" since %s (%s)", stampTime(b.Since, now), age(now.Sub(b.Since)))
+	}
+	texts := []string{first}
+	if cause := cmp.Or(b.Cause, s.Forward.LastError); cause != "" {
+		texts = append(texts, printable([]byte(cause)))
+	}
+	if b.NextTry.After(now) {
+		texts = append(texts, "next try in "+age(b.NextTry.Sub(now)))
+	}
+	return texts
+}
+
+func forwardedText(f forwardStatus) string {
+	text := count(f.ForwardedTotal) + " since the start, " + rate(f.RatePerSecond) + " now"
+	if f.DeadTotal > 0 {
+		text += ", " + count(f.DeadTotal) + " dead"
+	}
+	return text
+}
+
+func diskText(q queueStatus) string {
+	if q.Dir == "" {
+		return size(q.DiskFreeBytes) + " free"
+	}
+	return size(q.DiskFreeBytes) + " free at " + printable([]byte(q.Dir))
+}
+
+func versionText(s stampStatus, now time.Time) string {
+	text := printable([]byte(cmp.Or(s.Version, "unknown")))
+	if !s.Started.IsZero() {
+		text += ", up " + age(now.Sub(s.Started))
+	}
+	var where []string
+	for _, part := range []string{s.Region, s.Zone} {
+		if part != "" {
+			where = append(where, printable([]byte(part)))
+		}
+	}
+	if len(where) > 0 {
+		text += ", in " + strings.Join(where, " ")
+	}
+	return text
+}
+
+// stampTime is the time of day, with the date where it is another.
+func stampTime(at, now time.Time) string {
+	at = at.In(now.Location())
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
+}
+
+// screen shows views, each in place of the one before where it writes to a
+// terminal.
+type screen struct {
+	w    io.Writer
+	full bool     // the terminal's second screen is in use
+	last []string // the last view on it
+}
+
+// Terminal control sequences: the second screen with the cursor hidden, back
+// again, and the cursor's first place with the rest of the screen cleared.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l"
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	homeScreen  = "\x1b[H"
+	clearLine   = "\x1b[K"
+	clearBelow  = "\x1b[J"
+)
+
+func newScreen(w io.Writer) *screen { return &screen{w: w} }
+
+func (s *screen) show(lines []string) error {
+	t := terminalOf(s.w)
+	if !t.is {
+		_, err := io.WriteString(s.w, strings.Join(lines, "\n")+"\n\n")
+		return err
+	}
+	var b strings.Builder
+	if !s.full {
+		b.WriteString(enterScreen)
+		s.full = true
+	}
+	s.last = lines
+	b.WriteString(homeScreen)
+	for i, line := range lines {
+		if i == t.height-1 && i < len(lines)-1 {
+			b.WriteString("…" + clearLine)
+			break
+		}
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		b.WriteString(line + clearLine)
+	}
+	b.WriteString(clearBelow)
+	_, err := io.WriteString(s.w, b.String())
+	return err
+}
+
+// close returns to the usual screen and leaves the last view there.
+func (s *screen) close() {
+	if s.full {
+		io.WriteString(s.w, leaveScreen+strings.Join(s.last, "\n")+"\n")
+	}
+}
