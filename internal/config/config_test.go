@@ -60,6 +60,11 @@ func (o partOptions) Validate() error {
 	if o.Inner.Port == 1 {
 		errs = append(errs, errors.Join(fmt.Errorf("inner.port: 1: must not be 1")))
 	}
+	for i, p := range o.Peers {
+		if p == "nobody" {
+			errs = append(errs, fmt.Errorf("peers[%d]: nobody: must be somebody", i))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -226,10 +231,11 @@ func TestProblems(t *testing.T) {
 		},
 		{
 			name: "joined errors in errors, default values",
-			set:  []string{"part.inner.port=1", "part.max_bytes=101"},
+			set:  []string{"part.inner.port=1", "part.max_bytes=101", "part.peers=a,nobody"},
 			want: []string{
 				`part.max_bytes: 101: must be between 1 and 100 (--set)`,
 				`part.inner.port: 1: must not be 1 (--set)`,
+				`part.peers[1]: nobody: must be somebody (--set)`,
 			},
 		},
 		{

@@ -189,7 +189,8 @@ func (t *tree) problemsOf(section string, err error) []Problem {
 	}
 	name, rule, ok := strings.Cut(err.Error(), ": ")
 	path := join(section, name)
-	f, known := t.byPath[path]
+	whole, _, _ := strings.Cut(path, "[") // brokers[0] is of the setting brokers
+	f, known := t.byPath[whole]
 	switch {
 	case !ok || strings.ContainsAny(name, " \n"):
 		return []Problem{{Path: section, Rule: err.Error()}}

@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"regexp"
 
+	"postroad/internal/console"
+	"postroad/internal/gateway"
 	"postroad/internal/httpserve"
+	"postroad/internal/kafka"
+	"postroad/internal/queue"
 	"postroad/internal/telemetry"
 )
 
@@ -16,8 +20,16 @@ type Stamp struct {
 	Stamp Identity `yaml:"stamp"`
 	// HTTP is the listener that clients and front doors reach the gateway at.
 	HTTP httpserve.Options `yaml:"http"`
+	// Gateway accepts messages over HTTP.
+	Gateway gateway.Options `yaml:"gateway"`
+	// Queue keeps accepted messages on stable storage.
+	Queue queue.Options `yaml:"queue"`
+	// Hub is where messages go, and how it is reached.
+	Hub kafka.Options `yaml:"hub"`
 	// Admin is the listener for operators: probes, metrics, status, console.
 	Admin httpserve.AdminOptions `yaml:"admin"`
+	// Console is the page on the admin listener that shows and sends messages.
+	Console console.Options `yaml:"console"`
 	// Log says what is logged to standard error, and how.
 	Log telemetry.LogOptions `yaml:"log"`
 }
@@ -38,12 +50,33 @@ type Identity struct {
 // machine itself.
 func DefaultStamp() Stamp {
 	s := Stamp{
-		HTTP:  httpserve.DefaultOptions(),
-		Admin: httpserve.DefaultAdminOptions(),
-		Log:   telemetry.DefaultLogOptions(),
+		HTTP:    httpserve.DefaultOptions(),
+		Gateway: gateway.DefaultOptions(),
+		Queue:   queue.DefaultOptions(),
+		Hub:     kafka.DefaultOptions(),
+		Admin:   httpserve.DefaultAdminOptions(),
+		Console: console.DefaultOptions(),
+		Log:     telemetry.DefaultLogOptions(),
 	}
 	s.HTTP.Listen = ":8081"
 	return s
+}
+
+// recordOverhead is the room that a record batch of one message needs beside
+// what message.max_bytes counts: the framing, and the headers that the
+// forwarder adds, in bytes.
+const recordOverhead = 4096
+
+// Validate returns what no section can know of itself: a message that the
+// gateway accepts must fit in what is sent to the hub, or it would be accepted
+// and then found too large.
+func (s Stamp) Validate() error {
+	most := s.Hub.BatchMaxBytes - recordOverhead
+	if s.Gateway.Message.MaxBytes > most {
+		return fmt.Errorf("gateway.message.max_bytes: %d: must be at most %d, which is hub.batch_max_bytes less %d for what is added to a message",
+			s.Gateway.Message.MaxBytes, most, recordOverhead)
+	}
+	return nil
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
