@@ -26,11 +26,11 @@ func codecs() map[string]kgo.CompressionCodec {
 const maxBackoff = time.Second
 
 // common are the settings of every client.
-func (o Options) common(log *slog.Logger) []kgo.Opt {
+func (o Options) common(log *slog.Logger, refused func(string, int32)) []kgo.Opt {
 	return []kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ClientID(o.ClientID),
-		kgo.WithLogger(newQuietLogger(log)),
+		kgo.WithLogger(newQuietLogger(log, refused)),
 		kgo.DialTimeout(o.DialTimeout),
 		kgo.RequestTimeoutOverhead(o.RequestTimeout),
 		kgo.RetryBackoffFn(backoff),
@@ -52,6 +52,10 @@ func backoff(fails int) time.Duration {
 // and the forwarder's breaker says it once.
 type quietLogger struct {
 	next kgo.Logger
+	// refused, if not nil, is called before the records of a refused batch,
+	// and all behind it in the partition, are given back.
+	refused func(topic string, partition int32)
+
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu; texts are constants of franz-go
 	lost map[string]int       // guarded by mu
@@ -59,34 +63,72 @@ type quietLogger struct {
 
 const quietFor = 30 * time.Second
 
-func newQuietLogger(log *slog.Logger) kgo.Logger {
-	return &quietLogger{next: kslog.New(log), last: map[string]time.Time{}, lost: map[string]int{}}
+func newQuietLogger(log *slog.Logger, refused func(string, int32)) kgo.Logger {
+	return &quietLogger{next: kslog.New(log), refused: refused, last: map[string]time.Time{}, lost: map[string]int{}}
 }
 
 // Level implements kgo.Logger: what franz-go calls informative, such as each
-// connection that fails, is for its own developers.
-func (l *quietLogger) Level() kgo.LogLevel { return min(l.next.Level(), kgo.LogLevelWarn) }
+// connection that fails, is for its own developers. A Sink hears it for the
+// one line that it needs, see Log.
+func (l *quietLogger) Level() kgo.LogLevel {
+	if l.refused != nil {
+		return kgo.LogLevelInfo
+	}
+	return kgo.LogLevelWarn
+}
+
+// refusedText is what franz-go logs, on the goroutine that handles the answer
+// and with the partition locked, when the hub refuses a batch. Nothing else
+// tells us before the partition takes new records again; the callbacks of the
+// records come later, and what is given meanwhile would overtake them.
+// TestOrderOverErrors fails if the text should change.
+const refusedText = "batch in a produce request failed"
 
 // Log implements kgo.Logger.
 func (l *quietLogger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	if level > l.Level() {
-		return
+	if msg == refusedText && l.refused != nil {
+		l.tellRefused(keyvals)
 	}
-	l.mu.Lock()
-	if now := time.Now(); now.Sub(l.last[msg]) < quietFor {
-		l.lost[msg]++
-		l.mu.Unlock()
+	if level > kgo.LogLevelWarn || !l.admit(msg, &keyvals) {
 		return
-	} else if len(l.last) < 1000 {
-		l.last[msg] = now
-	}
-	left := l.lost[msg]
-	delete(l.lost, msg)
-	l.mu.Unlock()
-	if left > 0 {
-		keyvals = append(keyvals, "left_out", left)
 	}
 	l.next.Log(level, msg, keyvals...)
+}
+
+func (l *quietLogger) tellRefused(keyvals []any) {
+	var topic string
+	partition := int32(-1)
+	for i := 0; i+1 < len(keyvals); i += 2 {
+		switch keyvals[i] {
+		case "topic":
+			topic, _ = keyvals[i+1].(string)
+		case "partition":
+			partition, _ = keyvals[i+1].(int32)
+		}
+	}
+	if topic != "" && partition >= 0 {
+		l.refused(topic, partition)
+	}
+}
+
+// admit reports whether the text may be written again, and adds how often it
+// was left out.
+func (l *quietLogger) admit(msg string, keyvals *[]any) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Sub(l.last[msg]) < quietFor {
+		l.lost[msg]++
+		return false
+	}
+	if len(l.last) < 1000 {
+		l.last[msg] = now
+	}
+	if left := l.lost[msg]; left > 0 {
+		*keyvals = append(*keyvals, "left_out", left)
+		delete(l.lost, msg)
+	}
+	return true
 }
 
 // healthHook turns what happens on connections into calls of report: nil for

@@ -13,11 +13,6 @@
 // began at, and the hub may go away and come back meanwhile.
 //
 // Known holes:
-//   - When the hub refuses a batch, everything behind it in that partition that
-//     has not been sent is taken back, so that it can be sent again in order.
-//     Batches under way in that moment (five requests at most) are not; a
-//     broker refuses those too, because their sequence numbers do not follow,
-//     and franz-go may then renumber and send one before it is taken back.
 //   - A Sink that was closed or reset may have a request in the hub's socket
 //     that still lands. Whoever reads back right after does not see it. Readers
 //     drop the second copy.

@@ -84,7 +84,7 @@ func TestKilledHubKeepsAcknowledged(t *testing.T) {
 		}
 		n := 0
 		for i := range msgs {
-			s.Produce(&msgs[i], int32(i%3), func(_ int64, err error) {
+			err := s.Produce(&msgs[i], int32(i%3), s.Turn(), func(_ int64, err error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -94,6 +94,9 @@ func TestKilledHubKeepsAcknowledged(t *testing.T) {
 					}
 				}
 			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		next(t, enough)
 		kill()

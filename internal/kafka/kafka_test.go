@@ -95,12 +95,17 @@ func produce(t testing.TB, s *Sink, partition int32, msgs ...message.Stored) []a
 	t.Helper()
 	out := make([]answer, len(msgs))
 	var wg sync.WaitGroup
-	wg.Add(len(msgs))
+	turn := s.Turn()
 	for i := range msgs {
-		s.Produce(&msgs[i], partition, func(offset int64, err error) {
+		wg.Add(1)
+		err := s.Produce(&msgs[i], partition, turn, func(offset int64, err error) {
 			out[i] = answer{offset, err}
 			wg.Done()
 		})
+		if err != nil {
+			out[i] = answer{-1, err}
+			wg.Done()
+		}
 	}
 	waitFor(t, &wg)
 	return out

@@ -109,7 +109,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 			left[partitionKey{topic, p}] = s.end
 		}
 	}
-	client, err := kgo.NewClient(append(o.common(deps.Log),
+	client, err := kgo.NewClient(append(o.common(deps.Log, nil),
 		kgo.ConsumePartitions(assign),
 		kgo.KeepControlRecords(), // so that a span that ends in one is seen to end
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),

@@ -157,7 +157,7 @@ type followed struct {
 // session resolves where to read, and reads until an error or the end.
 func (f *follower) session(ctx context.Context) error {
 	f.progressed = false
-	client, err := kgo.NewClient(append(f.opts.common(f.deps.Log),
+	client, err := kgo.NewClient(append(f.opts.common(f.deps.Log, nil),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // they end a span and take an offset
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),

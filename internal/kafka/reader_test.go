@@ -128,6 +128,7 @@ func TestFollowMissingTopic(t *testing.T) {
 		t.Fatalf("until the end of a missing topic: %v", err)
 	}
 	got, ready := follow(t, options(addr), FollowOptions{Topic: "later", From: FromEnd()})
+	next(t, ready)
 	s := startSink(t, options(addr))
 	if _, err := s.Partitions(t.Context(), "later"); err != nil {
 		t.Fatal(err)
@@ -138,7 +139,6 @@ func TestFollowMissingTopic(t *testing.T) {
 	if r := next(t, got); r.Seq != 5 {
 		t.Errorf("got %+v, want what was sent to the new topic", r)
 	}
-	next(t, ready)
 }
 
 func TestFollowStopsWithFn(t *testing.T) {

@@ -46,6 +46,7 @@ type Sink struct {
 	deps Deps
 
 	health atomic.Pointer[func(error)]
+	turn   atomic.Uint64 // counts the errors that shut a partition
 
 	// mu is held for reading while a record is handed over, and for writing
 	// where the client is replaced, so that none goes to a closed one.
@@ -84,7 +85,7 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
 
 func (s *Sink) newClient() (_ *kgo.Client, err error) {
-	opts := append(s.opts.common(s.deps.Log),
+	opts := append(s.opts.common(s.deps.Log, s.refused),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
@@ -168,29 +169,36 @@ func (s *Sink) Close() {
 // function of that name.
 func (s *Sink) Partition(m *message.Message, n int32) int32 { return Partition(m, n) }
 
-// Produce sends m to a partition of its topic and returns at once; done is
-// called exactly once, from another goroutine or before Produce returns, with
-// the offset (-1 where the hub did not say) or with an error that has a Class.
-// Messages of a partition are appended in the order of the calls.
+// Turn returns the number that Produce asks for. Take a new one only when all
+// that was given to Produce has been answered.
+func (s *Sink) Turn() uint64 { return s.turn.Load() }
+
+// Produce sends m to a partition of its topic and returns at once. done is
+// called exactly once, from another goroutine, with the offset (-1 where the
+// hub did not say) or with an error that has a Class; where Produce returns an
+// error, which is of class retry, done is not called.
 //
-// m and what it refers to must not change until done is called. After an error
-// the partition takes nothing until all that was given before it is answered:
-// what is given meanwhile fails with class retry.
-func (s *Sink) Produce(m *message.Stored, partition int32, done func(offset int64, err error)) {
+// Messages of a partition are appended in the order of the calls, and an error
+// does not let later ones overtake: with it all that was given to the partition
+// and not answered fails too, and Produce refuses the partition to everybody
+// whose turn is older than the error. So a caller that is refused or hears of
+// an error waits for its other answers, takes a new turn, and sends again, in
+// order, what failed.
+//
+// m and what it refers to must not change until done is called.
+func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done func(offset int64, err error)) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.client == nil {
-		done(-1, &Error{ClassRetry, ErrClosed})
-		return
+		return &Error{ClassRetry, ErrClosed}
 	}
 	p := s.partition(m.Topic, partition)
-	ctx := p.enter()
+	ctx := p.enter(turn)
 	if ctx == nil {
-		done(-1, &Error{ClassRetry, errSettling})
-		return
+		return &Error{ClassRetry, errTurn}
 	}
 	w := s.wires.Get().(*wire)
-	w.Context, w.sink, w.part, w.done = ctx, s, p, done
+	w.sink, w.part, w.done = s, p, done
 	w.hdrs, w.buf = appendHeaders(w.hdrs[:0], w.buf[:0], m, s.deps.Stamp)
 	w.rec = kgo.Record{
 		Topic: m.Topic, Partition: partition, Key: m.Key, Value: m.Value, Headers: w.hdrs,
@@ -198,33 +206,42 @@ func (s *Sink) Produce(m *message.Stored, partition int32, done func(offset int6
 		Context:   w,
 	}
 	s.client.Produce(ctx, &w.rec, settled)
+	return nil
 }
 
 // wire is one record under way with everything it needs, reused. It is its own
 // record's context, which is how settled finds it without a closure a record.
+// As a context it never ends and reads no field, because franz-go may look at
+// it after the record was answered; the context that ends is Produce's.
 type wire struct {
-	context.Context // of the partition
-	rec             kgo.Record
-	hdrs            []kgo.RecordHeader
-	buf             []byte
-	sink            *Sink
-	part            *partition
-	done            func(int64, error)
+	rec  kgo.Record
+	hdrs []kgo.RecordHeader
+	buf  []byte
+	sink *Sink
+	part *partition
+	done func(int64, error)
 }
+
+func (*wire) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (*wire) Done() <-chan struct{}       { return nil }
+func (*wire) Err() error                  { return nil }
+func (*wire) Value(any) any               { return nil }
 
 // settled is the promise of every record.
 func settled(r *kgo.Record, err error) {
 	w := r.Context.(*wire)
-	done, offset := w.done, r.Offset
-	w.part.leave(err != nil)
+	done, offset, part := w.done, r.Offset, w.part
 	if err == nil {
 		s := w.sink
-		w.rec, w.Context, w.done, w.part = kgo.Record{}, nil, nil, nil
+		w.rec, w.done, w.part = kgo.Record{}, nil, nil
 		clear(w.hdrs)
 		s.wires.Put(w)
+		part.leave()
 		done(offset, nil)
 		return
 	}
+	w.sink.refused(r.Topic, r.Partition)
+	part.leave()
 	// Not reused: a request that is being given up may still be writing it.
 	if errors.Is(err, kgo.ErrClientClosed) {
 		err = ErrClosed
@@ -232,10 +249,10 @@ func settled(r *kgo.Record, err error) {
 	done(-1, classified(fmt.Sprintf("produce to %s/%d", r.Topic, r.Partition), err))
 }
 
-var errSettling = errors.New("the partition waits for the answers to what was sent before an error")
+var errTurn = errors.New("the partition waits, after an error, for what was sent before")
 
-func (s *Sink) partition(topic string, partition_ int32) *partition {
-	key := partitionKey{topic, partition_}
+func (s *Sink) partition(topic string, id int32) *partition {
+	key := partitionKey{topic, id}
 	if p, ok := s.parts.Load(key); ok {
 		return p.(*partition)
 	}
@@ -244,10 +261,12 @@ func (s *Sink) partition(topic string, partition_ int32) *partition {
 }
 
 // partition keeps order over an error: the first one takes back all that is
-// buffered behind it (by ending the context of those records), and the door
-// stays shut until the last of them has been answered.
+// buffered behind it (by ending the context of those records), and shuts the
+// door until the last of them has been answered, and to everybody who does not
+// know of the error yet.
 type partition struct {
 	mu     sync.Mutex
+	turn   uint64             // guarded by mu: turns below are refused
 	inside int                // guarded by mu: records not yet answered
 	failed bool               // guarded by mu: one of them failed
 	ctx    context.Context    // guarded by mu: of the records inside
@@ -255,10 +274,10 @@ type partition struct {
 }
 
 // enter returns the context for one more record, or nil while the door is shut.
-func (p *partition) enter() context.Context {
+func (p *partition) enter(turn uint64) context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.failed {
+	if p.failed || turn < p.turn {
 		return nil
 	}
 	if p.ctx == nil {
@@ -268,16 +287,25 @@ func (p *partition) enter() context.Context {
 	return p.ctx
 }
 
-func (p *partition) leave(failed bool) {
+func (p *partition) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inside--
-	if failed && !p.failed {
-		p.failed = true
-		p.cancel()
-	}
 	if p.failed && p.inside == 0 {
 		p.failed, p.ctx, p.cancel = false, nil, nil
+	}
+}
+
+// refused shuts the partition's door after an error. It is called before
+// anybody else hears of the error, and again for each record that fails.
+func (s *Sink) refused(topic string, id int32) {
+	p := s.partition(topic, id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inside > 0 && !p.failed {
+		p.failed = true
+		p.turn = s.turn.Add(1)
+		p.cancel()
 	}
 }
 

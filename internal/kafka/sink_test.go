@@ -95,7 +95,6 @@ func TestOrderOverErrors(t *testing.T) {
 	cluster, addr := startCluster(t)
 	s := startSink(t, options(addr))
 	produce(t, s, 0, stored(1))
-	// The fault answers once; the requests behind it are held until it did.
 	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 1})
 	var msgs []message.Stored
 	for seq := uint64(2); seq <= 2000; seq++ {
@@ -131,12 +130,18 @@ func TestCloseDoesNotWait(t *testing.T) {
 	s := startSink(t, options(addr))
 	produce(t, s, 0, stored(1))
 	stop()
-	for name, giveUp := range map[string]func(){"Reset": func() { s.Reset() }, "Close": s.Close} {
+	for _, row := range []struct {
+		name   string
+		giveUp func()
+	}{{"Reset", func() { s.Reset() }}, {"Close", s.Close}} {
+		name, giveUp := row.name, row.giveUp
 		var wg sync.WaitGroup
 		m := stored(2)
 		var got error
 		wg.Add(1)
-		s.Produce(&m, 0, func(_ int64, err error) { got = err; wg.Done() })
+		if err := s.Produce(&m, 0, s.Turn(), func(_ int64, err error) { got = err; wg.Done() }); err != nil {
+			t.Fatal(err)
+		}
 		giveUp()
 		waitFor(t, &wg)
 		if !errors.Is(got, ErrClosed) || Classify(got) != ClassRetry {
