@@ -84,7 +84,7 @@ func TestWindowFollowsTheRule(t *testing.T) {
 	for _, w := range []int{0, 1, 2, 3, 7, 100, 255, 256, 257, 600, 1000, 32768} {
 		for _, distinct := range []int{1, 2, 10, 300, 3000} {
 			for _, gap := range []int{1, 2, 50} {
-				records := stream(rng, 3000, distinct, gap)
+				records := stream(rng, 2000, distinct, gap)
 				if i := differs(w, w, records); i >= 0 {
 					t.Fatalf("W %d, %d ids, gaps up to %d: record %d of offset %d is decided wrongly",
 						w, distinct, gap, i, records[i].offset)
