@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A default that a comment states is the one the code has.
@@ -82,6 +83,20 @@ func TestCutDefault(t *testing.T) {
 	} {
 		if _, got, _ := cutDefault(comment); got != want {
 			t.Errorf("%q states %q, want %q", comment, got, want)
+		}
+	}
+}
+
+func TestDurationText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		24 * time.Hour: "24h", 90 * time.Minute: "1h30m", 2 * time.Minute: "2m", 90 * time.Second: "1m30s",
+		10 * time.Second: "10s", 0: "0s", 250 * time.Millisecond: "250ms", time.Hour + time.Second: "1h0m1s", -time.Hour: "-1h",
+	} {
+		if got := durationText(d); got != want {
+			t.Errorf("%s is written %s, want %s", d, got, want)
+		}
+		if back, err := time.ParseDuration(durationText(d)); err != nil || back != d {
+			t.Errorf("%s reads back as %s, %v", d, back, err)
 		}
 	}
 }

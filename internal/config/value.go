@@ -110,7 +110,7 @@ func integerRule(err error, rule string) error {
 // text writes a scalar as setScalar reads it.
 func text(v reflect.Value) string {
 	if v.Type() == durationType {
-		return time.Duration(v.Int()).String()
+		return durationText(time.Duration(v.Int()))
 	}
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		if b, err := m.MarshalText(); err == nil {
@@ -118,6 +118,18 @@ func text(v reflect.Value) string {
 		}
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// durationText writes 24h, not 24h0m0s.
+func durationText(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // kindName is what the reference calls the type of a setting.
