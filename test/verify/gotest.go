@@ -126,6 +126,7 @@ func (r *reporter) endPackage(e event) {
 	})
 	for _, l := range r.open[e.Package] {
 		switch {
+		case verdicts[l.test] != "" && strings.HasPrefix(l.text, "=== "):
 		case !failed && (l.test != "" || noise(l.text)):
 		case toBlame && (verdicts[l.test] == "pass" || verdicts[l.test] == "skip"):
 		default:

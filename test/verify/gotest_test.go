@@ -25,6 +25,7 @@ not an event
 {"Action":"output","Package":"m/bad","Output":"-test.shuffle 43\n"}
 {"Action":"output","Package":"m/bad","Test":"TestFine","Output":"fine says\n"}
 {"Action":"pass","Package":"m/bad","Test":"TestFine"}
+{"Action":"output","Package":"m/bad","Test":"TestC","Output":"=== RUN   TestC\n"}
 {"Action":"output","Package":"m/bad","Test":"TestC","Output":"    c_test.go:3: want 1\n"}
 {"Action":"fail","Package":"m/bad","Test":"TestC"}
 {"Action":"output","Package":"m/bad","Output":"FAIL\tm/bad\t0.1s\n"}
