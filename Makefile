@@ -25,6 +25,7 @@ test: ## formatting, vet, linters, import rules, generated files, all tests with
 
 bench: build ## benchmarks that a few minutes are enough for
 	@$(VERIFY) bench $(ARGS)
+	@$(BIN) bench ingest
 
 proof: ## what takes longer: fuzzing, long kill and fault runs; -list shows the stages
 	@$(VERIFY) proof $(ARGS)
