@@ -99,11 +99,15 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 func (q *Queue) openDirectory() error {
 	fsys := q.deps.FS
 	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.quarantine()} {
-		err := fsys.Mkdir(dir)
-		if err == nil {
-			err = fsys.SyncDir(path.Dir(dir))
+		// Not the directories above: below a share that is not mounted they
+		// would appear on the machine's own disk.
+		if err := fsys.Mkdir(dir); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
 		}
-		if err != nil && !errors.Is(err, os.ErrExist) {
+		// Also where it exists: a process killed after its mkdir may have left
+		// a name that the next power cut takes away, with all that was
+		// acknowledged below it.
+		if err := fsys.SyncDir(path.Dir(dir)); err != nil {
 			return err
 		}
 	}

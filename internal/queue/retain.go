@@ -83,7 +83,7 @@ func (q *Queue) retainEnded(l *lane) error {
 	l.chain.mu.Unlock()
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
 	if empty {
-		return q.removeDir(q.at.chain(l.chain.id))
+		return q.removeClaims(l.chain.id)
 	}
 	return nil
 }
@@ -122,27 +122,38 @@ func (q *Queue) lastWritten(l *lane) (time.Time, error) {
 }
 
 // removeLane removes a lane's files: the fence last, since as long as any of it
-// is there a writer that came back from a pause must find itself fenced.
+// is there a writer that came back from a pause must find itself fenced. Each
+// step is durable before the next: after a power cut segments without their
+// fence would look like a lane that is alive, and be forwarded again.
 func (q *Queue) removeLane(l *lane) error {
 	numbers, err := q.segments(l.id)
 	if err != nil {
 		return err
 	}
+	var segments []string
 	for _, n := range numbers {
-		if err := q.deps.FS.Remove(path.Join(q.at.lane(l.id), wal.Name(n))); err != nil {
+		segments = append(segments, wal.Name(n))
+	}
+	dir := q.at.lane(l.id)
+	for _, step := range [][]string{segments, {heartbeatFileName, laneFileName}, {fenceFileName}} {
+		for _, name := range step {
+			if err := q.deps.FS.Remove(path.Join(dir, name)); err != nil && !missing(err) {
+				return err
+			}
+		}
+		if err := q.deps.FS.SyncDir(dir); err != nil {
 			return err
 		}
 	}
-	for _, name := range []string{heartbeatFileName, laneFileName, fenceFileName} {
-		if err := q.deps.FS.Remove(q.at.laneFile(l.id, name)); err != nil && !missing(err) {
-			return err
-		}
+	if err := q.deps.FS.Remove(dir); err != nil {
+		return err
 	}
-	return q.deps.FS.Remove(q.at.lane(l.id))
+	return q.deps.FS.SyncDir(q.at.lanes())
 }
 
-// removeDir removes a directory and the files in it.
-func (q *Queue) removeDir(dir string) error {
+// removeClaims removes a chain's claims, once its lanes are gone for good.
+func (q *Queue) removeClaims(chain string) error {
+	dir := q.at.chain(chain)
 	entries, err := q.deps.FS.ReadDir(dir)
 	if missing(err) {
 		return nil
