@@ -99,6 +99,9 @@ func decodeHeaders(b []byte) (h Header, damaged bool, err error) {
 		h = second
 	}
 	if err != nil && err2 != nil {
+		if errors.Is(err, message.ErrDamaged) {
+			err = err2 // an unknown version is refused, and not set aside as damage
+		}
 		return Header{}, true, err
 	}
 	rest := allZero(b[headerBytes:headerCopy]) && allZero(b[headerCopy+headerBytes:])

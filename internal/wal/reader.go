@@ -193,11 +193,13 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// FindNext looks behind an invalid group for the next header that passes with a
-// seq of at least first, and moves there. It returns io.EOF, with nothing
-// moved, where there is none; blank then says that only zero bytes follow the
-// invalid group's first 48. The salt makes a chance or forged hit one in 2^32.
-func (r *Reader) FindNext(first uint64) (blank bool, err error) {
+// FindNext looks behind an invalid group for the next header that passes and
+// whose group reaches seq or begins behind it, and moves there: a claim may begin
+// in the middle of a group, which a search for a first seq would pass over with
+// what is sound in it. It returns io.EOF, with nothing moved, where there is
+// none; blank then says that only zero bytes follow the invalid group's first
+// 48. The salt makes a chance or forged hit one in 2^32.
+func (r *Reader) FindNext(seq uint64) (blank bool, err error) {
 	from := r.at
 	blank = true
 	for at := from + groupAlign; ; {
@@ -209,7 +211,7 @@ func (r *Reader) FindNext(first uint64) (blank bool, err error) {
 		chunk = chunk[:n]
 		blank = blank && allZero(chunk[min(n, max(0, int(from+GroupHeaderSize-at))):])
 		for i := 0; i+GroupHeaderSize <= n; i += groupAlign {
-			if g, ok := decodeGroupHeader(chunk[i:i+GroupHeaderSize], r.Header.Salt); ok && g.first >= first {
+			if g, ok := decodeGroupHeader(chunk[i:i+GroupHeaderSize], r.Header.Salt); ok && g.first+uint64(g.count) > seq {
 				r.SeekTo(at + int64(i))
 				return false, nil
 			}
