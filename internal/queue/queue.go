@@ -51,6 +51,8 @@ type Queue struct {
 
 	claimable chan *chain
 	closing   chan struct{}
+	// reading bounds how many old chains are read through at once.
+	reading chan struct{}
 	// damaged counts acknowledged messages that could not be read back.
 	damaged atomic.Uint64
 }
@@ -58,6 +60,9 @@ type Queue struct {
 // claimableChains is how many chains may wait for a forwarder without a
 // goroutine each.
 const claimableChains = 1024
+
+// chainReaders is how many old chains are looked through at once at start.
+const chainReaders = 4
 
 // Open opens the directory, makes what is missing of it, and opens a lane, so
 // that a directory that cannot be written to is an error now. Append works once
@@ -70,6 +75,7 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 		opts: opts, deps: deps.withDefaults(), at: layout{opts.Dir},
 		gathering: newBatch(), kick: make(chan struct{}, 1),
 		claimable: make(chan *chain, claimableChains), closing: make(chan struct{}),
+		reading: make(chan struct{}, chainReaders),
 	}
 	if q.self, err = thisProcess(ulid.Make().String()); err != nil {
 		return nil, err

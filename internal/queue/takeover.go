@@ -72,7 +72,9 @@ func (q *Queue) takeOver(ctx context.Context, c *chain) {
 		}
 	}
 	c.finish()
+	q.reading <- struct{}{}
 	whole, err := q.forwardedWhole(c)
+	<-q.reading
 	if err != nil {
 		q.deps.Log.Error("chain not read through, a forwarder will", "chain", c.id, "err", err)
 	}
