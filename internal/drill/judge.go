@@ -1,0 +1,148 @@
+package drill
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Record is one message as a reader saw it.
+type Record struct {
+	Partition int32
+	Offset    int64
+	// Key is nil where the record has none.
+	Key   []byte
+	Value []byte
+}
+
+// Judge compares what a reader saw with what the ledger holds. It is for one
+// goroutine. Nothing may be entered in the ledger while it is at work.
+type Judge struct {
+	ledger *Ledger
+	// seen counts the copies of each print of the ledger that were seen.
+	seen map[Print]int
+	// foremost is the furthest request of each stream that was seen.
+	foremost map[Stream]int32
+	verdict  Verdict
+}
+
+// Judge begins a comparison.
+func (l *Ledger) Judge() *Judge {
+	return &Judge{ledger: l, seen: make(map[Print]int), foremost: make(map[Stream]int32)}
+}
+
+// Saw enters one record that the reader saw, in the order it saw them.
+func (j *Judge) Saw(r Record) {
+	j.verdict.Seen++
+	p := r.Print()
+	places := j.ledger.byPrint[p]
+	if len(places) == 0 {
+		j.verdict.Invented.add("partition %d offset %d: nobody sent this: key %.40q value %.80q", r.Partition, r.Offset, r.Key, r.Value)
+		return
+	}
+	j.seen[p]++
+	// Of several alike nobody can tell which this is, and one that is seen
+	// again is a finding of its own.
+	if len(places) == 1 && j.seen[p] == 1 {
+		j.order(places[0], r)
+	}
+}
+
+// order finds a message out of order: one that was acknowledged before another
+// of its stream was even sent, and is seen behind it.
+func (j *Judge) order(at place, r Record) {
+	s := &j.ledger.sends[at.send]
+	if s.stream == NoStream || s.again {
+		return
+	}
+	first, any := j.foremost[s.stream]
+	if any && s.at < first && s.acknowledged {
+		j.verdict.Disordered.add("partition %d offset %d: %s, seen after request %d", r.Partition, r.Offset, s, first)
+	}
+	if !any || s.at > first {
+		j.foremost[s.stream] = s.at
+	}
+}
+
+// Verdict ends the comparison: every acknowledged message must have been seen,
+// none more often than it was sent, and each request as a whole or not at all.
+func (j *Judge) Verdict() Verdict {
+	v := &j.verdict
+	for i := range j.ledger.sends {
+		s := &j.ledger.sends[i]
+		n := int(s.messages)
+		v.Sent += n
+		switch {
+		case s.acknowledged:
+			v.Acknowledged += n
+		case s.open == 0:
+			v.Refused += n
+		default:
+			v.Unknown += n
+		}
+	}
+	part := make(map[Send]int) // messages seen of requests that may be torn
+	for _, p := range slices.SortedFunc(maps.Keys(j.ledger.byPrint), func(a, b Print) int { return slices.Compare(a[:], b[:]) }) {
+		j.weigh(p, part)
+	}
+	for _, send := range slices.Sorted(maps.Keys(part)) {
+		s := &j.ledger.sends[send]
+		if seen := part[send]; seen < int(s.messages) {
+			v.Torn.add("%s: %d of its %d messages seen, its outcome is unknown", s, seen, s.messages)
+		}
+	}
+	return *v
+}
+
+// weigh judges all copies of one print together, since they are alike.
+func (j *Judge) weigh(p Print, part map[Send]int) {
+	v, seen := &j.verdict, j.seen[p]
+	places := j.ledger.byPrint[p]
+	least, most := 0, 0
+	for _, at := range places {
+		s := &j.ledger.sends[at.send]
+		if s.acknowledged {
+			least++
+		}
+		if s.acknowledged || s.open > 0 {
+			most++
+		}
+	}
+	s := &j.ledger.sends[places[0].send]
+	switch {
+	case seen < least:
+		for range least - seen {
+			v.Lost.add("%s: acknowledged and never seen (%s)", s, p)
+		}
+	case seen > most && most == 0:
+		v.Refuted.add("%s: refused as surely not stored, and seen (%s)", s, p)
+	case seen > most:
+		for range seen - most {
+			v.Twice.add("%s: seen %d times, sent %s (%s)", s, seen, times(most), p)
+		}
+	}
+	if least < most {
+		v.UnknownSeen += max(0, min(seen, most)-least)
+	}
+	if len(places) == 1 && s.messages > 1 && !s.acknowledged && s.open > 0 && seen > 0 {
+		part[places[0].send]++
+	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// String names a request for a person.
+func (s *sent) String() string {
+	if s.stream == NoStream {
+		return fmt.Sprintf("a request of no stream, number %d", s.at)
+	}
+	return fmt.Sprintf("request %d of stream %d", s.at, s.stream)
+}
+
+// String is the beginning of the hash.
+func (p Print) String() string { return fmt.Sprintf("print %x", p[:6]) }

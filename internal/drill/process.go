@@ -1,0 +1,248 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Addresses say where a started process listens, as it wrote them to the file
+// given by --addresses-file.
+type Addresses struct {
+	Door     string            `json:"door"`
+	Gateways map[string]string `json:"gateways"`
+	Hub      string            `json:"hub"`
+	Admin    string            `json:"admin"`
+}
+
+// Process is a running process of the binary under test.
+type Process struct {
+	// Addresses are where it listens.
+	Addresses Addresses
+	// Started is when it was started.
+	Started time.Time
+
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed once it is gone
+	err    error         // how it ended, set before ended is closed
+	flight string
+	log    string
+}
+
+// Binary starts processes of one binary, each with a log and a flight recorder
+// of its own below Dir.
+type Binary struct {
+	// Path is the binary.
+	Path string
+	// Dir takes logs, flight recorders and files of addresses.
+	Dir string
+
+	started int
+}
+
+// startTimeout bounds how long a process may take to listen, and each other
+// short wait for a process.
+const startTimeout = 30 * time.Second
+
+// Start runs a long-running command, such as "dev", and returns once it says
+// where it listens. Whoever gets a Process ends it with Kill or Stop.
+func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
+	b.started++
+	base := filepath.Join(b.Dir, fmt.Sprintf("%03d-%s", b.started, args[0]))
+	addresses := base + ".json"
+	p := &Process{flight: base + ".flight", log: base + ".log", ended: make(chan struct{})}
+	log, err := os.Create(p.log)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
+	}
+	defer log.Close()                                                            // the process has its own descriptor
+	p.cmd = exec.Command(b.Path, append(args, "--addresses-file", addresses)...) //nolint:noctx // it outlives ctx on purpose
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
+	p.Started = time.Now()
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	if err := p.waitListening(ctx, addresses); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %v: %w; its log ends:\n%s", args, err, p.LogTail()), p.Kill())
+	}
+	return p, nil
+}
+
+func (p *Process) waitListening(ctx context.Context, file string) error {
+	return Until(ctx, startTimeout, "it says where it listens", func() (bool, error) {
+		select {
+		case <-p.ended:
+			return false, fmt.Errorf("it ended: %w", p.err)
+		default:
+		}
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := json.Unmarshal(text, &p.Addresses); err != nil {
+			return false, fmt.Errorf("%s: %w", file, err)
+		}
+		return true, nil
+	})
+}
+
+// Until waits until done reports true or an error, for at most limit.
+func Until(ctx context.Context, limit time.Duration, what string, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("waited %v until %s", limit, what))
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// Kill sends SIGKILL, which nothing can catch, and waits until the process is
+// gone. The process must not have ended before.
+func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
+
+// Stop asks the process to end and waits for that.
+func (p *Process) Stop() error {
+	if err := p.end(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if p.err != nil {
+		return fmt.Errorf("stopped with %w; its log ends:\n%s", p.err, p.LogTail())
+	}
+	return nil
+}
+
+func (p *Process) end(signal syscall.Signal) error {
+	select {
+	case <-p.ended:
+		return fmt.Errorf("process %d ended by itself: %v; its log ends:\n%s", p.cmd.Process.Pid, p.err, p.LogTail())
+	default:
+	}
+	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal process %d: %w", p.cmd.Process.Pid, err)
+	}
+	timer := time.NewTimer(2 * startTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		return nil
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("process %d is not gone %v after %v", p.cmd.Process.Pid, 2*startTimeout, signal), p.cmd.Process.Kill())
+	}
+}
+
+// Ended is closed once the process is gone.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Flight is what the process was doing when it died.
+func (p *Process) Flight() (Flight, error) {
+	f, err := ReadFlight(p.flight)
+	if err != nil {
+		return Flight{}, err
+	}
+	if f.PID != p.cmd.Process.Pid {
+		return Flight{}, fmt.Errorf("%s is of process %d, not %d", p.flight, f.PID, p.cmd.Process.Pid)
+	}
+	return f, nil
+}
+
+// LogTail is the end of what the process printed.
+func (p *Process) LogTail() string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	const most = 4 << 10
+	if len(text) > most {
+		text = append([]byte("…"), text[len(text)-most:]...)
+	}
+	return string(bytes.TrimSpace(text))
+}
+
+// StampStatus is what a drill reads of a stamp's status.
+type StampStatus struct {
+	Name  string `json:"name"`
+	Queue struct {
+		UnforwardedMessages int64  `json:"unforwarded_messages"`
+		DamagedMessages     int64  `json:"damaged_messages"`
+		Trouble             string `json:"trouble"`
+	} `json:"queue"`
+	Forward struct {
+		ForwardedTotal int64 `json:"forwarded_total"`
+		Breaker        struct {
+			State string `json:"state"`
+			Cause string `json:"cause"`
+		} `json:"breaker"`
+	} `json:"forward"`
+}
+
+// Status asks the admin listener for the state of the process's stamps.
+func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+"/admin/v1/status", http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	defer resp.Body.Close()
+	var report struct {
+		Stamps []StampStatus `json:"stamps"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
+		return nil, fmt.Errorf("status: %s: %w", resp.Status, err)
+	}
+	if len(report.Stamps) == 0 {
+		return nil, fmt.Errorf("status: %s: no stamp in the answer", resp.Status)
+	}
+	return report.Stamps, nil
+}
+
+// WaitDrained waits until the stamps of a process have nothing that is not in
+// the hub.
+func (p *Process) WaitDrained(ctx context.Context, limit time.Duration) error {
+	last := int64(-1)
+	err := Until(ctx, limit, "everything is in the hub", func() (bool, error) {
+		stamps, err := p.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		last = 0
+		for _, s := range stamps {
+			last += s.Queue.UnforwardedMessages
+		}
+		return last == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %d messages are not; the log ends:\n%s", err, last, p.LogTail())
+	}
+	return nil
+}
