@@ -122,11 +122,11 @@ func (c *tailCommand) from(now time.Time) (kafka.From, error) {
 		return kafka.FromEnd(), nil
 	}
 	if ago, err := time.ParseDuration(where); err == nil && ago >= 0 {
-		return kafka.FromTime(now.Add(-ago)), nil
+		return kafka.FromTime(now.Add(-ago).UTC()), nil
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
 		if at, err := time.ParseInLocation(layout, where, now.Location()); err == nil {
-			return kafka.FromTime(at), nil
+			return kafka.FromTime(at.UTC()), nil
 		}
 	}
 	return kafka.From{}, usagef("--from: %q: must be beginning, end, a duration such as 15m, or a time such as %s", where, now.UTC().Format(time.RFC3339))
