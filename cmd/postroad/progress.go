@@ -48,11 +48,10 @@ func (p *progress) line(width int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	text := " " + count(p.messages) + " accepted"
-	if seconds := time.Since(p.start).Seconds(); seconds > 0.2 {
-		text += ", " + rate(float64(p.messages)/seconds)
-	}
 	if p.trouble != "" {
-		text += "  " + p.trouble
+		text += "; " + p.trouble
+	} else if seconds := time.Since(p.start).Seconds(); seconds > 0.2 {
+		text += ", " + rate(float64(p.messages)/seconds)
 	}
 	if p.known {
 		width -= 48

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -92,7 +93,7 @@ func (c *statusCommand) Run(ctx context.Context, out streams) error {
 	}
 	body, err := fetch(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (--admin names another address)", err)
 	}
 	if c.JSON {
 		_, err := out.out.Write(append(bytes.TrimSpace(body), '\n'))
@@ -117,7 +118,7 @@ func fetchStatus(ctx context.Context, client *http.Client, base string) ([]byte,
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the admin listener: %w (is a stamp running there? --admin names another)", err)
+		return nil, fmt.Errorf("ask %s: %w", url, bare(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, statusLimit))
@@ -212,7 +213,9 @@ func (w *watched) lines(now time.Time, t terminal) []string {
 	head := fmt.Sprintf("postroad status  %s  %s  every %s", now.Format(time.TimeOnly), w.base, w.every)
 	lines := []string{t.paint(dim, head), ""}
 	if w.failed != nil {
-		lines = append(lines, t.paint(red, "NO ANSWER")+fmt.Sprintf(" for %s: %s", age(now.Sub(w.since)), printable([]byte(w.failed.Error()))))
+		const word = "NO ANSWER"
+		text := fmt.Sprintf(" for %s: %s", age(now.Sub(w.since)), printable([]byte(w.failed.Error())))
+		lines = append(lines, t.paint(red, word)+shorten(text, cmp.Or(t.width, usualWidth)-len(word)))
 		if w.seen.IsZero() {
 			return lines
 		}
