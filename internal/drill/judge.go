@@ -146,3 +146,48 @@ func (s *sent) String() string {
 
 // String is the beginning of the hash.
 func (p Print) String() string { return fmt.Sprintf("print %x", p[:6]) }
+
+// panel is two judges of the same ledger. The second is deceived: one record
+// that must be seen is kept from it and another is shown to it twice. Where it
+// does not find just that, the verdict of the first is worth nothing.
+type panel struct {
+	fair, deceived *Judge
+	// kept and shown say that the deceptions are done.
+	kept, shown bool
+}
+
+func newPanel(l *Ledger) *panel { return &panel{fair: l.Judge(), deceived: l.Judge()} }
+
+func (p *panel) saw(r Record) {
+	p.fair.Saw(r)
+	certain := p.fair.ledger.certain(r.Print())
+	if certain && !p.kept {
+		p.kept = true
+		return
+	}
+	p.deceived.Saw(r)
+	if certain && !p.shown {
+		p.shown = true
+		p.deceived.Saw(r)
+	}
+}
+
+func (p *panel) verdict() (Verdict, error) {
+	v, d := p.fair.Verdict(), p.deceived.Verdict()
+	if !p.kept || !p.shown {
+		if v.OK() {
+			return v, fmt.Errorf("too little to deceive a judge with: %s", v)
+		}
+		return v, nil
+	}
+	if d.OK() || d.Lost.Count != v.Lost.Count+1 || d.Twice.Count != v.Twice.Count+1 {
+		return v, fmt.Errorf("the judge is blind: one record kept from it and one shown twice, it found\n%s", d)
+	}
+	return v, nil
+}
+
+// certain reports whether a print was sent once, and acknowledged.
+func (l *Ledger) certain(p Print) bool {
+	places := l.byPrint[p]
+	return len(places) == 1 && l.sends[places[0].send].acknowledged
+}

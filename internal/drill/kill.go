@@ -221,9 +221,9 @@ func verdictOf(ctx context.Context, b *Binary, l *Ledger, p *Process, hub string
 	}
 	tailCtx, cancel := context.WithTimeoutCause(ctx, drainLimit, fmt.Errorf("reading the topic took more than %v", drainLimit))
 	defer cancel()
-	j := l.Judge()
-	if err := b.Tail(tailCtx, hub, topic, func(r Record) error { j.Saw(r); return nil }); err != nil {
+	panel := newPanel(l)
+	if err := b.Tail(tailCtx, hub, topic, func(r Record) error { panel.saw(r); return nil }); err != nil {
 		return Verdict{}, errors.Join(err, context.Cause(tailCtx))
 	}
-	return j.Verdict(), nil
+	return panel.verdict()
 }

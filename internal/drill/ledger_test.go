@@ -250,3 +250,32 @@ func TestRandomHistories(t *testing.T) {
 		}
 	}
 }
+
+// A judge that overlooks what it is deceived with is found out itself.
+func TestPanelFindsBlindJudge(t *testing.T) {
+	for name, blind := range map[string]func(*Judge){
+		"sees nothing wrong": func(j *Judge) { j.ledger = NewLedger() },
+		"takes all for seen": func(j *Judge) {
+			for p := range j.ledger.byPrint {
+				j.seen[p] = 1
+			}
+		},
+	} {
+		s := goodScene()
+		good, bad := newPanel(s.ledger), newPanel(s.ledger)
+		for _, r := range s.records {
+			good.saw(r)
+			bad.saw(r)
+		}
+		if v, err := good.verdict(); err != nil || !v.OK() {
+			t.Errorf("%s: a good panel: %v, %s", name, err, v)
+		}
+		blind(bad.deceived)
+		if _, err := bad.verdict(); err == nil {
+			t.Errorf("%s: not found", name)
+		}
+	}
+	if _, err := newPanel(NewLedger()).verdict(); err != nil {
+		t.Error(err) // nothing was acknowledged, which the verdict says itself
+	}
+}

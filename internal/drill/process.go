@@ -209,6 +209,7 @@ func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
+	req.Close = true // nothing of it stays behind
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
