@@ -221,14 +221,14 @@ func startAdmin(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func withTimes(text string, now time.Time) string {
-	for sign, mark := range map[time.Duration]string{-1: "{{AGO ", 1: "{{IN "} {
+	for unit, mark := range map[time.Duration]string{-time.Second: "{{AGO ", time.Second: "{{IN "} {
 		for {
 			before, rest, found := strings.Cut(text, mark)
 			if !found {
 				break
 			}
 			seconds, after, _ := strings.Cut(rest, "}}")
-			at := now.Add(sign * time.Duration(number(seconds)) * time.Second).UTC()
+			at := now.Add(time.Duration(number(seconds)) * unit).UTC()
 			text = before + at.Format(time.RFC3339Nano) + after
 		}
 	}

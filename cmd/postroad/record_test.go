@@ -141,7 +141,7 @@ func (c chanWriter) Write(b []byte) (int, error) {
 
 func TestContentTypes(t *testing.T) {
 	for value, want := range map[string]string{
-		`{"a":1}`: "application/json", " [1]\n": "application/json", `{broken`: "text/plain; charset=utf-8",
+		`{"a":1}`: "application/json", "[1]": "application/json", `{broken`: "text/plain; charset=utf-8",
 		"12": "text/plain; charset=utf-8", "": "text/plain; charset=utf-8", "\xff": "application/octet-stream",
 	} {
 		if got := contentTypeOf([]byte(value)); got != want {

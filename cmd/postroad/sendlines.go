@@ -36,7 +36,6 @@ type inputLine struct {
 type batch struct {
 	body  []byte
 	lines []int // their numbers in the input
-	bytes int64 // of the input, up to the end of the batch
 	err   error // ended the input after these lines
 }
 

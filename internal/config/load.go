@@ -180,7 +180,7 @@ func (t *tree) problemsOf(section string, err error) []Problem {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join, at the top only
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var problems []Problem
 		for _, e := range joined.Unwrap() {
 			problems = append(problems, t.problemsOf(section, e)...)

@@ -125,7 +125,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	err := s.shutdown()
-	<-served
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve %s at %s: %w", s.name, s.Addr(), e))
+	}
 	s.log.Info("listener closed")
 	return err
 }
