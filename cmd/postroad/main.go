@@ -1,8 +1,3 @@
-// Postroad carries messages from a site to an event hub and on to readers.
-//
-// This package is the command line: it parses arguments, calls what the
-// command needs, and turns the result into text and an exit code. Each command
-// has a file of its name.
 package main
 
 import (
