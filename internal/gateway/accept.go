@@ -117,5 +117,5 @@ func (b *batch) abandon(g *Gateway) {
 	for i := range b.msgs {
 		ids[i].ID = b.msgs[i].ID
 	}
-	b.msgs, b.headers = ids, nil
+	b.msgs, b.headers, b.text = ids, nil, nil
 }

@@ -33,8 +33,11 @@ type batch struct {
 	// time is when the request was accepted, in microseconds.
 	time time.Time
 
-	// headers is the memory of the messages' headers.
+	// headers and text are the memory of the messages' headers, digests that
+	// of identify.
 	headers []message.Header
+	text    []byte
+	digests []message.Hash
 	body    *body
 	// out is the memory of the answer.
 	out []byte
@@ -64,7 +67,10 @@ func (b *batch) reset() {
 		*b = batch{}
 		return
 	}
-	*b = batch{msgs: b.msgs[:0], own: b.own[:0], lines: b.lines[:0], headers: b.headers[:0], out: b.out[:0]}
+	*b = batch{
+		msgs: b.msgs[:0], own: b.own[:0], lines: b.lines[:0], headers: b.headers[:0],
+		text: b.text[:0], digests: b.digests[:0], out: b.out[:0],
+	}
 }
 
 // add appends a message whose headers are those that were added to b.headers
@@ -77,6 +83,13 @@ func (b *batch) add(m message.Message, mark int, own string) {
 	m.Headers = b.headers[mark : mark+len(mine) : len(b.headers)]
 	b.msgs = append(b.msgs, m)
 	b.own = append(b.own, own)
+}
+
+// keepText copies s into the batch's memory.
+func (b *batch) keepText(s string) []byte {
+	mark := len(b.text)
+	b.text = append(b.text, s...)
+	return b.text[mark:len(b.text):len(b.text)]
 }
 
 // prefix begins an error text about message i: "line 3: ", or nothing.
@@ -149,11 +162,10 @@ func digestAll(digests []message.Hash) message.Hash {
 //     of the whole request and its index in it.
 func (g *Gateway) identify(b *batch, traceparent string) {
 	principal := g.opts.Principal
-	digests := make([]message.Hash, len(b.msgs))
 	for i := range b.msgs {
-		digests[i] = digestOf(b.domain, &b.msgs[i])
+		b.digests = append(b.digests, digestOf(b.domain, &b.msgs[i]))
 	}
-	b.digest = digestAll(digests)
+	b.digest = digestAll(b.digests)
 	b.time = g.deps.Now().UTC().Truncate(time.Microsecond)
 	if !b.key.minted {
 		b.keyHash = hashKey(principal, b.topic, b.key.text)
@@ -163,8 +175,8 @@ func (g *Gateway) identify(b *batch, traceparent string) {
 		m.Topic, m.Principal, m.Time, m.TraceParent = b.topic, principal, b.time, traceparent
 		m.KeyHash, m.Repeat = b.keyHash, b.key.repeat
 		if b.own[i] != "" {
-			m.Digest = digests[i]
-			m.ID = message.DeriveID(principal, b.topic, b.own[i], digests[i], 0)
+			m.Digest = b.digests[i]
+			m.ID = message.DeriveID(principal, b.topic, b.own[i], b.digests[i], 0)
 		} else {
 			m.Digest = b.digest
 			m.ID = message.DeriveID(principal, b.topic, b.key.text, b.digest, i)

@@ -295,7 +295,7 @@ func eventData(data, encoded jsontext.Value, contentType string) ([]byte, error)
 // record a CloudEvent. The dedupe id is the ce_id; a client's own is left as
 // it is. What is supplied does not count in the digest.
 func (g *Gateway) supply(b *batch) {
-	source := g.sourceOf(b.topic)
+	source := b.keepText(strings.ReplaceAll(g.opts.CloudEvents.Source, "{topic}", b.topic))
 	for i := range b.msgs {
 		m := &b.msgs[i]
 		var has [suppliedHeaders]bool
@@ -325,9 +325,4 @@ func (g *Gateway) supply(b *batch) {
 			m.Headers = append(m.Headers, message.Header{Name: "ce_type", Value: g.static.eventType})
 		}
 	}
-}
-
-// sourceOf returns the ce_source of a topic's messages.
-func (g *Gateway) sourceOf(topic string) []byte {
-	return []byte(strings.ReplaceAll(g.opts.CloudEvents.Source, "{topic}", topic))
 }

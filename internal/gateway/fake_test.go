@@ -198,7 +198,9 @@ func (r *rig) do(method, path, body string, fields ...string) reply {
 	if err != nil {
 		r.Fatalf("%s %s: read the answer: %v", method, path, err)
 	}
-	return reply{status: res.StatusCode, header: res.Header, body: string(b)}
+	a := reply{status: res.StatusCode, header: res.Header, body: string(b)}
+	conform(r.T, req, body, a)
+	return a
 }
 
 func (r *rig) post(path, body string, fields ...string) reply {

@@ -94,11 +94,15 @@ func (r *jsonReader) array(element func(i int) error) error {
 }
 
 func (r *jsonReader) open(kind jsontext.Kind, what string) error {
-	if k := r.dec.PeekKind(); k != kind && k != 0 {
-		return refuse(message.ErrInvalid, "%s at byte %d, where %s is wanted", kindName(k), r.dec.InputOffset(), what)
+	if r.dec.PeekKind() == kind {
+		_, err := r.dec.ReadToken()
+		return r.refusal(err)
 	}
-	_, err := r.dec.ReadToken()
-	return r.refusal(err)
+	v, err := r.value()
+	if err != nil {
+		return err
+	}
+	return refuse(message.ErrInvalid, "%s at byte %d, where %s is wanted", kindName(v.Kind()), int(r.dec.InputOffset())-len(v), what)
 }
 
 func (r *jsonReader) close() error {

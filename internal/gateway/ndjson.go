@@ -148,7 +148,7 @@ func (b *batch) readHeaders(r *jsonReader, headers jsontext.Value, contentType s
 		}
 	}
 	if !typed {
-		b.headers = append(b.headers, message.Header{Name: "content-type", Value: []byte(contentType)})
+		b.headers = append(b.headers, message.Header{Name: "content-type", Value: b.keepText(contentType)})
 	}
 	return nil
 }

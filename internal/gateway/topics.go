@@ -77,7 +77,7 @@ func (g *Gateway) readMessages(c *call, key []byte) error {
 	}
 	mark := len(b.headers)
 	if contentType != "" {
-		b.headers = append(b.headers, message.Header{Name: "content-type", Value: []byte(contentType)})
+		b.headers = append(b.headers, message.Header{Name: "content-type", Value: b.keepText(contentType)})
 	}
 	b.add(message.Message{Key: key, Value: b.body.b}, mark, "")
 	return nil
