@@ -105,15 +105,11 @@ func (r *Recorder) Answered(status int, synced bool) {
 // callers hear of it.
 func (r *Recorder) GroupsSynced(n int) { r.add(countGroups, n) }
 
-// Produces counts messages that are given to the hub's client, by a positive
-// number, and such whose produce has ended, well or not, by a negative one.
-func (r *Recorder) Produces(delta int) {
-	if delta < 0 {
-		r.add(countProduced, -delta)
-		return
-	}
-	r.add(countProduces, delta)
-}
+// ProduceStarted counts a message that is given to the hub's client.
+func (r *Recorder) ProduceStarted() { r.add(countProduces, 1) }
+
+// ProduceDone counts a message whose produce has ended, well or not.
+func (r *Recorder) ProduceDone() { r.add(countProduced, 1) }
 
 // Close notes that the process ends by itself. The page stays mapped, so that
 // whoever is late may still count.

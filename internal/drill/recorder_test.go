@@ -27,8 +27,10 @@ func recordForEver(path string) {
 	r.Synced()
 	r.Answered(202, true)
 	r.Answered(503, false)
-	r.Produces(3)
-	r.Produces(-1)
+	for range 3 {
+		r.ProduceStarted()
+	}
+	r.ProduceDone()
 	fmt.Println("recorded")
 	select {}
 }
