@@ -42,12 +42,15 @@ type queueStatus struct {
 	UnforwardedBytes    int64   `json:"unforwarded_bytes"`
 	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
 	DiskFreeBytes       int64   `json:"disk_free_bytes"`
+	DiskTotalBytes      int64   `json:"disk_total_bytes,omitempty"`
 	// DamagedMessages were set aside because their bytes are damaged.
 	DamagedMessages int64 `json:"damaged_messages,omitempty"`
 }
 
 type forwardStatus struct {
-	Breaker        breakerStatus `json:"breaker"`
+	Breaker breakerStatus `json:"breaker"`
+	// Chains are the chains of lanes being drained.
+	Chains         []chainStatus `json:"chains,omitempty"`
 	ForwardedTotal int64         `json:"forwarded_total"`
 	RatePerSecond  float64       `json:"rate_per_second"`
 	// DeadTotal were refused by the hub for good and set aside.
@@ -62,6 +65,15 @@ type breakerStatus struct {
 	State   string    `json:"state"`
 	Cause   string    `json:"cause,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+// chainStatus is the state of a chain of lanes: "held" where the hub refuses
+// its messages until somebody changes something, although it can be reached.
+type chainStatus struct {
+	ID      string    `json:"id"`
+	State   string    `json:"state"`
+	Error   string    `json:"error,omitempty"`
 	NextTry time.Time `json:"next_try,omitzero"`
 }
 

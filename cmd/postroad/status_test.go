@@ -36,6 +36,11 @@ func TestVerdicts(t *testing.T) {
 			},
 			"HUB AWAY", "messages are kept here and go out by themselves when the hub is back",
 		},
+		{
+			"held, hub reached",
+			func(s *stampStatus) { s.Forward.Chains = []chainStatus{{State: "draining"}, {State: "held"}} },
+			"HELD", "the hub refuses messages until somebody changes something; they are kept here",
+		},
 		{"damage", func(s *stampStatus) { s.Queue.DamagedMessages, s.Forward.Breaker.State = 2, "open" }, "DAMAGE", "2 messages damaged on disk and set aside"},
 		{"refusing", func(s *stampStatus) { s.Accepting, s.Refusing = false, "disk full\x1b" }, "DOWN", `accepts nothing: disk full\x1b`},
 		{"refusing without a word", func(s *stampStatus) { s.Accepting = false }, "DOWN", "accepts nothing: no reason given"},
@@ -55,6 +60,12 @@ func TestHubAwayIsExplained(t *testing.T) {
 	s.Forward.LastError = "no route"
 	s.Forward.Breaker = breakerStatus{State: "open", Since: now.Add(-4 * time.Hour), NextTry: now.Add(2 * time.Second)}
 	want := []string{"a:1,b:2  out of reach since 2026-01-01 23:04:05 (4 h 0 min)", "no route", "next try in 2.0 s"}
+	if got := hubTexts(s, now); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Forward.Breaker = breakerStatus{State: "closed"}
+	s.Forward.Chains = []chainStatus{{State: "held", Error: "topic cars: not authorized", NextTry: now.Add(time.Minute)}}
+	want = []string{"a:1,b:2  reached, but refuses: topic cars: not authorized", "next try in 1 min 0 s"}
 	if got := hubTexts(s, now); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -31,6 +31,8 @@ func judge(s stampStatus) verdict {
 		return verdict{"HUB AWAY", yellow, "messages are kept here and go out by themselves when the hub is back"}
 	case s.Forward.Breaker.State != "closed":
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
+	case s.held() != nil:
+		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
 	case s.Queue.DiskFreeBytes < lowDisk:
 		return verdict{"DISK LOW", yellow, size(s.Queue.DiskFreeBytes) + " left for messages"}
 	case oldest > oldAfter:
@@ -39,6 +41,16 @@ func judge(s stampStatus) verdict {
 		return verdict{"OK", green, "but the hub refused " + messages(s.Forward.DeadTotal) + " for good"}
 	}
 	return verdict{"OK", green, "accepting and forwarding"}
+}
+
+// held is the first chain that the hub refuses, or nil.
+func (s stampStatus) held() *chainStatus {
+	for i := range s.Forward.Chains {
+		if s.Forward.Chains[i].State == "held" {
+			return &s.Forward.Chains[i]
+		}
+	}
+	return nil
 }
 
 // drawStatus draws a report as lines no wider than the terminal.
@@ -92,7 +104,7 @@ func acceptingText(s stampStatus) string {
 }
 
 func waitingColour(s stampStatus) string {
-	if s.Queue.UnforwardedMessages > 0 && s.Forward.Breaker.State != "closed" {
+	if s.Queue.UnforwardedMessages > 0 && (s.Forward.Breaker.State != "closed" || s.held() != nil) {
 		return yellow
 	}
 	return ""
@@ -111,6 +123,9 @@ func waitingText(q queueStatus) string {
 func hubTexts(s stampStatus, now time.Time) []string {
 	b := s.Forward.Breaker
 	brokers := printable([]byte(cmp.Or(strings.Join(s.Hub.Brokers, ","), "no address")))
+	if held := s.held(); b.State == "closed" && held != nil {
+		return withNext([]string{brokers + "  reached, but refuses: " + printable([]byte(cmp.Or(held.Error, "no reason given")))}, held.NextTry, now)
+	}
 	if b.State == "closed" {
 		return []string{brokers + "  reached"}
 	}
@@ -125,8 +140,12 @@ func hubTexts(s stampStatus, now time.Time) []string {
 	if cause := cmp.Or(b.Cause, s.Forward.LastError); cause != "" {
 		texts = append(texts, printable([]byte(cause)))
 	}
-	if b.NextTry.After(now) {
-		texts = append(texts, "next try in "+age(b.NextTry.Sub(now)))
+	return withNext(texts, b.NextTry, now)
+}
+
+func withNext(texts []string, next, now time.Time) []string {
+	if next.After(now) {
+		texts = append(texts, "next try in "+age(next.Sub(now)))
 	}
 	return texts
 }
@@ -140,10 +159,14 @@ func forwardedText(f forwardStatus) string {
 }
 
 func diskText(q queueStatus) string {
-	if q.Dir == "" {
-		return size(q.DiskFreeBytes) + " free"
+	text := size(q.DiskFreeBytes) + " free"
+	if q.DiskTotalBytes > 0 {
+		text += " of " + size(q.DiskTotalBytes)
 	}
-	return size(q.DiskFreeBytes) + " free at " + printable([]byte(q.Dir))
+	if q.Dir != "" {
+		text += " at " + printable([]byte(q.Dir))
+	}
+	return text
 }
 
 func versionText(s stampStatus, now time.Time) string {
