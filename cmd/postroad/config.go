@@ -3,15 +3,16 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"postroad/internal/config"
 )
 
 type configCommand struct {
-	Check     configCheck     `cmd:"" help:"Report everything that is wrong with a configuration, at once."`
-	Print     configPrint     `cmd:"" help:"Print the effective configuration and where each value came from."`
-	Reference configReference `cmd:"" help:"Print what every setting means, as Markdown."`
+	Check     configCheck     `cmd:"" help:"Report every problem of a configuration."`
+	Print     configPrint     `cmd:"" help:"Print every setting and where it came from."`
+	Reference configReference `cmd:"" help:"Print what every setting means."`
 }
 
 // settingsFlags are the flags of every command that takes a configuration.
@@ -27,7 +28,7 @@ func (f settingsFlags) loadStamp(extra ...string) (config.Stamp, *config.Loaded,
 	loaded, err := config.Load(&settings, config.LoadOptions{
 		File:      f.Config,
 		Env:       os.Environ(),
-		IgnoreEnv: []string{urlEnv},
+		IgnoreEnv: notSettings(),
 		Set:       append(extra, f.Set...),
 	})
 	if err != nil {
@@ -56,7 +57,8 @@ func (c *configCheck) Run(std streams) error {
 		sources = append(sources, c.Config)
 	}
 	for _, entry := range os.Environ() {
-		if strings.HasPrefix(entry, config.EnvPrefix) && !strings.HasPrefix(entry, urlEnv+"=") {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, config.EnvPrefix) && !slices.Contains(notSettings(), name) {
 			sources = append(sources, "POSTROAD_* variables")
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"postroad/internal/config"
+	"postroad/internal/drill"
 )
 
 // version is written by the linker when a release is built, and by nothing
@@ -27,8 +28,11 @@ const (
 	exitLoss   = 3 // a check found loss
 )
 
-// urlEnv is the variable that send reads; it is no setting of a configuration.
+// urlEnv is the variable that send reads.
 const urlEnv = "POSTROAD_URL"
+
+// notSettings are the variables that begin like settings and are none.
+func notSettings() []string { return []string{urlEnv, drill.RecorderEnv} }
 
 func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -42,11 +46,23 @@ type streams struct {
 
 // grammar is the command line: its flags, commands and their help.
 type grammar struct {
-	Send    sendCommand    `cmd:"" help:"Post messages to a stamp or front door."`
-	Tail    tailCommand    `cmd:"" help:"Follow a topic, each message once."`
-	Status  statusCommand  `cmd:"" help:"Show the state of a stamp."`
-	Config  configCommand  `cmd:"" help:"Check, print or describe a configuration."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Dev     devCommand     `cmd:"" help:"Run everything in one process, for development."`
+	Stamp   stampCommand   `cmd:"" help:"Run a stamp: gateway, queue and forwarder."`
+	Hub     hubCommand     `cmd:"" help:"Run the embedded hub alone, for development."`
+	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
+	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`
+	Status  statusCommand  `cmd:"" group:"use" help:"Show the state of a stamp."`
+	Config  configCommand  `cmd:"" group:"set" help:"Check, print or describe a configuration."`
+	Version versionCommand `cmd:"" group:"set" help:"Print the version."`
+}
+
+// groups are the headings of the commands in the help, in their order.
+func groups() []kong.Group {
+	return []kong.Group{
+		{Key: "run", Title: "Run:"},
+		{Key: "use", Title: "Use and watch:"},
+		{Key: "set", Title: "Configure:"},
+	}
 }
 
 // usageError is a mistake in the arguments that the parser cannot see, or a
@@ -106,6 +122,7 @@ func newParser(std streams, exit func(int)) (*kong.Kong, error) {
 		kong.Writers(std.out, std.err),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups(groups()),
 		kong.Vars{"url_env": urlEnv, "default_topic": defaultTopic},
 	)
 }
