@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"postroad/internal/config"
+	"postroad/internal/console"
+	"postroad/internal/door"
+	"postroad/internal/durable"
+	"postroad/internal/httpserve"
+	"postroad/internal/hub"
+)
+
+// DevOptions are the flags of "postroad dev".
+type DevOptions struct {
+	// Dir keeps the hub's records and the stamps' queues.
+	Dir string
+	// Listen addresses of the parts.
+	Door, Onprem, Cloud, Hub, Admin string
+	// Pprof serves profiles on the admin listener.
+	Pprof bool
+}
+
+// RunDev runs everything in one process until ctx ends: embedded hub, stamps
+// onprem and cloud, the door over them, console and admin.
+func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
+	p, err := newProcess(d)
+	if err != nil {
+		return err
+	}
+	st := newStack(p.log)
+	defer func() { err = errors.Join(err, st.stop(), p.close()) }()
+	admin, err := p.admin(httpserve.AdminOptions{Listen: o.Admin, Pprof: o.Pprof})
+	if err != nil {
+		return err
+	}
+	st.push(layer{name: "admin", run: admin.Run})
+	context.AfterFunc(ctx, admin.Stopping)
+	if err := durable.MkdirAll(durable.OS{}, filepath.ToSlash(o.Dir)); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	h, err := p.devHub(o)
+	if err != nil {
+		return err
+	}
+	st.push(layer{name: "hub", run: h.Run, close: h.Close})
+	stamps, err := p.devStamps(o, h.Addr())
+	if err != nil {
+		return err
+	}
+	for _, s := range stamps {
+		s.push(st)
+		admin.AddCheck("queue of "+s.settings.Stamp.Name, func(context.Context) error { return s.ready() })
+	}
+	url, front, err := p.devDoor(st, admin, o, stamps)
+	if err != nil {
+		return err
+	}
+	mountStatus(admin, stamps, front)
+	admin.Started()
+	a := Addresses{Door: url, Gateways: map[string]string{}, Hub: h.Addr(), Admin: admin.URL()}
+	for _, s := range stamps {
+		a.Gateways[s.settings.Stamp.Name] = s.server.URL()
+	}
+	fmt.Fprint(d.Stdout, welcome(a, o.Dir))
+	if err := writeAddresses(d.AddressesFile, a); err != nil {
+		return err
+	}
+	return st.wait(ctx)
+}
+
+func (p process) devHub(o DevOptions) (*hub.Hub, error) {
+	opts := hub.DefaultOptions()
+	opts.Listen, opts.Dir = o.Hub, filepath.Join(o.Dir, "hub")
+	return hub.New(opts, hub.Deps{Log: p.log})
+}
+
+// devStamps makes both stamps, or none.
+func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err error) {
+	for _, x := range []struct{ name, region, listen string }{
+		{"onprem", "site", o.Onprem},
+		{"cloud", "dev", o.Cloud},
+	} {
+		settings := config.DefaultStamp()
+		settings.Stamp = config.Identity{Name: x.name, Region: x.region}
+		settings.HTTP.Listen = x.listen
+		settings.Queue.Dir = filepath.ToSlash(filepath.Join(o.Dir, x.name))
+		settings.Hub.Brokers = []string{hubAddr}
+		s, err := newStamp(settings, p)
+		if err != nil {
+			for _, made := range stamps {
+				err = errors.Join(err, made.abandon())
+			}
+			return nil, fmt.Errorf("stamp %s: %w", x.name, err)
+		}
+		stamps = append(stamps, s)
+	}
+	return stamps, nil
+}
+
+// devDoor starts the console and the door, which serves it.
+func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps []*stamp) (string, *door.Door, error) {
+	// The listener comes first, since the console names the door's address.
+	var front http.Handler
+	serve := httpserve.DefaultOptions()
+	serve.Listen = o.Door
+	server, err := httpserve.New(serve, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { front.ServeHTTP(w, r) }),
+		httpserve.Deps{Log: p.log, Name: "door"})
+	if err != nil {
+		return "", nil, fmt.Errorf("door: %w", err)
+	}
+	page, err := p.console(st, admin, console.DefaultOptions(), stamps,
+		console.Endpoint{Name: "door", Kind: console.KindDoor, URL: server.URL()})
+	if err != nil {
+		return "", nil, errors.Join(err, server.Close())
+	}
+	opts := door.DefaultOptions()
+	opts.Origins = nil
+	for i, s := range stamps {
+		opts.Origins = append(opts.Origins, door.Origin{Name: s.settings.Stamp.Name, URL: s.server.URL(), Priority: i + 1})
+	}
+	dr, err := door.New(opts, door.Deps{Log: p.log, Registerer: p.registry, Local: map[string]http.Handler{"/console/": page}})
+	if err != nil {
+		return "", nil, errors.Join(err, server.Close())
+	}
+	front = dr.Handler()
+	st.push(layer{name: "probes of the door", run: dr.Run})
+	st.push(layer{name: "door", run: server.Run})
+	return server.URL(), dr, nil
+}
+
+func welcome(a Addresses, dir string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `Postroad runs. Everything is kept in %s; Ctrl-C stops it.
+
+  door            %s        send here
+  console         %s/console/
+  stamp onprem    %s        API description at /docs
+  stamp cloud     %s
+  hub             %s               Kafka protocol
+  admin           %s        probes, metrics, status
+
+Try, in another terminal:
+
+  postroad send --url %s --key tram-7 "at the depot"
+  postroad tail --hub %s --from beginning
+  postroad status --admin %s
+
+`, dir, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Hub, a.Admin, a.Door, a.Hub, a.Admin)
+	return b.String()
+}
+
