@@ -76,7 +76,7 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int, li
 	// A server that cannot set deadlines (a test's recorder) has none.
 	timed := control.SetReadDeadline(time.Now().Add(g.opts.BodyTimeout)) == nil
 	buf := g.bodies.get(r.ContentLength)
-	err := g.fill(buf, http.MaxBytesReader(w, r.Body, int64(limit)))
+	err := g.fill(buf, http.MaxBytesReader(w, r.Body, int64(limit)), limit)
 	if err == nil {
 		if timed {
 			// The server watches the connection for its end while the handler
@@ -116,12 +116,13 @@ func checkBody(r *http.Request, limit int, limitName string) error {
 }
 
 // fill reads src to its end. Memory is reserved and allocated as bytes arrive,
-// at most the double of what is there.
-func (g *Gateway) fill(buf *body, src io.Reader) error {
+// at most the double of what is there, and one byte more than the limit, by
+// which the end of a body of that size is seen.
+func (g *Gateway) fill(buf *body, src io.Reader, limit int) error {
 	buf.b = buf.b[:0]
 	for {
 		if len(buf.b) == buf.reserved {
-			end := max(bodyStart, 2*len(buf.b))
+			end := min(max(bodyStart, 2*len(buf.b)), limit+1)
 			if err := g.load.take(end - buf.reserved); err != nil {
 				return err
 			}

@@ -155,7 +155,7 @@ func (o Options) Validate() error {
 	between(&c, "idempotency.max_keys", o.Idempotency.MaxKeys, 1024, 1<<30)
 	c.origins(o.CORS.Origins)
 	between(&c, "overload.max_requests", o.Overload.MaxRequests, 1, 1_000_000)
-	between(&c, "overload.max_bytes", o.Overload.MaxBytes, int64(max(o.Message.MaxBytes, o.Batch.MaxBytes)), 1<<40)
+	between(&c, "overload.max_bytes", o.Overload.MaxBytes, 2*int64(max(o.Message.MaxBytes, o.Batch.MaxBytes)), 1<<40)
 	between(&c, "body_timeout", o.BodyTimeout, 100*time.Millisecond, time.Hour)
 	between(&c, "append_timeout", o.AppendTimeout, 100*time.Millisecond, time.Hour)
 	between(&c, "wait_max", o.WaitMax, 0, 10*time.Minute)
