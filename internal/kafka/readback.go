@@ -18,13 +18,14 @@ import (
 // acceptance and its mark. It is how a forwarder learns what is already in the
 // hub. Records that a replay wrote do not count.
 //
-// lost is how many marks were out of range, because retention passed them, or
-// the topic was deleted or lost its end: what stood there cannot be seen, and
-// is to be sent again. found may have been called before an error.
-func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p message.Place, at message.Mark)) (lost int, err error) {
+// lost are the marks that were out of range, because retention passed them, or
+// the topic was deleted or made anew, each with the offset at which reading
+// began instead: what stood before cannot be seen, and is to be sent again.
+// found may have been called before an error.
+func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p message.Place, at message.Mark)) (lost []message.Mark, err error) {
 	client, err := s.current()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	spans, lost, err := spansOf(ctx, client, from)
 	if err != nil {
@@ -35,7 +36,7 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 			found(m.place, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
 		}
 	})
-	return lost + n, classified("read back", err)
+	return append(lost, n...), classified("read back", err)
 }
 
 // span is a part of a partition to be read: offsets [from, end).
@@ -44,19 +45,19 @@ type span struct{ from, end int64 }
 type spans map[string]map[int32]span
 
 // spansOf cuts the marks to what the partitions hold.
-func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ spans, lost int, err error) {
+func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ spans, lost []message.Mark, err error) {
 	topics := topicsOf(from)
 	if len(topics) == 0 {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	adm := kadm.NewClient(client)
 	starts, err := adm.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	ends, err := adm.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	out := spans{}
 	for _, m := range from {
@@ -65,18 +66,17 @@ func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ sp
 		err := errors.Join(start.Err, end.Err)
 		switch {
 		case !ok1 || !ok2 || errors.Is(err, kerr.UnknownTopicOrPartition):
-			lost++
+			lost = append(lost, message.Mark{Topic: m.Topic, Partition: m.Partition})
 			continue
 		case err != nil:
 			return nil, lost, fmt.Errorf("%s/%d: %w", m.Topic, m.Partition, err)
-		case m.Offset < start.Offset || m.Offset > end.Offset:
-			lost++
 		}
+		sp := span{m.Offset, end.Offset}
 		// A partition that ends before its mark is not the one that was
 		// marked: it was made anew, and is read whole.
-		sp := span{max(m.Offset, start.Offset), end.Offset}
-		if m.Offset > end.Offset {
+		if m.Offset < start.Offset || m.Offset > end.Offset {
 			sp.from = start.Offset
+			lost = append(lost, message.Mark{Topic: m.Topic, Partition: m.Partition, Offset: start.Offset})
 		}
 		if sp.from >= sp.end {
 			continue
@@ -95,10 +95,10 @@ func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ sp
 const idleChecks = 3
 
 // readSpans reads the spans with a client of its own and calls fn for each
-// record in them; lost is how many partitions retention overtook meanwhile.
-func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost int, err error) {
+// record in them; lost are the partitions that retention overtook meanwhile.
+func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost []message.Mark, err error) {
 	if len(sp) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	left := map[partitionKey]int64{}
 	assign := map[string]map[int32]kgo.Offset{}
@@ -117,7 +117,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 		kgo.FetchMaxWait(250*time.Millisecond),
 	)...)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer client.Close()
 	for idle := 0; len(left) > 0; {
@@ -128,11 +128,11 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 			return lost, ctx.Err()
 		}
 		n, err := takeErrors(fetches, left)
-		lost += n
+		lost = append(lost, n...)
 		if err != nil {
 			return lost, err
 		}
-		if fetches.NumRecords() == 0 && n == 0 {
+		if fetches.NumRecords() == 0 && len(n) == 0 {
 			if idle++; idle > idleChecks {
 				deps.Log.Warn("partitions end in no readable record", "partitions", len(left))
 				return lost, nil
@@ -159,7 +159,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 
 // takeErrors strikes partitions that retention overtook off what is left and
 // returns the first other error.
-func takeErrors(fetches kgo.Fetches, left map[partitionKey]int64) (lost int, err error) {
+func takeErrors(fetches kgo.Fetches, left map[partitionKey]int64) (lost []message.Mark, err error) {
 	fetches.EachError(func(topic string, p int32, e error) {
 		key := partitionKey{topic, p}
 		_, open := left[key]
@@ -167,7 +167,7 @@ func takeErrors(fetches kgo.Fetches, left map[partitionKey]int64) (lost int, err
 		case errors.Is(e, context.DeadlineExceeded) || errors.Is(e, context.Canceled):
 		case open && (errors.Is(e, kerr.OffsetOutOfRange) || errors.Is(e, kerr.UnknownTopicOrPartition)):
 			delete(left, key)
-			lost++
+			lost = append(lost, message.Mark{Topic: topic, Partition: p})
 		case err == nil:
 			err = fmt.Errorf("fetch %s/%d: %w", topic, p, e)
 		}

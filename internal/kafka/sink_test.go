@@ -163,7 +163,7 @@ func TestReadBack(t *testing.T) {
 	produce(t, s, 0, msgs...)
 	produce(t, s, 2, stored(31))
 	mark := func(p int32, o int64) message.Mark { return message.Mark{Topic: "messages", Partition: p, Offset: o} }
-	back := func(marks ...message.Mark) (seqs []uint64, lost int) {
+	back := func(marks ...message.Mark) (seqs []uint64, lost []message.Mark) {
 		t.Helper()
 		lost, err := s.ReadBack(t.Context(), marks, func(p message.Place, at message.Mark) {
 			if p.Lane != lane || at.Topic != "messages" {
@@ -177,23 +177,23 @@ func TestReadBack(t *testing.T) {
 		slices.Sort(seqs)
 		return seqs, lost
 	}
-	if got, lost := back(mark(0, 28), mark(1, 0), mark(2, 0)); !slices.Equal(got, []uint64{29, 30, 31}) || lost != 0 {
-		t.Errorf("read back %v, lost %d", got, lost)
+	if got, lost := back(mark(0, 28), mark(1, 0), mark(2, 0)); !slices.Equal(got, []uint64{29, 30, 31}) || len(lost) != 0 {
+		t.Errorf("read back %v, lost %v", got, lost)
 	}
-	if got, lost := back(mark(0, 30), mark(2, 1)); len(got) != 0 || lost != 0 {
-		t.Errorf("read back from the ends: %v, lost %d", got, lost)
+	if got, lost := back(mark(0, 30), mark(2, 1)); len(got) != 0 || len(lost) != 0 {
+		t.Errorf("read back from the ends: %v, lost %v", got, lost)
 	}
 	if err := cluster.DeleteRecords("messages", 0, 29); err != nil {
 		t.Fatal(err)
 	}
-	if got, lost := back(mark(0, 3)); !slices.Equal(got, []uint64{30}) || lost != 1 {
-		t.Errorf("from behind the log start: %v, lost %d; want 30 and one", got, lost)
+	if got, lost := back(mark(0, 3)); !slices.Equal(got, []uint64{30}) || !slices.Equal(lost, []message.Mark{mark(0, 29)}) {
+		t.Errorf("from behind the log start: %v, lost %v; want 30 and one", got, lost)
 	}
-	if got, lost := back(mark(2, 500)); !slices.Equal(got, []uint64{31}) || lost != 1 {
-		t.Errorf("from beyond the end: %v, lost %d; want the whole partition and one", got, lost)
+	if got, lost := back(mark(2, 500)); !slices.Equal(got, []uint64{31}) || !slices.Equal(lost, []message.Mark{mark(2, 0)}) {
+		t.Errorf("from beyond the end: %v, lost %v; want the whole partition and one", got, lost)
 	}
-	if got, lost := back(message.Mark{Topic: "gone", Partition: 0, Offset: 3}); len(got) != 0 || lost != 1 {
-		t.Errorf("a topic that is gone: %v, lost %d", got, lost)
+	if got, lost := back(message.Mark{Topic: "gone", Partition: 0, Offset: 3}); len(got) != 0 || len(lost) != 1 {
+		t.Errorf("a topic that is gone: %v, lost %v", got, lost)
 	}
 	ends, err := s.Ends(t.Context(), []message.Mark{mark(2, 0), mark(0, 0)})
 	if err != nil || !slices.Equal(ends, []message.Mark{mark(2, 1), mark(0, 30)}) {

@@ -1,0 +1,276 @@
+package forward
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// breaker stands around draining. Its one goroutine, watch, probes the hub
+// where something went wrong and, while it is open, until it answers; it alone
+// drives gobreaker's state machine, so that "open" ends with an answer and not
+// with a time.
+type breaker struct {
+	opts  Options
+	log   *slog.Logger
+	probe func(context.Context) error
+	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
+	shut  atomic.Bool   // not closed: the fast path of pass
+	kicks chan struct{} // holds at most one wish for a probe
+	ended chan struct{} // the trial ended
+	gauge func(gobreaker.State)
+
+	mu      sync.Mutex
+	state   gobreaker.State // guarded by mu, and all below
+	cause   error           // why it is not closed
+	since   time.Time       // of this state
+	next    time.Time       // of the next probe while open
+	trial   *trial          // of half-open, while nobody has taken it
+	waiting int             // callers in pass
+	changed chan struct{}   // closed and replaced when state or trial change
+	lastErr error           // of any time
+	lastAt  time.Time       // of lastErr
+}
+
+func newBreaker(opts Options, log *slog.Logger, probe func(context.Context) error, gauge func(gobreaker.State)) *breaker {
+	b := &breaker{
+		opts: opts, log: log, probe: probe, gauge: gauge,
+		kicks: make(chan struct{}, 1), ended: make(chan struct{}, 1), changed: make(chan struct{}),
+		state: gobreaker.StateClosed, since: time.Now(),
+	}
+	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:          "hub",
+		MaxRequests:   1,
+		Timeout:       time.Nanosecond, // watch decides when a trial is due
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= opts.TripAfter },
+		OnStateChange: func(_ string, _, to gobreaker.State) { b.enter(to) },
+	})
+	gauge(gobreaker.StateClosed)
+	return b
+}
+
+// kick asks for a probe, because something went wrong or nothing comes.
+func (b *breaker) kick() {
+	signal(b.kicks)
+}
+
+// report hears of every exchange with the hub.
+func (b *breaker) report(err error) {
+	if err != nil {
+		b.kick()
+	}
+}
+
+// enter follows gobreaker into a state.
+func (b *breaker) enter(to gobreaker.State) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state, b.since, b.next = to, time.Now(), time.Time{}
+	if to == gobreaker.StateClosed {
+		b.cause = nil
+	}
+	b.shut.Store(to != gobreaker.StateClosed)
+	b.wake()
+	b.gauge(to)
+	switch to {
+	case gobreaker.StateOpen:
+		b.log.Warn("hub is away, breaker open", "err", b.cause)
+	case gobreaker.StateHalfOpen:
+		b.log.Info("hub answers, breaker half-open")
+	case gobreaker.StateClosed:
+		b.log.Info("hub is back, breaker closed")
+	}
+}
+
+// wake lets everybody in pass look again. The caller holds mu.
+func (b *breaker) wake() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// fail notes why.
+func (b *breaker) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lastErr, b.lastAt = err, time.Now()
+	b.cause = err
+}
+
+// watch runs until ctx ends.
+func (b *breaker) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		switch b.current() {
+		case gobreaker.StateClosed:
+			b.watchClosed(ctx)
+		case gobreaker.StateOpen:
+			b.watchOpen(ctx)
+		case gobreaker.StateHalfOpen:
+			select {
+			case <-b.ended:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// probeSpacing is the time between probes that decide whether to open.
+const probeSpacing = 250 * time.Millisecond
+
+// watchClosed waits for a kick and probes; each failure leads to another probe
+// until the hub answers or the breaker opens.
+func (b *breaker) watchClosed(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-b.kicks:
+	}
+	err := b.try(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		b.fail(err)
+	}
+	done, allowed := b.cb.Allow()
+	if allowed != nil {
+		return
+	}
+	done(err)
+	if err != nil && b.current() == gobreaker.StateClosed {
+		b.kick()
+	}
+	b.pause(ctx, rand.N(probeSpacing)+1) // also bounds how often kicks become probes
+}
+
+// watchOpen waits a random time, probes, and on an answer lets one batch try.
+func (b *breaker) watchOpen(ctx context.Context) {
+	limit := b.opts.ProbeInterval
+	b.mu.Lock()
+	if classOf(b.cause) == classHold {
+		limit = max(limit, b.opts.HoldInterval)
+	}
+	d := rand.N(limit) + 1
+	b.next = time.Now().Add(d)
+	b.mu.Unlock()
+	if !b.pause(ctx, d) {
+		return
+	}
+	if err := b.try(ctx); err != nil {
+		if ctx.Err() == nil {
+			b.fail(err)
+		}
+		return
+	}
+	done, err := b.cb.Allow() // the state is half-open from here
+	if err != nil {
+		return
+	}
+	t := &trial{b: b, done: done}
+	b.mu.Lock()
+	idle := b.waiting == 0
+	if !idle {
+		b.trial = t
+		b.wake()
+	}
+	b.mu.Unlock()
+	if idle { // nobody has anything to send: the probe was the trial
+		t.end(nil)
+	}
+}
+
+// try is one probe.
+func (b *breaker) try(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.opts.ProbeTimeout)
+	defer cancel()
+	return b.probe(ctx)
+}
+
+func (b *breaker) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (b *breaker) current() gobreaker.State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}
+
+// pass waits until a batch may be sent. Where it is the first after an outage
+// it comes with a trial, which the caller must end. The error is ctx's.
+func (b *breaker) pass(ctx context.Context) (*trial, error) {
+	if !b.shut.Load() {
+		return nil, nil //nolint:nilnil // no trial is the usual case
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting++
+	defer func() { b.waiting-- }()
+	for {
+		if b.state == gobreaker.StateClosed {
+			return nil, nil //nolint:nilnil // no trial is the usual case
+		}
+		if t := b.trial; t != nil {
+			b.trial = nil
+			return t, nil
+		}
+		changed := b.changed
+		b.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+		b.mu.Lock()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// trial is the right to send one batch while the breaker is half-open.
+type trial struct {
+	b    *breaker
+	done func(error)
+}
+
+// end tells how the batch went; on nil the breaker closes.
+func (t *trial) end(err error) {
+	if err != nil {
+		t.b.fail(err)
+	}
+	t.done(err)
+	signal(t.b.ended)
+}
+
+// BreakerStatus is the state of the breaker.
+type BreakerStatus struct {
+	// State is closed, open or half-open.
+	State string `json:"state"`
+	// Cause is why it is not closed.
+	Cause string `json:"cause,omitempty"`
+	// Since is when this state began.
+	Since time.Time `json:"since,omitzero"`
+	// NextTry is when the hub is probed next, while open.
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+func (b *breaker) status() (s BreakerStatus, lastErr error, lastAt time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s = BreakerStatus{State: b.state.String(), Since: b.since, NextTry: b.next}
+	if b.state != gobreaker.StateClosed && b.cause != nil {
+		s.Cause = b.cause.Error()
+	}
+	return s, b.lastErr, b.lastAt
+}

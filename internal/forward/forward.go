@@ -1,0 +1,247 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Forwarder drains the chains of a Source into a Sink. Its methods are safe for
+// concurrent use; Run is called once.
+type Forwarder struct {
+	opts    Options
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+	breaker *breaker
+	board   *Board
+
+	total atomic.Int64 // messages forwarded
+	rate  atomic.Int64 // of late, in thousandths a second
+
+	mu       sync.Mutex
+	drainers []*drainer // guarded by mu
+	lastErr  error      // guarded by mu
+	lastAt   time.Time  // guarded by mu
+}
+
+// New makes a Forwarder that does nothing before Run.
+func New(opts Options, deps Deps) (*Forwarder, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Source == nil || deps.Sink == nil {
+		return nil, errors.New("forwarder: source and sink are required")
+	}
+	f := &Forwarder{opts: opts, deps: deps, log: deps.Log, board: newBoard(opts.BoardMessages)}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	m, err := newMetrics(deps.Registerer, f.inFlight, func() float64 { return float64(len(f.running())) })
+	if err != nil {
+		return nil, fmt.Errorf("forwarder metrics: %w", err)
+	}
+	f.metrics = m
+	f.breaker = newBreaker(opts, f.log, deps.Sink.Probe, m.breakerState)
+	deps.Sink.Watch(f.breaker.report)
+	return f, nil
+}
+
+// Board returns the outcomes of recent messages.
+func (f *Forwarder) Board() *Board { return f.board }
+
+// Run claims chains and drains them until ctx ends. Then it stops reading,
+// gives what is in flight up to drain_timeout to be answered, saves progress,
+// gives the claims up, closes the Sink and returns nil.
+func (f *Forwarder) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { f.breaker.watch(ctx) })
+	wg.Go(func() { f.observe(ctx) })
+	slots := make(chan struct{}, f.opts.MaxChains)
+	for fails := 0; ; {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		chain, err := f.deps.Source.Claim(ctx)
+		if err == nil {
+			fails = 0
+			wg.Go(func() {
+				f.drain(ctx, chain)
+				<-slots
+			})
+			continue
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		<-slots
+		f.note(fmt.Errorf("claim a chain: %w", err))
+		f.log.Error("could not claim a chain", "err", err)
+		if sleep(ctx, retryDelay(fails)) != nil {
+			break
+		}
+		fails++
+	}
+	wg.Wait()
+	f.deps.Sink.Close()
+	return nil
+}
+
+func (f *Forwarder) drain(ctx context.Context, c Chain) {
+	d := newDrainer(f, c)
+	f.mu.Lock()
+	f.drainers = append(f.drainers, d)
+	f.mu.Unlock()
+	d.run(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drainers = slices.DeleteFunc(f.drainers, func(o *drainer) bool { return o == d })
+}
+
+// running returns the drainers there are.
+func (f *Forwarder) running() []*drainer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.drainers)
+}
+
+func (f *Forwarder) inFlight() float64 {
+	n := 0
+	for _, d := range f.running() {
+		sent, _, _ := d.flight.counters()
+		n += sent
+	}
+	return float64(n)
+}
+
+// note keeps the last error for the status.
+func (f *Forwarder) note(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastErr, f.lastAt = err, time.Now()
+}
+
+// observeEvery is how often observe looks; an answer that takes longer leads to
+// a probe.
+const observeEvery = 500 * time.Millisecond
+
+// observe turns silence into probes, takes messages back from a client that
+// has had them for too long, and measures the rate.
+func (f *Forwarder) observe(ctx context.Context) {
+	tick := time.NewTicker(observeEvery)
+	defer tick.Stop()
+	last, rate := f.total.Load(), 0.0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		longest := time.Duration(0)
+		for _, d := range f.running() {
+			longest = max(longest, d.flight.silence(time.Now()))
+		}
+		if longest >= observeEvery {
+			f.breaker.kick()
+		}
+		if longest >= f.opts.RefreshAfter {
+			f.refresh(longest)
+		}
+		total := f.total.Load()
+		now := float64(total-last) / observeEvery.Seconds()
+		last = total
+		rate += (now - rate) * 0.1 // a time constant of about 5 s
+		f.rate.Store(int64(rate * 1000))
+	}
+}
+
+// refresh makes the sink give everything back. The drainers then read back what
+// did get into the hub, and send the rest with a new time of producing.
+func (f *Forwarder) refresh(silent time.Duration) {
+	f.metrics.resets.Inc()
+	f.log.Warn("taking messages back from the client", "silent_for", silent.Round(time.Second))
+	if err := f.deps.Sink.Reset(); err != nil {
+		f.note(fmt.Errorf("reset the connection to the hub: %w", err))
+		f.log.Error("could not reset the connection to the hub", "err", err)
+	}
+}
+
+// Status is the state of a forwarder.
+type Status struct {
+	Breaker BreakerStatus `json:"breaker"`
+	// Chains are those being drained.
+	Chains []ChainStatus `json:"chains"`
+	// ForwardedTotal counts messages since the process began.
+	ForwardedTotal int64 `json:"forwarded_total"`
+	// RatePerSecond is how many of late.
+	RatePerSecond float64 `json:"rate_per_second"`
+	// LastError is the last thing that went wrong, which may be over.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// ChainStatus is the state of one chain.
+type ChainStatus struct {
+	ID string `json:"id"`
+	// State is taking over, draining, recovering (messages came back and are
+	// sent again), held (the hub refuses them until somebody changes something)
+	// or stopping.
+	State string `json:"state"`
+	// Lane is the one being drained, NextSeq its first message that is not in
+	// the hub.
+	Lane    string `json:"lane,omitempty"`
+	NextSeq uint64 `json:"next_seq,omitempty"`
+	// InFlight messages wait for the hub's answer.
+	InFlight int `json:"in_flight"`
+	// Error is why it is not draining.
+	Error string `json:"error,omitempty"`
+	// NextTry is when it is tried again, while held or recovering.
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+// Status returns the present state.
+func (f *Forwarder) Status() Status {
+	s := Status{ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000, Chains: []ChainStatus{}}
+	var err error
+	s.Breaker, err, s.LastErrorAt = f.breaker.status()
+	f.mu.Lock()
+	if f.lastErr != nil && f.lastAt.After(s.LastErrorAt) {
+		err, s.LastErrorAt = f.lastErr, f.lastAt
+	}
+	f.mu.Unlock()
+	if err != nil {
+		s.LastError = err.Error()
+	}
+	for _, d := range f.running() {
+		s.Chains = append(s.Chains, d.status())
+	}
+	return s
+}
+
+// retryDelay is a random time that grows with the failures to a second.
+func retryDelay(fails int) time.Duration {
+	return rand.N(20*time.Millisecond<<min(fails, 6)) + 1
+}
+
+// holdDelay is a random time that grows from a second to limit.
+func holdDelay(fails int, limit time.Duration) time.Duration {
+	return rand.N(min(time.Second<<min(fails, 10), limit)) + 1
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

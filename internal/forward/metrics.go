@@ -1,0 +1,75 @@
+package forward
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sony/gobreaker/v2"
+)
+
+type metrics struct {
+	messages   prometheus.Counter
+	bytes      prometheus.Counter
+	duplicates prometheus.Counter
+	lost       prometheus.Counter
+	refused    *prometheus.CounterVec
+	saves      prometheus.Counter
+	saveErrors prometheus.Counter
+	resets     prometheus.Counter
+	latency    prometheus.Histogram
+	breaker    prometheus.Gauge
+}
+
+// newMetrics makes the metrics; inFlight and chains are asked when they are
+// read.
+func newMetrics(reg prometheus.Registerer, inFlight, chains func() float64) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "postroad_forward_" + name, Help: help})
+	}
+	m := &metrics{
+		messages:   counter("messages_total", "Messages that the hub acknowledged."),
+		bytes:      counter("bytes_total", "Bytes of keys, headers and values that the hub acknowledged."),
+		duplicates: counter("duplicates_skipped_total", "Messages that were not sent because reading back found them in the hub."),
+		lost:       counter("marks_lost_total", "Partitions that could not be read back from their mark, so that messages were sent again unseen."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postroad_forward_refused_total", Help: "Tries after which the hub had given messages back, by the worst class of error.",
+		}, []string{"class"}),
+		saves:      counter("saves_total", "Times progress was saved."),
+		saveErrors: counter("save_errors_total", "Times progress could not be saved."),
+		resets:     counter("resets_total", "Times messages were taken back from the client because the hub did not answer."),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "postroad_forward_latency_seconds", Help: "Time from a message's being accepted to the hub's acknowledgement.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400},
+		}),
+		breaker: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postroad_forward_breaker_state", Help: "State of the breaker around the hub: 0 closed, 1 half-open, 2 open.",
+		}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.messages, m.bytes, m.duplicates, m.lost, m.refused, m.saves, m.saveErrors, m.resets, m.latency, m.breaker,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postroad_forward_in_flight_messages", Help: "Messages given to the hub and not yet answered.",
+		}, inFlight),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postroad_forward_chains", Help: "Chains of lanes being drained.",
+		}, chains),
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) forwarded(bytes int64, took time.Duration) {
+	m.messages.Inc()
+	m.bytes.Add(float64(bytes))
+	m.latency.Observe(took.Seconds())
+}
+
+func (m *metrics) breakerState(s gobreaker.State) {
+	m.breaker.Set(map[gobreaker.State]float64{gobreaker.StateHalfOpen: 1, gobreaker.StateOpen: 2}[s])
+}

@@ -1,0 +1,200 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postroad/internal/message"
+)
+
+// Options are the settings of the forwarder.
+type Options struct {
+	// MaxInFlight is how many messages of one chain may wait for the hub's
+	// answer, 1 to 1000000. Default 16384.
+	MaxInFlight int `yaml:"max_in_flight"`
+	// MaxInFlightBytes is how many bytes they may have together; one message
+	// always may. At least 1048576. Default 33554432 (32 MiB).
+	MaxInFlightBytes int64 `yaml:"max_in_flight_bytes"`
+	// Batch is how many messages are taken from the queue at a time, 1 to
+	// 10000. Default 1000.
+	Batch int `yaml:"batch"`
+	// MaxChains is how many chains are drained at the same time, 1 to 64: the
+	// live one and those that dead processes left. Default 4.
+	MaxChains int `yaml:"max_chains"`
+	// SaveInterval is how often progress is saved, 100ms to 1m. Default 5s.
+	SaveInterval time.Duration `yaml:"save_interval"`
+	// SaveMessages is after how many forwarded messages progress is saved
+	// without waiting for the interval; at least 1. Default 10000.
+	SaveMessages int `yaml:"save_messages"`
+	// DrainTimeout is how long stopping waits for answers of the hub, 0 to
+	// 10m. What is not answered by then is sent again by the next process,
+	// where it is not in the hub. Default 5s.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	// ProbeTimeout is how long the hub may take to answer a probe, 100ms to
+	// 1m. Default 2s.
+	ProbeTimeout time.Duration `yaml:"probe_timeout"`
+	// ProbeInterval is the longest time between two probes of a hub that is
+	// away, 10ms to 1m; the actual time is random below it. Default 3s.
+	ProbeInterval time.Duration `yaml:"probe_interval"`
+	// HoldInterval is the longest time between two tries where the hub refuses
+	// messages until somebody changes something, 10ms to 1h. Default 60s.
+	HoldInterval time.Duration `yaml:"hold_interval"`
+	// TripAfter is how many probes in a row must fail to open the breaker, 1 to
+	// 100. Default 2.
+	TripAfter int `yaml:"trip_after"`
+	// TrialTimeout is how long the first batch after an outage may take, 100ms
+	// to 10m. Default 10s.
+	TrialTimeout time.Duration `yaml:"trial_timeout"`
+	// RefreshAfter is how long messages may wait in the client for the hub's
+	// answer before they are taken back, to be sent afresh when it answers
+	// again: with their time of producing an hour old, the hub's retention
+	// could remove them on arrival. 1s to 24h. Default 10m.
+	RefreshAfter time.Duration `yaml:"refresh_after"`
+	// BoardMessages is for how many recent messages of a lane the outcome with
+	// partition and offset is kept in memory, 1024 to 16777216, rounded up to a
+	// power of two. Default 65536.
+	BoardMessages int `yaml:"board_messages"`
+}
+
+// DefaultOptions returns the settings that apply where none are given.
+func DefaultOptions() Options {
+	return Options{
+		MaxInFlight:      16384,
+		MaxInFlightBytes: 32 << 20,
+		Batch:            1000,
+		MaxChains:        4,
+		SaveInterval:     5 * time.Second,
+		SaveMessages:     10000,
+		DrainTimeout:     5 * time.Second,
+		ProbeTimeout:     2 * time.Second,
+		ProbeInterval:    3 * time.Second,
+		HoldInterval:     time.Minute,
+		TripAfter:        2,
+		TrialTimeout:     10 * time.Second,
+		RefreshAfter:     10 * time.Minute,
+		BoardMessages:    65536,
+	}
+}
+
+// Validate returns every problem of the settings, joined.
+func (o Options) Validate() error {
+	var errs []error
+	between := func(field string, v, low, high int64) {
+		if v < low || v > high {
+			errs = append(errs, fmt.Errorf("%s: %d: must be between %d and %d", field, v, low, high))
+		}
+	}
+	lasting := func(field string, v, low, high time.Duration) {
+		if v < low || v > high {
+			errs = append(errs, fmt.Errorf("%s: %v: must be between %v and %v", field, v, low, high))
+		}
+	}
+	between("max_in_flight", int64(o.MaxInFlight), 1, 1000000)
+	between("max_in_flight_bytes", o.MaxInFlightBytes, 1<<20, 1<<40)
+	between("batch", int64(o.Batch), 1, 10000)
+	between("max_chains", int64(o.MaxChains), 1, 64)
+	lasting("save_interval", o.SaveInterval, 100*time.Millisecond, time.Minute)
+	between("save_messages", int64(o.SaveMessages), 1, 1<<40)
+	lasting("drain_timeout", o.DrainTimeout, 0, 10*time.Minute)
+	lasting("probe_timeout", o.ProbeTimeout, 100*time.Millisecond, time.Minute)
+	lasting("probe_interval", o.ProbeInterval, 10*time.Millisecond, time.Minute)
+	lasting("hold_interval", o.HoldInterval, 10*time.Millisecond, time.Hour)
+	between("trip_after", int64(o.TripAfter), 1, 100)
+	lasting("trial_timeout", o.TrialTimeout, 100*time.Millisecond, 10*time.Minute)
+	lasting("refresh_after", o.RefreshAfter, time.Second, 24*time.Hour)
+	between("board_messages", int64(o.BoardMessages), 1024, 16<<20)
+	return errors.Join(errs...)
+}
+
+// Source hands out chains of lanes.
+type Source interface {
+	// Claim blocks until a chain of lanes wants a forwarder and takes the
+	// exclusive right to drain it. Returns ctx.Err() when ctx ends. A chain
+	// that is still written to is handed out before those that have ended.
+	Claim(ctx context.Context) (Chain, error)
+}
+
+// Chain is a claimed chain of lanes. Save may be called beside Next; the other
+// methods are called one at a time.
+type Chain interface {
+	// ID names the chain in logs and status.
+	ID() string
+	// Progress is as the last holder saved it; without marks for a fresh chain.
+	Progress() message.Progress
+	// Next returns the next messages in order, 1..limit of them, waiting for
+	// the first; io.EOF after the last message of a chain that has ended. Seqs
+	// ascend but may have gaps (damage is set aside by the queue). Messages own
+	// their memory. After an error nothing was taken.
+	Next(ctx context.Context, limit int) ([]message.Stored, error)
+	// Save makes progress durable before it returns.
+	Save(ctx context.Context, p message.Progress) error
+	// Release gives the claim up, after a last Save.
+	Release(ctx context.Context) error
+}
+
+// Sink is the hub. An error may have a method Class() string: "retry" passes
+// by itself, "hold" lasts until somebody changes something, "dead" lies in the
+// message. Without it an error counts as retry.
+type Sink interface {
+	// Watch makes report hear of every exchange with the hub: nil for an
+	// answer, else why there was none.
+	Watch(report func(error))
+	// Probe asks for a sign of life.
+	Probe(ctx context.Context) error
+	// Partitions returns how many partitions a topic has, making it where that
+	// is allowed.
+	Partitions(ctx context.Context, topic string) (int32, error)
+	// Partition maps a message to one of n partitions.
+	Partition(m *message.Message, n int32) int32
+	// Ends returns the marks with the offset at which the next record of each
+	// partition will stand.
+	Ends(ctx context.Context, of []message.Mark) ([]message.Mark, error)
+	// ReadBack reads the partitions from their marks to their present ends and
+	// reports the place of first acceptance of each message there. lost are
+	// marks out of range, with the offset at which reading began instead.
+	ReadBack(ctx context.Context, from []message.Mark, found func(message.Place, message.Mark)) (lost []message.Mark, err error)
+	// Turn and Produce: messages of a partition are appended in the order of
+	// the calls. done is called once, from another goroutine, with the offset
+	// (or -1) or an error; not where Produce itself returns one. After an error
+	// the partition refuses everybody whose turn is older, so that nothing
+	// overtakes: wait for all answers, take a new turn, send again in order.
+	Turn() uint64
+	Produce(m *message.Stored, partition int32, turn uint64, done func(offset int64, err error)) error
+	// Reset answers everything under way with an error, soon, and goes on with
+	// a new connection; Close does so for good. Neither waits for the hub.
+	Reset() error
+	Close()
+}
+
+// Deps are what the forwarder is given beside its settings.
+type Deps struct {
+	// Source and Sink are required. Run closes the Sink.
+	Source Source
+	Sink   Sink
+	// Log receives state changes; nil drops them.
+	Log *slog.Logger
+	// Registerer takes the metrics; nil drops them.
+	Registerer prometheus.Registerer
+	// InFlight, if not nil, hears how many more messages are in flight
+	// (positive) or have been answered (negative). It must be quick.
+	InFlight func(delta int)
+}
+
+const (
+	classRetry = "retry"
+	classHold  = "hold"
+	classDead  = "dead"
+)
+
+func classOf(err error) string {
+	var c interface{ Class() string }
+	if errors.As(err, &c) {
+		return c.Class()
+	}
+	return classRetry
+}

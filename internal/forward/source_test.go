@@ -1,0 +1,208 @@
+package forward_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"postroad/internal/forward"
+	"postroad/internal/message"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// store is a persisted chain: what survives a crash of the forwarder.
+type store struct {
+	id string
+
+	mu       sync.Mutex
+	msgs     []message.Stored // guarded by mu
+	ended    bool             // guarded by mu
+	progress message.Progress // guarded by mu: last saved
+	saves    int              // guarded by mu
+	released int              // guarded by mu
+	saveErr  error            // guarded by mu: what Save answers
+	more     chan struct{}    // guarded by mu: closed when something changes
+}
+
+func newStore(id string) *store { return &store{id: id, more: make(chan struct{})} }
+
+func (s *store) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	close(s.more)
+	s.more = make(chan struct{})
+}
+
+func (s *store) append(msgs ...message.Stored) { s.change(func() { s.msgs = append(s.msgs, msgs...) }) }
+func (s *store) end()                          { s.change(func() { s.ended = true }) }
+
+// await waits until cond holds.
+func (s *store) await(t testing.TB, what string, cond func(*store) bool) {
+	t.Helper()
+	limit := time.After(30 * time.Second)
+	for {
+		s.mu.Lock()
+		ok, more := cond(s), s.more
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-more:
+		case <-limit:
+			t.Fatalf("%s: not in 30 s", what)
+		}
+	}
+}
+
+// settled reports whether saved progress covers the whole of the store.
+func (s *store) settled() bool {
+	next := map[string]uint64{}
+	for _, l := range s.progress.Lanes {
+		next[l.Lane] = l.Next
+	}
+	return !slices.ContainsFunc(s.msgs, func(m message.Stored) bool { return m.Seq >= next[m.Lane] })
+}
+
+// claimed is one claim of a store. Once dead it saves nothing any more, as the
+// claim of a process that was killed.
+type claimed struct {
+	s     *store
+	start message.Progress
+	pos   int
+
+	mu   sync.Mutex
+	dead bool
+}
+
+var errDead = errors.New("the process is dead")
+
+func (c *claimed) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dead = true
+}
+
+func (c *claimed) isDead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
+}
+
+func (c *claimed) ID() string                 { return c.s.id }
+func (c *claimed) Progress() message.Progress { return clone(c.start) }
+
+func (c *claimed) Next(ctx context.Context, limit int) ([]message.Stored, error) {
+	for {
+		c.s.mu.Lock()
+		msgs, ended, more := c.s.msgs, c.s.ended, c.s.more
+		c.s.mu.Unlock()
+		if c.pos < len(msgs) {
+			n := min(limit, len(msgs)-c.pos)
+			out := slices.Clone(msgs[c.pos : c.pos+n])
+			c.pos += n
+			return out, nil
+		}
+		if ended {
+			return nil, io.EOF
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *claimed) Save(_ context.Context, p message.Progress) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return errDead
+	}
+	var err error
+	c.s.change(func() {
+		if err = c.s.saveErr; err == nil {
+			c.s.progress = clone(p)
+			c.s.saves++
+		}
+	})
+	return err
+}
+
+func (c *claimed) Release(context.Context) error {
+	if c.isDead() {
+		return errDead
+	}
+	c.s.change(func() { c.s.released++ })
+	return nil
+}
+
+func clone(p message.Progress) message.Progress {
+	return message.Progress{Lanes: slices.Clone(p.Lanes), Marks: slices.Clone(p.Marks), Partitions: maps.Clone(p.Partitions)}
+}
+
+// source hands each store out once.
+type source struct {
+	chains chan *claimed
+	all    []*claimed
+}
+
+func sourceOf(stores ...*store) *source {
+	s := &source{chains: make(chan *claimed, len(stores))}
+	for _, st := range stores {
+		st.mu.Lock()
+		c := &claimed{s: st, start: clone(st.progress)}
+		st.mu.Unlock()
+		s.all = append(s.all, c)
+		s.chains <- c
+	}
+	return s
+}
+
+func (s *source) Claim(ctx context.Context) (forward.Chain, error) {
+	select {
+	case c := <-s.chains:
+		return c, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+const (
+	laneA = "01HZZZZZZZZZZZZZZZZZZZZZZA"
+	laneB = "01HZZZZZZZZZZZZZZZZZZZZZZB"
+)
+
+// msg makes message seq of a lane, one of 20 keys or without a key.
+func msg(lane string, seq uint64) message.Stored {
+	m := message.Stored{
+		Place: message.Place{Lane: lane, Seq: seq},
+		Message: message.Message{
+			ID: message.DeriveID("t", "messages", fmt.Sprint(lane, seq), message.Hash{}, 0), Topic: "messages",
+			Value: []byte(fmt.Sprintf("%s %d", lane, seq)), Time: time.Now().UTC(),
+		},
+	}
+	if k := seq % 21; k > 0 {
+		m.Key = []byte(fmt.Sprintf("key %d", k))
+	}
+	return m
+}
+
+func msgs(lane string, from, to uint64) []message.Stored {
+	var out []message.Stored
+	for seq := from; seq <= to; seq++ {
+		out = append(out, msg(lane, seq))
+	}
+	return out
+}
