@@ -83,9 +83,10 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 	if err := q.openDirectory(); err != nil {
 		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, err)
 	}
+	lock := q.lock
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, q.lock.Close())
+			err = errors.Join(err, lock.Close())
 		}
 	}()
 	if q.old, err = q.loadChains(); err != nil {
