@@ -44,10 +44,16 @@ func (l *lane) raise(seq uint64) {
 	}
 }
 
+// forwarded is the seq below which every message is known to be forwarded or
+// set aside, saved or not.
+func (l *lane) forwarded() uint64 {
+	return max(l.settled.Load(), l.chain.q.deps.Forwarded(l.id))
+}
+
 // unforwarded is how many messages are durable and not known to be forwarded.
 func (l *lane) unforwarded() uint64 {
-	settled, durable := l.settled.Load(), l.durable.Load()
-	return max(durable+1, settled) - settled
+	forwarded, durable := l.forwarded(), l.durable.Load()
+	return max(durable+1, forwarded) - forwarded
 }
 
 // laneIndex finds the group that holds a seq without reading a lane from its

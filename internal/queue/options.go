@@ -111,6 +111,11 @@ type Deps struct {
 	// overdue: with one that stands still in suspend, a writer that wakes
 	// after its lane was sealed would believe that no time had passed.
 	Elapsed func() time.Duration
+	// Forwarded, where set, tells below which seq a lane's messages are known
+	// to be in the hub, which may be more than the saved progress says; 0
+	// where nothing is known. It is for counting what waits, and decides
+	// nothing.
+	Forwarded func(lane string) uint64
 	// Synced, where set, is called with the number of groups after each sync
 	// and fence check, before their callers are answered.
 	Synced func(groups int)
@@ -128,6 +133,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Elapsed == nil {
 		d.Elapsed = boottime
+	}
+	if d.Forwarded == nil {
+		d.Forwarded = func(string) uint64 { return 0 }
 	}
 	if d.Synced == nil {
 		d.Synced = func(int) {}

@@ -10,8 +10,7 @@ import (
 type Status struct {
 	Dir   string `json:"dir"`
 	Lanes int    `json:"lanes"`
-	// UnforwardedMessages are durable and not yet known to be in the hub. It
-	// lags the hub by the interval at which progress is saved.
+	// UnforwardedMessages are durable and not yet known to be in the hub.
 	UnforwardedMessages uint64 `json:"unforwarded_messages"`
 	// UnforwardedBytes is what they take on disk, within what the index
 	// resolves.
@@ -40,7 +39,7 @@ func (q *Queue) Status() Status {
 			continue
 		}
 		oldest := l.info.Created
-		at, ok := l.index.find(l.settled.Load())
+		at, ok := l.index.find(l.forwarded())
 		if ok {
 			oldest = at.written
 		}

@@ -185,20 +185,40 @@ func (w *writer) prepareNext() {
 // roll goes on to the next segment. An error leaves the lane as it was: nothing
 // has been written, and a later roll tries again.
 func (w *writer) roll() error {
+	err := w.rollOnto(w.takeSpare())
+	if err != nil { // it may be as old as the segment: room may have come since
+		err = w.rollOnto(w.takeSpare())
+	}
+	if err != nil {
+		return fmt.Errorf("next segment: %w", asFull(err))
+	}
+	return nil
+}
+
+// takeSpare waits for the segment that is being made; a new one where the last
+// could not be.
+func (w *writer) takeSpare() prepared {
+	if w.spare == nil {
+		w.prepareNext()
+	}
 	close(w.hurry)
 	p := <-w.spare
-	if p.err == nil {
-		var seg *wal.Segment
-		if seg, p.err = p.blank.Begin(w.bin, w.next, w.q.deps.Now()); p.err == nil {
-			old := w.seg
-			w.seg = seg
-			w.prepareNext()
-			return old.Close()
-		}
-		p.err = errors.Join(p.err, p.blank.Discard(w.q.deps.FS))
+	w.spare = nil
+	return p
+}
+
+func (w *writer) rollOnto(p prepared) error {
+	if p.err != nil {
+		return p.err
 	}
+	seg, err := p.blank.Begin(w.bin, w.next, w.q.deps.Now())
+	if err != nil {
+		return errors.Join(err, p.blank.Discard(w.q.deps.FS))
+	}
+	_ = w.seg.Close() // all of it is synced
+	w.seg = seg
 	w.prepareNext()
-	return fmt.Errorf("next segment: %w", asFull(p.err))
+	return nil
 }
 
 // alive reports why the lane can take no more, or nil.
@@ -263,8 +283,10 @@ func (w *writer) close(reason string) error {
 }
 
 func (w *writer) discardSpare() error {
-	close(w.hurry)
-	p := <-w.spare
+	if w.spare == nil {
+		return nil
+	}
+	p := w.takeSpare()
 	if p.err != nil {
 		return nil // there is none; the reason was of use only to roll
 	}
