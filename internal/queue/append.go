@@ -332,7 +332,7 @@ func (q *Queue) endLane(reason string) {
 	if err != nil {
 		q.deps.Log.Warn("lane not closed cleanly, a successor waits for its heartbeat", "lane", w.lane.id, "err", err)
 	}
-	q.writer = nil
+	q.writer, q.stuck = nil, false
 	q.own.seal(w.lane)
 }
 

@@ -41,6 +41,7 @@ type Queue struct {
 	writer   *writer
 	lastLane string
 	noLane   error
+	stuck    bool // the lane's next segment has no room
 	lastTry  time.Duration
 	reopen   *time.Timer
 
