@@ -132,16 +132,26 @@ func (f *Forwarder) note(err error) {
 // a probe.
 const observeEvery = 500 * time.Millisecond
 
+// probeEvery is how often the hub is probed where nothing else asks for it, so
+// that an idle forwarder, too, knows whether it is there.
+const probeEvery = 15 * time.Second
+
 // observe turns silence into probes, takes messages back from a client that
 // has had them for too long, and measures the rate.
 func (f *Forwarder) observe(ctx context.Context) {
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
+	idle := time.NewTicker(probeEvery)
+	defer idle.Stop()
+	f.breaker.kick()
 	last, rate := f.total.Load(), 0.0
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-idle.C:
+			f.breaker.kick()
+			continue
 		case <-tick.C:
 		}
 		longest := time.Duration(0)

@@ -47,6 +47,7 @@ func (d *drainer) tellLost(lost []message.Mark) {
 // and sends the others again, in order, until none is left. The error is ctx's.
 func (d *drainer) mend(ctx context.Context) error {
 	tried := false
+	var hindered error // why the last try did not come to sending
 	for fails := 0; ; fails++ {
 		if _, failed, _ := d.flight.counters(); failed == 0 {
 			if tried {
@@ -65,6 +66,9 @@ func (d *drainer) mend(ctx context.Context) error {
 		if class == classDead && fails == 0 {
 			as = classRetry // one by one, most of them will be taken
 		}
+		if hindered != nil {
+			as, err = classOf(hindered), hindered
+		}
 		if err := d.backOff(ctx, as, err, fails); err != nil {
 			return err
 		}
@@ -72,12 +76,11 @@ func (d *drainer) mend(ctx context.Context) error {
 			return err
 		}
 		before := d.flight.settledCount()
-		if err := d.sendAgain(ctx, class == classDead); err != nil {
+		if hindered = d.sendAgain(ctx, class == classDead); hindered != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			d.endTrial(err)
-			d.f.note(err)
+			d.endTrial(hindered)
 		}
 		if err := d.judge(ctx); err != nil {
 			return err

@@ -21,7 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // store is a persisted chain: what survives a crash of the forwarder.
 type store struct {
-	id string
+	id       string
+	patience time.Duration // how long await waits for what must happen
 
 	mu       sync.Mutex
 	msgs     []message.Stored // guarded by mu
@@ -33,7 +34,9 @@ type store struct {
 	more     chan struct{}    // guarded by mu: closed when something changes
 }
 
-func newStore(id string) *store { return &store{id: id, more: make(chan struct{})} }
+func newStore(id string) *store {
+	return &store{id: id, patience: 30 * time.Second, more: make(chan struct{})}
+}
 
 func (s *store) change(f func()) {
 	s.mu.Lock()
@@ -49,7 +52,7 @@ func (s *store) end()                          { s.change(func() { s.ended = tru
 // await waits until cond holds.
 func (s *store) await(t testing.TB, what string, cond func(*store) bool) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(s.patience)
 	for {
 		s.mu.Lock()
 		ok, more := cond(s), s.more
@@ -60,7 +63,7 @@ func (s *store) await(t testing.TB, what string, cond func(*store) bool) {
 		select {
 		case <-more:
 		case <-limit:
-			t.Fatalf("%s: not in 30 s", what)
+			t.Fatalf("%s: not in %v", what, s.patience)
 		}
 	}
 }
