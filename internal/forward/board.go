@@ -44,6 +44,20 @@ func (b *Board) Outcome(p message.Place) (o message.Outcome, ok bool) {
 	return o, known == settled
 }
 
+// Next returns the seq below which every message of a lane is settled, 0 where
+// nothing is known of the lane.
+func (b *Board) Next(lane string) uint64 {
+	b.mu.Lock()
+	l := b.lanes[lane]
+	b.mu.Unlock()
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
 // Await returns the outcomes of n messages of a lane from first on, once all
 // are settled or ctx has ended; those that are not settled, or of which nothing
 // will be known here, are message.StateQueued.

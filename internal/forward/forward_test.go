@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -385,5 +386,112 @@ func TestNothingIsSentBeforeMarksAreSaved(t *testing.T) {
 	st.await(t, "sent", (*store).settled)
 	if produces.Hits() == 0 {
 		t.Fatal("the check sees no produce")
+	}
+}
+
+// A hub that takes connections and answers nothing is away, too: silence leads
+// to probes, and those open the breaker.
+func TestBlackHole(t *testing.T) {
+	cluster, addr := startCluster(t)
+	var silent atomic.Bool
+	cluster.ControlKey(-1, func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		return nil, nil, silent.Load()
+	})
+	st := newStore("live")
+	st.append(msgs(laneA, 1, 100)...)
+	o := testOptions()
+	o.ProbeTimeout = 200 * time.Millisecond
+	ko := kafkaOptions(addr)
+	ko.RequestTimeout = time.Second
+	sink, err := kafka.NewSink(ko, kafka.Deps{Stamp: "here"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, stop := run(t, o, forward.Deps{Source: sourceOf(st), Sink: sink})
+	st.await(t, "first messages", (*store).settled)
+	silent.Store(true)
+	st.append(msgs(laneA, 101, 500)...)
+	poll(t, "breaker open", func() bool { return f.Status().Breaker.State == "open" })
+	silent.Store(false)
+	st.await(t, "all messages", (*store).settled)
+	stop()
+	if err := judge(msgs(laneA, 1, 500), shown(t, addr, "messages", 10000)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Messages that the client has held for too long are taken back and sent
+// afresh, so that their time of producing is that of the hub's return: DESIGN
+// 6, hand-off.
+func TestRefresh(t *testing.T) {
+	dir := t.TempDir()
+	addr, stopHub := startHub(t, dir, "127.0.0.1:0")
+	st := newStore("live")
+	st.append(msgs(laneA, 1, 10)...)
+	o := testOptions()
+	o.RefreshAfter = time.Second
+	sink := &resets{Sink: newSink(t, addr), reset: make(chan struct{}, 100)}
+	f, stop := run(t, o, forward.Deps{Source: sourceOf(st), Sink: sink})
+	st.await(t, "first messages", (*store).settled)
+	stopHub()
+	st.append(msgs(laneA, 11, 300)...)
+	select {
+	case <-sink.reset:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no reset in 30 s")
+	}
+	poll(t, "taken back", func() bool { c := f.Status().Chains; return len(c) == 1 && c[0].InFlight == 0 })
+	back := time.Now().Truncate(time.Millisecond)
+	startHub(t, dir, addr)
+	st.await(t, "all messages", (*store).settled)
+	stop()
+	got := shown(t, addr, "messages", 10000)
+	if err := judge(msgs(laneA, 1, 300), got); err != nil {
+		t.Error(err)
+	}
+	for _, r := range got {
+		if r.Seq > 10 && r.Timestamp.Before(back) {
+			t.Fatalf("seq %d has the time %v of before the hub's return %v", r.Seq, r.Timestamp, back)
+		}
+	}
+}
+
+// resets tells of each Reset.
+type resets struct {
+	*kafka.Sink
+	reset chan struct{}
+}
+
+func (r *resets) Reset() error {
+	err := r.Sink.Reset()
+	r.reset <- struct{}{}
+	return err
+}
+
+// An old chain that cannot get on does not hold up the live one, and a chain
+// more than are drained at once waits for its turn.
+func TestChainsAreIndependent(t *testing.T) {
+	cluster, addr := startCluster(t)
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "other", Err: kerr.PolicyViolation, Count: -1})
+	var stores []*store
+	for i := range 3 {
+		st := newStore(fmt.Sprint("old", i))
+		m := msg(laneA, uint64(i+1))
+		m.Topic = "other"
+		st.append(m)
+		st.end()
+		stores = append(stores, st)
+	}
+	live := newStore("live")
+	live.append(msgs(laneB, 1, 10)...)
+	o := testOptions()
+	o.MaxChains = 2
+	f, _ := run(t, o, forward.Deps{Source: sourceOf(live, stores[0], stores[1], stores[2]), Sink: newSink(t, addr)})
+	live.await(t, "live", (*store).settled)
+	poll(t, "two at once", func() bool { return len(f.Status().Chains) == 2 })
+	fault.Remove()
+	for _, st := range stores {
+		st.await(t, st.id, func(s *store) bool { return s.released == 1 && s.settled() })
 	}
 }
