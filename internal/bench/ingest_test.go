@@ -1,0 +1,158 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postroad/internal/telemetry"
+)
+
+// The whole benchmark, as short as it gets: every figure is there, and the
+// directory is left as it was.
+func TestIngest(t *testing.T) {
+	o := IngestOptions{
+		Dir: t.TempDir(), Duration: 20 * time.Millisecond, Rounds: 2,
+		Connections: []int{2, 64}, BatchConnections: 2, Samples: 5,
+	}
+	lines := 0
+	r, err := Ingest(t.Context(), o, Deps{
+		Version:  telemetry.CurrentVersion("test"),
+		Progress: func(string, ...any) { lines++ },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Visible.Sync.Samples != 5 || r.Visible.Answer.P50 <= 0 || r.Visible.Visible.P50 < r.Visible.Answer.P50/2 || r.Visible.Visible.Samples != 5 {
+		t.Errorf("idle: %+v", r.Visible)
+	}
+	if len(r.Singles) != 2 || lines == 0 {
+		t.Fatalf("%d comparisons, %d lines of progress", len(r.Singles), lines)
+	}
+	for _, c := range append(r.Singles, r.Batches) {
+		for i, x := range c.Contenders {
+			if x.Rate.Median <= 0 || x.Rate.Min > x.Rate.Max || i == 0 && x.Share != (Figure{1, 1, 1}) {
+				t.Errorf("%d connections: %+v", c.Connections, x)
+			}
+		}
+	}
+	if goals := r.Goals(); len(goals) != 5 { // one of Q1: there is no target at 2 connections
+		t.Errorf("goals: %+v", goals)
+	}
+	var text bytes.Buffer
+	if err := r.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{nameNoop, nameFull, nameAlone, nameRaw, "Q1 at 64", "Q3", "Q6", "postroad test"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in the report:\n%s", want, text.String())
+		}
+	}
+	if _, err := json.Marshal(r); err != nil {
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(o.Dir, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestIngestEndsEarly(t *testing.T) {
+	o := DefaultIngestOptions()
+	o.Dir = t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Ingest(ctx, o, Deps{}); err == nil {
+		t.Error("no error")
+	}
+	if left, err := filepath.Glob(filepath.Join(o.Dir, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestIngestOptions(t *testing.T) {
+	o := DefaultIngestOptions()
+	o.Dir = "."
+	if err := o.Validate(); err != nil {
+		t.Error(err)
+	}
+	err := IngestOptions{BatchConnections: -1}.Validate()
+	if err == nil {
+		t.Fatal("taken")
+	}
+	for _, want := range []string{"dir:", "duration:", "rounds:", "connections:", "samples:"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+	if _, err := Ingest(t.Context(), IngestOptions{}, Deps{}); err == nil {
+		t.Error("Ingest took it")
+	}
+}
+
+// What is answered with anything but a 2xx is no result.
+func TestBlastFailsOnOtherAnswers(t *testing.T) {
+	n := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if n++; n > 10 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	defer s.Close()
+	if rate, err := blast(t.Context(), s.URL, "/", "text/plain", []byte("x"), 1, time.Minute); err == nil || !strings.Contains(err.Error(), "answer 503") {
+		t.Errorf("rate %v, %v", rate, err)
+	}
+}
+
+// The raw log keeps what it was given, whole and in some order, and tells its
+// callers when it is closed.
+func TestRawLog(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	l, err := openRawLog(ctx, filepath.Join(t.TempDir(), "raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rate, err := l.hammer(t.Context(), []byte("0123456789"), 4, 20*time.Millisecond)
+	if err != nil || rate <= 0 {
+		t.Errorf("rate %v, %v", rate, err)
+	}
+	cancel()
+	<-l.ended
+	if err := l.append([]byte("x")); err == nil {
+		t.Error("appended to a closed log")
+	}
+	if l.size == 0 || l.size%10 != 0 {
+		t.Errorf("%d bytes written", l.size)
+	}
+}
+
+func TestRawLogGoesOnToNewFiles(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	l, err := openRawLog(ctx, filepath.Join(t.TempDir(), "raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		<-l.ended
+	}()
+	half := make([]byte, rawFileBytes/2+1)
+	for range 3 {
+		if err := l.append(half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(l.dir, "*"))
+	if err != nil || len(files) != 1 || filepath.Base(files[0]) != "000003" {
+		t.Errorf("files: %v, %v", files, err)
+	}
+}
