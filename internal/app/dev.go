@@ -154,4 +154,3 @@ Try, in another terminal:
 `, dir, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Hub, a.Admin, a.Door, a.Hub, a.Admin)
 	return b.String()
 }
-

@@ -73,6 +73,7 @@ func newStamp(settings config.Stamp, p process) (_ *stamp, err error) {
 	undo = append(undo, s.server.Close)
 	if s.queue, err = queue.Open(settings.Queue, queue.Deps{
 		Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name, Synced: p.recorder.GroupsSynced,
+		Forwarded: func(lane string) uint64 { return s.forward.Board().Next(lane) },
 	}); err != nil {
 		return nil, err
 	}

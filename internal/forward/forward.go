@@ -64,10 +64,11 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { f.breaker.watch(ctx) })
 	wg.Go(func() { f.observe(ctx) })
 	slots := make(chan struct{}, f.opts.MaxChains)
-	for fails := 0; ; {
+	for fails := 0; ctx.Err() == nil; {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+			continue
 		}
 		chain, err := f.deps.Source.Claim(ctx)
 		if err == nil {
@@ -218,16 +219,18 @@ type ChainStatus struct {
 
 // Status returns the present state.
 func (f *Forwarder) Status() Status {
-	s := Status{ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000, Chains: []ChainStatus{}}
-	var err error
-	s.Breaker, err, s.LastErrorAt = f.breaker.status()
+	s := Status{
+		Breaker: f.breaker.status(), Chains: []ChainStatus{},
+		ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000,
+	}
+	at, err := f.breaker.lastFailure()
 	f.mu.Lock()
-	if f.lastErr != nil && f.lastAt.After(s.LastErrorAt) {
-		err, s.LastErrorAt = f.lastErr, f.lastAt
+	if f.lastErr != nil && f.lastAt.After(at) {
+		at, err = f.lastAt, f.lastErr
 	}
 	f.mu.Unlock()
 	if err != nil {
-		s.LastError = err.Error()
+		s.LastError, s.LastErrorAt = err.Error(), at
 	}
 	for _, d := range f.running() {
 		s.Chains = append(s.Chains, d.status())

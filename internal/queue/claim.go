@@ -33,6 +33,9 @@ type claimInfo struct {
 // drain it. It returns ctx.Err() when ctx ends, and the errors of the file
 // system; calling again tries again.
 func (q *Queue) Claim(ctx context.Context) (*Claim, error) {
+	if ctx.Err() != nil { // or the select below might hand out what was just released
+		return nil, ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
