@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -250,20 +251,28 @@ func startHub(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: hub FILE")
 	}
+	addr, stop, err := runHub()
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(stop()) })
+	ts.Setenv("HUB", addr)
+	ts.Check(produce(addr, ts.ReadFile(args[0])))
+}
+
+// runHub runs an embedded hub with one partition until stop is called.
+func runHub() (addr string, stop func() error, err error) {
 	opts := hub.DefaultOptions()
 	opts.Listen, opts.Partitions = "127.0.0.1:0", 1
 	h, err := hub.New(opts, hub.Deps{})
-	ts.Check(err)
+	if err != nil {
+		return "", nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
-	ts.Defer(func() {
+	return h.Addr(), func() error {
 		cancel()
-		ts.Check(<-done)
-		ts.Check(h.Close())
-	})
-	ts.Setenv("HUB", h.Addr())
-	ts.Check(produce(h.Addr(), ts.ReadFile(args[0])))
+		return errors.Join(<-done, h.Close())
+	}, nil
 }
 
 // produce sends messages as a forwarder does, and waits for the hub to have

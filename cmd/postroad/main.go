@@ -46,9 +46,9 @@ type streams struct {
 
 // grammar is the command line: its flags, commands and their help.
 type grammar struct {
-	Dev     devCommand     `cmd:"" help:"Run everything in one process, for development."`
-	Stamp   stampCommand   `cmd:"" help:"Run a stamp: gateway, queue and forwarder."`
-	Hub     hubCommand     `cmd:"" help:"Run the embedded hub alone, for development."`
+	Dev     devCommand     `cmd:"" group:"run" help:"Run everything in one process, for development."`
+	Stamp   stampCommand   `cmd:"" group:"run" help:"Run a stamp: gateway, queue and forwarder."`
+	Hub     hubCommand     `cmd:"" group:"run" help:"Run the embedded hub alone, for development."`
 	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`
 	Status  statusCommand  `cmd:"" group:"use" help:"Show the state of a stamp."`

@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"postroad/internal/console"
+	"postroad/internal/forward"
 	"postroad/internal/gateway"
 	"postroad/internal/httpserve"
 	"postroad/internal/kafka"
@@ -26,6 +27,8 @@ type Stamp struct {
 	Queue queue.Options `yaml:"queue"`
 	// Hub is where messages go, and how it is reached.
 	Hub kafka.Options `yaml:"hub"`
+	// Forward sends messages from the queue to the hub.
+	Forward forward.Options `yaml:"forward"`
 	// Admin is the listener for operators: probes, metrics, status, console.
 	Admin httpserve.AdminOptions `yaml:"admin"`
 	// Console is the page on the admin listener that shows and sends messages.
@@ -54,6 +57,7 @@ func DefaultStamp() Stamp {
 		Gateway: gateway.DefaultOptions(),
 		Queue:   queue.DefaultOptions(),
 		Hub:     kafka.DefaultOptions(),
+		Forward: forward.DefaultOptions(),
 		Admin:   httpserve.DefaultAdminOptions(),
 		Console: console.DefaultOptions(),
 		Log:     telemetry.DefaultLogOptions(),
