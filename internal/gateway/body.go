@@ -101,6 +101,20 @@ func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request, limit int, li
 	return nil, refuse(message.ErrInvalid, "the body ended early, after %d bytes", got)
 }
 
+// drainTime is how long the rest of a body that nobody wants may hold up an
+// answer.
+const drainTime = 250 * time.Millisecond
+
+// boundDrain makes sure that an answer is not held up by a body that was not
+// read: the server reads what is left of it before it sends the answer, and
+// without a deadline it would wait for a client that sends nothing.
+func boundDrain(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		// Without support for deadlines there is no connection to wait for.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
+	}
+}
+
 // checkBody refuses what the header fields alone show to be impossible.
 func checkBody(r *http.Request, limit int, limitName string) error {
 	if r.ContentLength > int64(limit) {

@@ -196,6 +196,7 @@ func (g *Gateway) problem(err error) httpserve.Problem {
 // logged; what is the client's own fault only in detail.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	p := g.problem(err)
+	boundDrain(w, r)
 	if p.Status == http.StatusRequestTimeout {
 		// The rest of the body may still come: the connection is of no use.
 		w.Header().Set("Connection", "close")

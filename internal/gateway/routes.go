@@ -76,6 +76,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.cors.headers(w.Header(), r)
+	boundDrain(w, r)
 	status, err := g.serveOther(w, r, to)
 	if err != nil {
 		status = g.fail(w, r, err)
