@@ -139,9 +139,9 @@ func times(n int) string {
 // String names a request for a person.
 func (s *sent) String() string {
 	if s.stream == NoStream {
-		return fmt.Sprintf("a request of no stream, number %d", s.at)
+		return fmt.Sprintf("%q", s.name)
 	}
-	return fmt.Sprintf("request %d of stream %d", s.at, s.stream)
+	return fmt.Sprintf("%q, request %d of stream %d", s.name, s.at, s.stream)
 }
 
 // String is the beginning of the hash.

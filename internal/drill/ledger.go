@@ -63,6 +63,8 @@ type Ledger struct {
 
 // sent is one request.
 type sent struct {
+	// name is how its values begin, for a person who looks for them.
+	name   string
 	stream Stream
 	// at counts the requests of the stream.
 	at int32
@@ -96,12 +98,13 @@ func (l *Ledger) NewStream() Stream {
 
 // Sending enters a request before its first byte leaves. at is its place in
 // the stream, ascending; prints are its messages in order. Until Answered it
-// counts as unknown, as it does if the sender is gone before the answer.
-func (l *Ledger) Sending(stream Stream, at int, prints ...Print) Send {
+// counts as unknown, as it does if the sender is gone before the answer. name
+// helps a person to find it in files and logs.
+func (l *Ledger) Sending(name string, stream Stream, at int, prints ...Print) Send {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Send(len(l.sends))
-	l.sends = append(l.sends, sent{stream: stream, at: int32(at), messages: int32(len(prints)), open: 1})
+	l.sends = append(l.sends, sent{name: name, stream: stream, at: int32(at), messages: int32(len(prints)), open: 1})
 	for i, p := range prints {
 		l.byPrint[p] = append(l.byPrint[p], place{s, int32(i)})
 	}

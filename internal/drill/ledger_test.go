@@ -20,7 +20,7 @@ func record(key, value string) Record {
 
 // play enters a message, and shows it as often as said.
 func (s *scene) play(stream Stream, at int, outcome Outcome, shown int, r Record) Send {
-	send := s.ledger.Sending(stream, at, r.Print())
+	send := s.ledger.Sending("it", stream, at, r.Print())
 	s.ledger.Answered(send, outcome)
 	for range shown {
 		s.show(r)
@@ -79,7 +79,7 @@ func goodScene() *scene {
 		Key:   []byte("sender"),
 		Value: []byte(`{"senderId":"sender","correlationId":"x","value":"classic","serverTimestamp":"y"}`),
 	})
-	s.ledger.Answered(s.ledger.Sending(NoStream, 9, PrintOf(kindClassic, []byte("sender"), []byte("classic"))), Acknowledged)
+	s.ledger.Answered(s.ledger.Sending("a call", NoStream, 9, PrintOf(kindClassic, []byte("sender"), []byte("classic"))), Acknowledged)
 	return s
 }
 
@@ -92,7 +92,7 @@ func (s *scene) batch(stream Stream, outcome Outcome, n int, records ...Record) 
 			s.show(r)
 		}
 	}
-	s.ledger.Answered(s.ledger.Sending(stream, 0, prints...), outcome)
+	s.ledger.Answered(s.ledger.Sending("a batch", stream, 0, prints...), outcome)
 }
 
 func TestGoodSceneIsJudgedGood(t *testing.T) {

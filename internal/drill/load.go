@@ -165,7 +165,7 @@ func (w *worker) take(stream Stream, at int) pending {
 		return p
 	}
 	r := w.mix.next()
-	return pending{w.load.ledger.Sending(stream, at, r.prints...), r}
+	return pending{w.load.ledger.Sending(r.name, stream, at, r.prints...), r}
 }
 
 // send returns the outcome, and whether the connection can be used further.

@@ -41,6 +41,8 @@ func (r Record) Print() Print {
 
 // request is one request of the load, and what the ledger is to know of it.
 type request struct {
+	// name is how its values begin.
+	name              string
 	path, contentType string
 	headers           []string
 	body              []byte
@@ -74,6 +76,15 @@ type mix struct {
 
 // next makes a request.
 func (m *mix) next() request {
+	r := m.make()
+	r.name = m.name()
+	return r
+}
+
+// name is what no value of another request begins with, but a twin's.
+func (m *mix) name() string { return fmt.Sprintf("drill %s %d.", m.label, m.n) }
+
+func (m *mix) make() request {
 	m.n++
 	switch roll := m.rng.IntN(32); {
 	case roll < 2:
@@ -141,7 +152,7 @@ const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789Ã
 // value makes the value of line i of the present request.
 func (m *mix) value(i int) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "drill %s %d.%d ", m.label, m.n, i)
+	fmt.Fprintf(&b, "%s%d ", m.name(), i)
 	runes := []rune(letters)
 	for b.Len() < m.size {
 		b.WriteRune(runes[m.rng.IntN(len(runes))])
