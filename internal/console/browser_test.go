@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,10 +24,14 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// shots is where TestScreenshots writes its pictures.
+// The picture in the README is of the real thing: with `postroad dev` running,
 //
-//	go test ./internal/console -run TestScreenshots -shots "$PWD/docs/images"
-var shots = flag.String("shots", "", "directory that TestScreenshots writes its pictures to")
+//	go test ./internal/console -run 'TestScreenshots/^console$' \
+//		-page http://127.0.0.1:8080/console/ -shots "$PWD/docs/images"
+var (
+	shots = flag.String("shots", "", "directory that TestScreenshots writes its pictures to")
+	live  = flag.String("page", "", "address of a running console of `postroad dev` to draw instead of the test's own")
+)
 
 // browser is a headless Chromium with the page open, which remembers what the
 // page asked for and complained of.
@@ -57,7 +62,7 @@ func findBrowser(t *testing.T) string {
 func openBrowser(t *testing.T, page string, width, height int64) *browser {
 	t.Helper()
 	path := findBrowser(t)
-	profile, err := os.MkdirTemp("", "console-browser")
+	profile, err := os.MkdirTemp("", "console-browser") //nolint:usetesting // the browser may still write there when the test ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,15 +283,15 @@ func TestPageErrors(t *testing.T) {
 	b.choose("onprem")
 	b.fill("sender", "")
 	b.click("send")
-	answer("400", "bad request from onprem", "senderId is missing or empty")
+	answer("400", "Bad request · onprem", "senderId is missing or empty")
 	s.onprem.sick.Store(true)
 	b.click("send")
-	answer("503", "unavailable from onprem", "draining", "may be tried again after 2 s")
+	answer("503", "Not available now · onprem", "draining", "may be tried again after 2 s")
 	s.onpremListener.Config.SetKeepAlivesEnabled(false)
 	_ = s.onpremListener.Listener.Close()
 	s.onpremListener.CloseClientConnections()
 	b.click("send")
-	answer("none", "no answer from onprem", "connection refused")
+	answer("none", "No answer · onprem", "connection refused")
 	b.until(`document.querySelector("input[value=onprem]").closest("label").innerText.includes("unhealthy")`)
 	if n := eval[int](b, `document.querySelectorAll("#answers > li").length`); n != 3 {
 		t.Errorf("%d answers", n)
@@ -410,7 +415,7 @@ func TestPageSendsSeveral(t *testing.T) {
 	b.fill("count", "1000")
 	b.fill("interval", "60000")
 	b.click("send")
-	b.until(`document.querySelector("#send").innerText === "Stop" && document.querySelectorAll("#answers > li").length === 6`)
+	b.until(`document.querySelector("#send").innerText === "Stop" && document.querySelectorAll("#answers > li .arrival.seen").length === 6`)
 	b.click("send")
 	b.until(`document.querySelector("#send").innerText === "Send"`)
 	if n := len(s.onprem.bodies()); n != 6 {
@@ -433,11 +438,12 @@ func TestPageShowsOutage(t *testing.T) {
 	b.sane(s.url)
 }
 
-// scene fills the page with what an operator might see.
-func scene(t *testing.T, s *site, b *browser) {
-	t.Helper()
+// scene fills the page with what an operator might see. It takes only what the
+// page offers, so that it works with a real site.
+func scene(b *browser) {
+	b.t.Helper()
 	b.until(`[...document.querySelectorAll(".endpoint")].every(e => e.innerText.includes("healthy"))`)
-	for i, m := range []struct{ stamp, key, value string }{
+	for _, m := range []sendRequest{
 		{"onprem", "pump-station-4", `{"level":2.41,"unit":"m","flow":118.2}`},
 		{"cloud", "vehicle-118", `{"lat":48.20817,"lon":16.37382,"speed":42}`},
 		{"onprem", "substation-12", `{"breaker":"closed","load":0.71}`},
@@ -445,20 +451,25 @@ func scene(t *testing.T, s *site, b *browser) {
 		{"onprem", "pump-station-4", `{"level":2.43,"unit":"m","flow":117.9}`},
 		{"cloud", "tunnel-vent-2", `{"state":"running","rpm":640}`},
 	} {
-		s.hub.put(m.stamp, fmt.Sprintf("%08x-52b1-8c07-8e4d-6f1a2b3c4d5e", 0x3fa4c210+i*0x01b7311), m.key, m.value)
+		body, err := json.Marshal(m)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		n := eval[int](b, rows)
+		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(
+			`fetch("api/send", {method: "POST", headers: {"Content-Type": "application/json"}, body: %q})`, body), chromedp.EvalAwaitPromise))
+		b.until(fmt.Sprintf(`%s === %d`, rows, n+1))
 	}
-	b.until(rows + ` === 6`)
 	send := func(endpoint, sender, value string) {
 		b.choose(endpoint)
 		b.fill("sender", sender)
 		b.fill("value", value)
 		n := eval[int](b, `document.querySelectorAll("#answers > li").length`)
 		b.click("send")
-		b.until(fmt.Sprintf(`document.querySelectorAll("#answers > li").length === %d`, n+1))
+		b.until(fmt.Sprintf(`document.querySelectorAll("#answers > li").length === %d && !document.querySelector("#answers .waiting")`, n+1))
 	}
 	send("onprem", "", "a sender id is missing here")
 	send("cloud", "control-room", "Shift handover complete")
-	b.until(rows + ` === 7`)
 	send("door", "control-room", "Level check, station 4")
 	b.until(`document.querySelectorAll("#answers > li .arrival.seen").length === 2`)
 	b.do(chromedp.Evaluate[chromedp.Void](`Promise.all(document.getAnimations().map(a => a.finished))`, chromedp.EvalAwaitPromise))
@@ -477,16 +488,19 @@ func TestScreenshots(t *testing.T) {
 		{"console-tablet", "dark", 900, 1100},
 	} {
 		t.Run(shot.name, func(t *testing.T) {
-			s := newSite(t, DefaultOptions(), nil)
-			b := openBrowser(t, s.url, shot.width, shot.height)
+			page := *live
+			if page == "" {
+				page = newSite(t, DefaultOptions(), nil).url
+			}
+			b := openBrowser(t, page, shot.width, shot.height)
 			command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}},
 			})
-			scene(t, s, b)
+			scene(b)
 			if over := eval[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
 				t.Errorf("the page is %d px too wide", over)
 			}
-			b.sane(s.url)
+			b.sane(page)
 			if *shots == "" {
 				return
 			}

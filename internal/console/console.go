@@ -141,7 +141,7 @@ func secure(h http.Header) {
 
 func notFound(w http.ResponseWriter, r *http.Request) {
 	httpserve.Problem{
-		Name: "not-found", Status: http.StatusNotFound, Title: "not found",
+		Name: "not-found", Status: http.StatusNotFound, Title: "Not found",
 		Detail: "the console has nothing for " + r.Method + " " + r.URL.Path,
 	}.Write(w)
 }
@@ -150,7 +150,7 @@ func allowOnly(method string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", method)
 		httpserve.Problem{
-			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "method not allowed",
+			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
 			Detail: r.URL.Path + " answers " + method,
 		}.Write(w)
 	}
@@ -159,7 +159,7 @@ func allowOnly(method string) http.HandlerFunc {
 func refuseCrossOrigin(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, 64<<10) // so that a small body does not cost the connection
 	httpserve.Problem{
-		Name: "forbidden", Status: http.StatusForbidden, Title: "forbidden",
+		Name: "forbidden", Status: http.StatusForbidden, Title: "Forbidden",
 		Detail: "the console sends nothing for pages of another origin",
 	}.Write(w)
 }

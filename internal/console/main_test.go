@@ -116,7 +116,7 @@ func (s *stamp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.sick.Load():
 		httpserve.Problem{
-			Name: "unavailable", Status: 503, Title: "unavailable", Detail: "draining", RetryAfter: 2 * time.Second,
+			Name: "unavailable", Status: 503, Title: "Not available now", Detail: "draining", RetryAfter: 2 * time.Second,
 		}.Write(w)
 	case r.Method == "GET" && r.URL.Path == "/healthz":
 		w.WriteHeader(http.StatusOK)
@@ -140,7 +140,7 @@ func (s *stamp) classic(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	w.Header().Set("Idempotency-Key", "postroad-minted-1")
 	if in.SenderID == "" || in.Value == "" {
-		httpserve.Problem{Name: "bad-request", Status: 400, Title: "bad request", Detail: "senderId is missing or empty"}.Write(w)
+		httpserve.Problem{Name: "bad-request", Status: 400, Title: "Bad request", Detail: "senderId is missing or empty"}.Write(w)
 		return
 	}
 	id := fmt.Sprintf("%08x-7d1c-8f2e-9a40-%012x", 0x5ac0de00+n, len(s.name)*0x1f2e3d4c5b6a+n)

@@ -73,14 +73,14 @@ func (c *Console) send(w http.ResponseWriter, r *http.Request) {
 }
 
 func badRequest(detail string) *httpserve.Problem {
-	return &httpserve.Problem{Name: "bad-request", Status: http.StatusBadRequest, Title: "bad request", Detail: detail}
+	return &httpserve.Problem{Name: "bad-request", Status: http.StatusBadRequest, Title: "Bad request", Detail: detail}
 }
 
 func readSend(w http.ResponseWriter, r *http.Request) (sendRequest, *httpserve.Problem) {
 	var req sendRequest
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return req, &httpserve.Problem{
-			Name: "unsupported-media-type", Status: http.StatusUnsupportedMediaType, Title: "unsupported media type",
+			Name: "unsupported-media-type", Status: http.StatusUnsupportedMediaType, Title: "Unsupported media type",
 			Detail: "send application/json",
 		}
 	}
@@ -94,7 +94,7 @@ func readSend(w http.ResponseWriter, r *http.Request) (sendRequest, *httpserve.P
 	}
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		return req, &httpserve.Problem{
-			Name: "too-large", Status: http.StatusRequestEntityTooLarge, Title: "too large",
+			Name: "too-large", Status: http.StatusRequestEntityTooLarge, Title: "Too large",
 			Detail: "the console passes on at most " + strconv.Itoa(maxSend) + " bytes",
 		}
 	}
@@ -113,7 +113,7 @@ func (c *Console) post(ctx context.Context, e Endpoint, body []byte) sendAnswer 
 		}
 		return sendAnswer{
 			Headers: map[string]string{}, LatencyMs: milliseconds(time.Since(begin)),
-			Error: &sendError{Title: "no answer from " + e.Name, Detail: detail},
+			Error: &sendError{Title: "No answer", Detail: detail},
 		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/ServiceAPI/message", bytes.NewReader(body))

@@ -15,9 +15,12 @@ import (
 const (
 	// keepAlive is how often a quiet stream says that it is there.
 	keepAlive = 15 * time.Second
-	// breath is the least time between two writes to a viewer: under load
-	// messages go in batches, and a page has time to draw them.
-	breath = 100 * time.Millisecond
+	// shortBreath is the least time between two writes to a viewer, and
+	// longBreath that after a batch of manyMessages or more: under load a page
+	// needs time to draw, without it a message should be seen as it arrives.
+	shortBreath  = 10 * time.Millisecond
+	longBreath   = 150 * time.Millisecond
+	manyMessages = 20
 	// writeTimeout is how long a viewer may take to take what it is sent.
 	writeTimeout = 10 * time.Second
 	// reconnect is what a browser waits before it connects again.
@@ -35,7 +38,7 @@ const (
 func (c *Console) messages(w http.ResponseWriter, r *http.Request) {
 	if !c.enter() {
 		httpserve.Problem{
-			Name: "unavailable", Status: http.StatusServiceUnavailable, Title: "unavailable",
+			Name: "unavailable", Status: http.StatusServiceUnavailable, Title: "Not available now",
 			Detail: fmt.Sprintf("%d pages are watching, which is the limit", c.opts.MaxViewers), RetryAfter: 5 * time.Second,
 		}.Write(w)
 		return
@@ -104,13 +107,17 @@ func (v *viewer) run(r *http.Request) error {
 		case <-httpserve.Draining(r.Context()):
 			return nil
 		}
-		changed, err := v.show()
+		s, err := v.show()
 		if err != nil {
 			return err
 		}
+		breath := shortBreath
+		if len(s.messages) >= manyMessages {
+			breath = longBreath
+		}
 		pause.Reset(breath)
 		select {
-		case <-changed:
+		case <-s.changed:
 		case <-alive.C:
 			v.buf.WriteString(": still here\n\n")
 		case <-r.Context().Done():
@@ -121,8 +128,8 @@ func (v *viewer) run(r *http.Request) error {
 	}
 }
 
-// show sends what is new and returns what closes when there is more.
-func (v *viewer) show() (<-chan struct{}, error) {
+// show sends what is new, and returns it.
+func (v *viewer) show() (view, error) {
 	s := v.console.recent.from(v.next)
 	if s.hub != v.hub {
 		v.hub = s.hub
@@ -137,16 +144,16 @@ func (v *viewer) show() (<-chan struct{}, error) {
 		v.event("messages", s.messages)
 	}
 	if v.buf.Len() == 0 {
-		return s.changed, nil
+		return s, nil
 	}
 	if err := v.out.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return nil, err
+		return s, err
 	}
 	if _, err := v.w.Write(v.buf.Bytes()); err != nil {
-		return nil, err
+		return s, err
 	}
 	v.buf.Reset()
-	return s.changed, v.out.Flush()
+	return s, v.out.Flush()
 }
 
 // event adds one event to buf. JSON has no line breaks in it.

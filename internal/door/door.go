@@ -129,7 +129,7 @@ func (d *Door) Handler() http.Handler {
 			healthz(w, r)
 		case r.Method == http.MethodConnect:
 			httpserve.Problem{
-				Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "method not allowed",
+				Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
 				Detail: "the door opens no tunnels",
 			}.Write(w)
 		default:
@@ -157,7 +157,7 @@ func healthz(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		httpserve.Problem{
-			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "method not allowed",
+			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
 			Detail: "/healthz answers GET and HEAD",
 		}.Write(w)
 		return
@@ -179,7 +179,7 @@ func (d *Door) answered(res *http.Response) error {
 // 4: unavailable promises that nothing was stored, outcome-unknown does not.
 func (d *Door) failed(w http.ResponseWriter, r *http.Request, err error) {
 	p := httpserve.Problem{
-		Name: "unavailable", Status: http.StatusServiceUnavailable, Title: "unavailable",
+		Name: "unavailable", Status: http.StatusServiceUnavailable, Title: "Not available now",
 		Detail:     "no origin could be reached; nothing of this request was sent to one",
 		RetryAfter: d.rule.Interval,
 	}
@@ -188,12 +188,12 @@ func (d *Door) failed(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &broken):
 		p = httpserve.Problem{
-			Name: "bad-request", Status: http.StatusBadRequest, Title: "bad request",
+			Name: "bad-request", Status: http.StatusBadRequest, Title: "Bad request",
 			Detail: "the request body ended before it was complete, or is not well-formed",
 		}
 	case errors.As(err, &attempt) && attempt.sent:
 		p = httpserve.Problem{
-			Name: "outcome-unknown", Status: http.StatusGatewayTimeout, Title: "outcome unknown",
+			Name: "outcome-unknown", Status: http.StatusGatewayTimeout, Title: "Outcome unknown",
 			Detail: "origin " + attempt.origin + " may have the request but gave no answer",
 		}
 		if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {

@@ -1,5 +1,5 @@
 // Sending, and the answers, newest first.
-import { $, announce, duration, el, plural, timeOf } from "./dom.js";
+import { $, announce, duration, el, timeOf } from "./dom.js";
 import { chosen } from "./endpoints.js";
 
 const kept = 50; // answers on the page
@@ -19,7 +19,7 @@ async function post(endpoint, senderId, value) {
     if (res.ok) return { began, ...body };
     return { began, status: res.status, headers: {}, body: JSON.stringify(body), latencyMs: performance.now() - began };
   } catch (err) {
-    return { began, status: 0, headers: {}, body: "", latencyMs: performance.now() - began, error: { title: "the console did not answer", detail: String(err.message ?? err) } };
+    return { began, status: 0, headers: {}, body: "", latencyMs: performance.now() - began, error: { title: "The console did not answer", detail: String(err.message ?? err) } };
   }
 }
 
@@ -36,15 +36,15 @@ function read(answer) {
     return { id: body.correlationId, receipt: answer.headers["Postroad-Receipt"] ?? "" };
   }
   if (body && typeof body === "object") {
-    return { title: String(body.title ?? `status ${answer.status}`), detail: String(body.detail ?? "") };
+    return { title: String(body.title ?? `Status ${answer.status}`), detail: String(body.detail ?? "") };
   }
-  return { title: `status ${answer.status}`, detail: answer.body.slice(0, 500) };
+  return { title: `Status ${answer.status}`, detail: answer.body.slice(0, 500) };
 }
 
 function heading(said, endpoint, by) {
   const what = el("span", { class: "what" });
   if (!said.id) {
-    what.append(el("b", {}, said.title), ` from ${endpoint}`);
+    what.append(el("b", {}, said.title), ` · ${endpoint}`);
   } else if (by && by !== endpoint) {
     what.append("accepted by ", el("b", {}, by), ` through ${endpoint}`);
   } else {
@@ -53,9 +53,23 @@ function heading(said, endpoint, by) {
   return what;
 }
 
-function show(endpoint, answer) {
+/** Shows that a message is on its way; answered fills in what came of it. */
+function begin(endpoint) {
+  const item = el("li", { class: "answer" },
+    el("span", { class: "status waiting" }, "···"),
+    el("span", { class: "what" }, `waiting for ${endpoint}`),
+    el("span", { class: "when" }, timeOf(new Date())));
+  $("answers").prepend(item);
+  while ($("answers").children.length > kept) $("answers").lastElementChild.remove();
+  $("no-answers").hidden = true;
+  return item;
+}
+
+function answered(item, endpoint, answer) {
   const said = read(answer);
-  const item = el("li", { class: said.id ? "answer fresh" : "answer fresh failed" },
+  item.classList.add("fresh");
+  item.classList.toggle("failed", !said.id);
+  item.replaceChildren(
     el("span", { class: "status" }, answer.status ? String(answer.status) : "none"),
     heading(said, endpoint, answer.headers["Postroad-Origin"]),
     el("span", { class: "when" }, `${duration(answer.latencyMs)} · `, timeOf(new Date())));
@@ -71,11 +85,15 @@ function show(endpoint, answer) {
     const retry = answer.headers["Retry-After"];
     if (retry) item.append(el("p", { class: "arrival" }, `may be tried again after ${retry} s`));
   }
-  $("answers").prepend(item);
-  while ($("answers").children.length > kept) $("answers").lastElementChild.remove();
-  $("no-answers").hidden = true;
-  announce(said.id ? `${answer.status}, accepted after ${duration(answer.latencyMs)}` : `${said.title}. ${said.detail}`);
+  announce(said.id ? `${answer.status}, accepted after ${duration(answer.latencyMs)}` : `${said.title}. ${said.detail ?? ""}`);
   return said.id;
+}
+
+async function sendOne(value, sent) {
+  const endpoint = chosen();
+  const item = begin(endpoint);
+  const id = answered(item, endpoint, await post(endpoint, $("sender").value, value));
+  if (id) sent(id);
 }
 
 /**
@@ -93,46 +111,38 @@ export function arrived(m, at) {
   return after;
 }
 
-function sending(count) {
-  const button = $("send");
-  button.textContent = count > 1 ? "Stop" : "Send";
-  button.classList.toggle("stop", count > 1);
+function showSeries(running) {
+  $("send").textContent = running ? "Stop" : "Send";
+  $("send").classList.toggle("stop", running);
 }
 
+/** Sends one message after another until all are sent or it is stopped. */
 async function series(count, interval, sent) {
   let stopped = false;
+  let wake = () => {};
   stop = () => {
     stopped = true;
+    wake();
   };
-  sending(count);
-  const idle = $("progress").cloneNode(true);
+  showSeries(true);
+  const idle = [...$("progress").childNodes];
   for (let n = 1; n <= count && !stopped; n++) {
     const began = performance.now();
-    if (count > 1) $("progress").textContent = `${n} of ${count}`;
-    const endpoint = chosen();
-    const value = count > 1 ? $("value").value.replaceAll("{n}", String(n)) : $("value").value;
-    const id = show(endpoint, await post(endpoint, $("sender").value, value));
-    if (id) sent(id);
+    $("progress").textContent = `${n} of ${count}`;
+    await sendOne($("value").value.replaceAll("{n}", String(n)), sent);
     const rest = interval - (performance.now() - began);
-    if (n < count && !stopped && rest > 0) await pause(rest);
+    if (n === count || stopped || rest <= 0) continue;
+    await new Promise((done) => {
+      const timer = setTimeout(done, rest);
+      wake = () => {
+        clearTimeout(timer);
+        done();
+      };
+    });
   }
-  $("progress").replaceChildren(...idle.childNodes);
-  sending(1);
   stop = null;
-  if (count > 1) announce(`${plural(count, "message")} sent`);
-}
-
-/** Waits, but not longer than until the series is stopped. */
-function pause(ms) {
-  return new Promise((done) => {
-    const before = stop;
-    const timer = setTimeout(done, ms);
-    stop = () => {
-      clearTimeout(timer);
-      before();
-      done();
-    };
-  });
+  $("progress").replaceChildren(...idle);
+  showSeries(false);
 }
 
 const within = (id, least, most) => Math.min(most, Math.max(least, Math.floor(Number($(id).value)) || least));
@@ -145,8 +155,9 @@ export function watchForm(sent) {
       stop();
       return;
     }
-    const open = document.querySelector(".series").open;
-    series(open ? within("count", 1, 1000) : 1, within("interval", 0, 60000), sent);
+    const count = document.querySelector(".series").open ? within("count", 1, 1000) : 1;
+    if (count > 1) series(count, within("interval", 0, 60000), sent);
+    else sendOne($("value").value, sent);
   });
   $("form").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {

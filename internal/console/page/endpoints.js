@@ -27,7 +27,7 @@ function addCard(e) {
 function aboutText(e) {
   if (!e.healthy) return e.error || "not healthy";
   const id = e.identity ?? {};
-  const where = [id.region, id.zone].filter(Boolean).join(", ");
+  const where = [id.region, id.zone].filter(Boolean).join(" / ");
   const parts = [e.kind === "door" ? `answers as ${id.stamp}` : id.hostname, where, id.version].filter(Boolean);
   return parts.join(" · ");
 }

@@ -14,8 +14,18 @@ let total = 0;
 
 const placeOf = (m) => `${m.topic}/${m.partition}/${m.offset}/${m.id}`;
 
-function valueText(m) {
-  return m.base64 ? `base64 ${m.value}` : m.value;
+/** One line for a value: of a classic message, what its sender said. */
+function summary(m) {
+  if (m.base64) return `base64 ${m.value}`;
+  if (m.value.startsWith("{") && !m.cut) {
+    try {
+      const o = JSON.parse(m.value);
+      if (typeof o.senderId === "string" && typeof o.correlationId === "string" && typeof o.value === "string") return o.value;
+    } catch {
+      // not JSON after all
+    }
+  }
+  return m.value;
 }
 
 function details(m) {
@@ -38,7 +48,7 @@ function row(m) {
     cell("v-stamp", m.stamp || el("span", { class: "faint" }, "not said")),
     cell("v-place one", `${m.partition} / ${m.offset}`),
     cell("v-key one", m.key ?? el("span", { class: "faint" }, "no key")),
-    cell("v-value one", valueText(m).slice(0, 300)),
+    cell("v-value", el("span", { class: "text" }, summary(m).slice(0, 300))),
     cell("v-id one faint", m.id ? m.id.slice(0, 8) : "none"),
     cell("v-more", more));
   more.addEventListener("click", () => {
@@ -61,14 +71,14 @@ export function own(id) {
   if (!entry || entry.own) return;
   const after = arrived(entry.m, entry.at);
   if (after === null) return;
-  entry.own = `sent from here, ${duration(after)}`;
+  entry.own = `sent from here, in the hub ${duration(after)} later`;
   mark(entry);
 }
 
 function mark(entry) {
   if (!entry.row || !entry.own) return;
   entry.row.classList.add("own");
-  entry.row.querySelector(".v-time").append(el("span", { class: "after" }, entry.own));
+  entry.row.querySelector(".v-value").append(el("span", { class: "after" }, entry.own));
 }
 
 function tally() {
