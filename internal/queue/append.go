@@ -130,7 +130,7 @@ func (q *Queue) commitLoop(stop <-chan struct{}) {
 			case q.writer == nil:
 				q.tryOpen()
 			case q.stuck:
-				q.goOn() // sets what Ready reports
+				_ = q.nextSegment() // Ready reports it
 			}
 		case <-stop:
 			q.commit(q.take(fmt.Errorf("the queue is closing: %w", message.ErrNotStored)))
@@ -235,29 +235,16 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 }
 
 // nextSegment makes room for what does not fit. A full disk leaves the lane as it
-// is, to be tried again. After any other error the file may be there or not,
-// and the lane with it: a new lane begins, and nothing was written of what
-// waits.
+// is, to be tried again, by a timer as well: nobody sends anything to a queue
+// that is not ready. After any other error the file may be there or not, and the
+// lane with it: a new lane begins, and nothing was written of what waits.
 func (q *Queue) nextSegment() error {
-	err := q.writer.roll()
-	q.setTrouble(err)
-	if err == nil || errors.Is(err, message.ErrFull) {
-		return err
-	}
-	q.failLane(err)
-	return q.afterFailure()
-}
-
-// goOn goes on to the next segment, or to a new lane where that fails for
-// another reason than space. While space lacks it is tried for by a timer as
-// well: nobody sends anything to a queue that is not ready.
-func (q *Queue) goOn() error {
 	err := q.writer.roll()
 	q.stuck = errors.Is(err, message.ErrFull)
 	switch {
 	case q.stuck:
 		q.reopen.Reset(reopenInterval)
-	case err != nil: // nothing of what follows is written yet
+	case err != nil:
 		q.failLane(err)
 		return q.afterFailure()
 	}
