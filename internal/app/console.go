@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"postroad/internal/console"
@@ -43,8 +44,13 @@ type feed struct {
 	topic  string
 }
 
+// feedFrom is how far back the console begins, so that a page is not empty that
+// is opened right after a message was sent.
+const feedFrom = time.Minute
+
 func (f feed) Follow(ctx context.Context, fn func(console.Message) error) error {
-	return f.reader.Follow(ctx, kafka.FollowOptions{Topic: f.topic, From: kafka.FromEnd()}, func(r kafka.Record) error {
+	from := kafka.FromTime(time.Now().Add(-feedFrom))
+	return f.reader.Follow(ctx, kafka.FollowOptions{Topic: f.topic, From: from}, func(r kafka.Record) error {
 		return fn(shown(r))
 	})
 }

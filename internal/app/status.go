@@ -40,7 +40,7 @@ type hubStatus struct {
 func (s *stamp) status() stampStatus {
 	st := stampStatus{
 		Name: s.settings.Stamp.Name, Region: s.settings.Stamp.Region, Zone: s.settings.Stamp.Zone,
-		Version: s.version.String(), Started: s.started, Gateway: s.server.URL(), Accepting: true,
+		Version: s.version.Version, Started: s.started, Gateway: s.server.URL(), Accepting: true,
 		Queue: s.queue.Status(), Forward: s.forward.Status(),
 		Hub: hubStatus{Brokers: s.settings.Hub.Brokers},
 	}
