@@ -265,12 +265,19 @@ type BreakerStatus struct {
 	NextTry time.Time `json:"next_try,omitzero"`
 }
 
-func (b *breaker) status() (s BreakerStatus, lastErr error, lastAt time.Time) {
+func (b *breaker) status() BreakerStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s = BreakerStatus{State: b.state.String(), Since: b.since, NextTry: b.next}
+	s := BreakerStatus{State: b.state.String(), Since: b.since, NextTry: b.next}
 	if b.state != gobreaker.StateClosed && b.cause != nil {
 		s.Cause = b.cause.Error()
 	}
-	return s, b.lastErr, b.lastAt
+	return s
+}
+
+// lastFailure returns the last error of a probe or trial, and when it was.
+func (b *breaker) lastFailure() (time.Time, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lastAt, b.lastErr
 }

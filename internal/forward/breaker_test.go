@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,7 +78,7 @@ func TestBreakerNeedsFailedProbes(t *testing.T) {
 			b.report(errors.New("one broker of three"))
 			time.Sleep(time.Second)
 		}
-		if s, _, _ := b.status(); s.State != "closed" || s.Cause != "" {
+		if s := b.status(); s.State != "closed" || s.Cause != "" {
 			t.Errorf("status %+v", s)
 		}
 		if n := len(hub.seen()); n != 20 {
@@ -91,8 +92,8 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		hub.set(errors.New("refused"))
 		b.kick()
 		until(t, b, gobreaker.StateOpen, 5*time.Second) // F3
-		s, last, _ := b.status()
-		if s.Cause != "refused" || last == nil {
+		_, last := b.lastFailure()
+		if s := b.status(); s.Cause != "refused" || last == nil {
 			t.Errorf("status %+v, last error %v", s, last)
 		}
 		passed := make(chan *trial, 2)
@@ -199,15 +200,22 @@ func placeOf(seq uint64) message.Place { return message.Place{Lane: boardLane, S
 
 func TestPlaces(t *testing.T) {
 	s := places{}
-	for _, seq := range []uint64{1, 63, 64, 65, 1 << 40} {
-		s.add(placeOf(seq))
-	}
-	for seq, want := range map[uint64]bool{1: true, 2: false, 63: true, 64: true, 65: true, 66: false, 1 << 40: true} {
-		if s.has(placeOf(seq)) != want {
-			t.Errorf("seq %d: %v", seq, !want)
+	all := []uint64{1, 63, 64, 65, 200, 1 << 40}
+	for _, seq := range all {
+		if !s.add(placeOf(seq)) || s.add(placeOf(seq)) {
+			t.Errorf("seq %d is new not just the first time", seq)
 		}
 	}
-	if s.has(placeOf(1)) && (places{}).has(placeOf(1)) {
-		t.Error("an empty set has a place")
+	if s.remove(placeOf(2)) || s.remove(message.Place{Lane: "other", Seq: 1}) {
+		t.Error("removed what is not there")
+	}
+	if !s.remove(placeOf(200)) || s.remove(placeOf(200)) {
+		t.Error("200 is not there once")
+	}
+	if n := s.removeBelow(boardLane, 65); n != 3 {
+		t.Errorf("%d below 65, want 3", n)
+	}
+	if n := s.removeBelow(boardLane, math.MaxUint64); n != 2 || len(s[boardLane]) != 0 {
+		t.Errorf("%d left, want 2; then %v", n, s)
 	}
 }

@@ -101,7 +101,7 @@ func crashes(t *testing.T, seed uint64, wrap func(*kafka.Sink) forward.Sink) err
 }
 
 func seeds(t *testing.T) (first, n uint64) {
-	first, n = uint64(time.Now().UnixNano())%1e9, 25
+	first, n = uint64(time.Now().UnixNano())%1e9, 12
 	if testing.Short() {
 		n = 5
 	}

@@ -23,7 +23,6 @@ type drainer struct {
 	turn   uint64
 	trial  *trial           // the right to send the first batch after an outage
 	counts map[string]int32 // partitions of the topics that are prepared
-	known  places           // found in the hub at takeover
 
 	batches chan batch
 
@@ -55,7 +54,6 @@ func newDrainer(f *Forwarder, c Chain) *drainer {
 		f: f, chain: c, log: f.log.With("chain", c.ID()),
 		flight:  newFlight(f.opts, f.metrics, f.board, inFlight, &f.total),
 		counts:  map[string]int32{},
-		known:   places{},
 		batches: make(chan batch),
 		state:   stateTakingOver,
 	}
@@ -226,10 +224,9 @@ func (d *drainer) judge(ctx context.Context) error {
 
 // send gives one message to the sink, once there is room. The error is ctx's.
 func (d *drainer) send(ctx context.Context, m *message.Stored) error {
-	known := len(d.known) > 0 && d.known.has(firstPlace(m))
 	for {
 		partition := d.f.deps.Sink.Partition(&m.Message, d.counts[m.Topic])
-		s, v := d.flight.take(m, partition, known)
+		s, v := d.flight.take(m, partition)
 		switch v {
 		case taken:
 			d.produce(s)

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,10 +41,12 @@ type flight struct {
 	unsaved      int              // settled since progress was taken
 	settledTotal uint64
 	lastAnswer   time.Time // when an answer came, or sending began after a pause
-	// found is how many settled slots at or above the watermark were settled
-	// without our knowing where they stand; while there are any, no mark
-	// passes the ones of the takeover.
-	found int
+	// known are the messages that were found in the hub at takeover and have
+	// not been read yet, pending how many they are; found is how many have been
+	// read and are not below the watermark yet. While there are any, no mark
+	// passes the one of the takeover: a successor must find them again.
+	known          places
+	pending, found int
 }
 
 type partKey struct {
@@ -144,6 +147,13 @@ func (f *flight) restore(p message.Progress) {
 	}
 }
 
+// remember takes in what was found in the hub at takeover.
+func (f *flight) remember(known places, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known, f.pending = known, n
+}
+
 // lower corrects marks that were out of range.
 func (f *flight) lower(lost []message.Mark) {
 	f.mu.Lock()
@@ -171,12 +181,17 @@ func (f *flight) missing(topic string, n int32) []message.Mark {
 }
 
 // adopt notes a topic's partition count and the ends of partitions that were
-// missing.
+// missing, and forgets those that a topic made anew no longer has.
 func (f *flight) adopt(topic string, n int32, ends []message.Mark) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, m := range ends {
 		f.parts[partKey{m.Topic, m.Partition}] = &part{next: m.Offset, floor: m.Offset}
+	}
+	for k := range f.parts {
+		if k.topic == topic && k.partition >= n {
+			delete(f.parts, k)
+		}
 	}
 	f.counts[topic] = n
 	f.version++
@@ -192,7 +207,7 @@ func (f *flight) idleParts() []message.Mark {
 	}
 	var out []message.Mark
 	for k, p := range f.parts {
-		if !busy[p] && f.found == 0 {
+		if !busy[p] && f.found == 0 && f.pending == 0 {
 			out = append(out, message.Mark{Topic: k.topic, Partition: k.partition, Offset: p.next})
 		}
 	}
@@ -257,10 +272,9 @@ const (
 	wait                  // records were given back: recover first
 )
 
-// take takes one message in. Its partition must be among the parts. known says
-// that it was found in the hub; a message below the watermark was settled by an
-// earlier holder.
-func (f *flight) take(m *message.Stored, partition int32, known bool) (*slot, verdict) {
+// take takes one message in. Its partition must be among the parts. A message
+// below the watermark was settled by an earlier holder.
+func (f *flight) take(m *message.Stored, partition int32) (*slot, verdict) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	size := int64(m.Size()) + slotOverhead
@@ -279,6 +293,7 @@ func (f *flight) take(m *message.Stored, partition int32, known bool) (*slot, ve
 		l.board.skip(l.last+1, m.Seq)
 	}
 	l.last = m.Seq
+	known := f.pending > 0 && f.recognise(m.Place)
 	s := f.at(f.tail)
 	f.tail++
 	f.bytes += size
@@ -295,6 +310,27 @@ func (f *flight) take(m *message.Stored, partition int32, known bool) (*slot, ve
 	}
 	f.lift(s)
 	return s, taken
+}
+
+// recognise reports whether the message was found in the hub at takeover. What
+// was found of its lane and earlier ones and has not been read by now will never
+// be: it was damaged and set aside since. The caller holds mu.
+func (f *flight) recognise(p message.Place) bool {
+	yes := f.known.remove(p)
+	if yes {
+		f.pending--
+	}
+	f.pending -= f.known.removeBelow(p.Lane, p.Seq)
+	for _, l := range f.lanes {
+		if l.id == p.Lane {
+			break
+		}
+		f.pending -= f.known.removeBelow(l.id, math.MaxUint64)
+	}
+	if f.pending == 0 {
+		f.known = nil
+	}
+	return yes
 }
 
 // slotOverhead is what a message costs in memory beside its own bytes.
@@ -393,7 +429,7 @@ func (f *flight) progress() (message.Progress, uint64) {
 	low := make(map[*part]int64, len(f.parts))
 	for _, p := range f.parts {
 		low[p] = p.next
-		if f.found > 0 {
+		if f.found > 0 || f.pending > 0 {
 			low[p] = min(p.next, p.floor)
 		}
 	}

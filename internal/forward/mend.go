@@ -18,14 +18,21 @@ func (d *drainer) takeOver(ctx context.Context) error {
 	if len(p.Marks) == 0 {
 		return nil
 	}
+	next := make(map[string]uint64, len(p.Lanes))
+	for _, l := range p.Lanes {
+		next[l.Lane] = max(l.Next, 1)
+	}
 	return d.insist(ctx, func() error {
-		found, began := places{}, time.Now()
-		n := 0
-		lost, err := d.f.deps.Sink.ReadBack(ctx, p.Marks, func(at message.Place, _ message.Mark) { found.add(at); n++ })
+		known, n, began := places{}, 0, time.Now()
+		lost, err := d.f.deps.Sink.ReadBack(ctx, p.Marks, func(at message.Place, _ message.Mark) {
+			if from, ours := next[at.Lane]; ours && at.Seq >= from && known.add(at) {
+				n++
+			}
+		})
 		if err != nil {
 			return err
 		}
-		d.known = found
+		d.flight.remember(known, n)
 		d.tellLost(lost)
 		d.log.Info("read back what is in the hub", "partitions", len(p.Marks), "messages", n, "took", time.Since(began).Round(time.Millisecond))
 		return nil
@@ -145,7 +152,7 @@ func (d *drainer) sendAgain(ctx context.Context, singly bool) error {
 func (d *drainer) settleLanded(ctx context.Context, back []*slot) error {
 	byPlace := make(map[message.Place]*slot, len(back))
 	for _, s := range back {
-		byPlace[firstPlace(&s.msg)] = s
+		byPlace[s.msg.Place] = s
 	}
 	lost, err := d.f.deps.Sink.ReadBack(ctx, d.flight.marks(), func(p message.Place, at message.Mark) {
 		if s := byPlace[p]; s != nil {

@@ -24,6 +24,7 @@ type modelHub struct {
 	logs  [][]message.Place // guarded by mu; by partition
 	away  bool              // guarded by mu
 	turns uint64            // guarded by mu
+	parts int32             // guarded by mu: partitions of the topic; it grows
 	// untrue is what a saved progress said and was not so. Guarded by mu.
 	untrue error
 }
@@ -67,7 +68,7 @@ type modelSend struct {
 	done  func(int64, error)
 }
 
-const modelPartitions = 3
+const modelPartitions = 5 // in the end; there are 3 at first
 
 func newClient(h *modelHub) *client {
 	return &client{
@@ -91,7 +92,12 @@ func (c *client) Partitions(context.Context, string) (int32, error) {
 	if c.hub.chance(10) {
 		return 0, errAway
 	}
-	return modelPartitions, c.Probe(context.Background())
+	if err := c.Probe(context.Background()); err != nil {
+		return 0, err
+	}
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	return c.hub.parts, nil
 }
 
 func (c *client) Partition(m *message.Message, n int32) int32 { return kafka.Partition(m, n) }
@@ -325,7 +331,11 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, last bool
 	if last {
 		st.await(t, "the end", func(s *store) bool { return s.released > 0 && s.ended })
 	} else {
-		time.Sleep(time.Duration(rng.IntN(3000)) * time.Millisecond) // of the bubble's clock
+		most := 3000
+		if rng.IntN(4) == 0 {
+			most = 150000 // long enough for a look at the topics
+		}
+		time.Sleep(time.Duration(rng.IntN(most)) * time.Millisecond) // of the bubble's clock
 		if rng.IntN(2) == 0 {                                        // killed, not stopped
 			c.kill()
 			cl.Close()
@@ -343,7 +353,7 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, last bool
 func modelRun(t *testing.T, seed uint64, wrap func(*client) forward.Sink) (err error) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 2))
-		hub := &modelHub{rng: rand.New(rand.NewPCG(seed, 3)), logs: make([][]message.Place, modelPartitions)}
+		hub := &modelHub{rng: rand.New(rand.NewPCG(seed, 3)), logs: make([][]message.Place, modelPartitions), parts: 3}
 		st := newStore("a")
 		st.patience = time.Hour // of the bubble's clock
 		ctx, cancel := context.WithCancel(context.Background())
@@ -376,6 +386,9 @@ func (h *modelHub) comeAndGo(ctx context.Context) {
 		}
 		h.mu.Lock()
 		h.away = !h.away && h.rng.IntN(2) == 0
+		if h.parts < modelPartitions && h.rng.IntN(4) == 0 {
+			h.parts++
+		}
 		h.mu.Unlock()
 	}
 }
@@ -385,13 +398,18 @@ func (h *modelHub) judge(want []message.Stored) error {
 		return h.untrue
 	}
 	times := map[message.Place]int{}
+	key := map[message.Place]string{}
+	for _, m := range want {
+		key[m.Place] = string(m.Key)
+	}
 	for p, log := range h.logs {
-		last := uint64(0)
+		last := map[string]uint64{}
 		for o, place := range log {
-			if times[place]++; times[place] == 1 && place.Seq < last {
-				return fmt.Errorf("seq %d at %d/%d after seq %d", place.Seq, p, o, last)
+			k := key[place]
+			if times[place]++; k != "" && place.Seq < last[k] {
+				return fmt.Errorf("seq %d at %d/%d after seq %d of the same key", place.Seq, p, o, last[k])
 			}
-			last = max(last, place.Seq)
+			last[k] = place.Seq
 		}
 	}
 	for _, m := range want {

@@ -124,7 +124,8 @@ type Source interface {
 type Chain interface {
 	// ID names the chain in logs and status.
 	ID() string
-	// Progress is as the last holder saved it; without marks for a fresh chain.
+	// Progress is as the last holder saved it; without marks for a fresh chain,
+	// else with every lane of the chain that there is.
 	Progress() message.Progress
 	// Next returns the next messages in order, 1..limit of them, waiting for
 	// the first; io.EOF after the last message of a chain that has ended. Seqs
@@ -155,7 +156,7 @@ type Sink interface {
 	// partition will stand.
 	Ends(ctx context.Context, of []message.Mark) ([]message.Mark, error)
 	// ReadBack reads the partitions from their marks to their present ends and
-	// reports the place of first acceptance of each message there. lost are
+	// reports the place of each message there at the stamp that sent it. lost are
 	// marks out of range, with the offset at which reading began instead.
 	ReadBack(ctx context.Context, from []message.Mark, found func(message.Place, message.Mark)) (lost []message.Mark, err error)
 	// Turn and Produce: messages of a partition are appended in the order of

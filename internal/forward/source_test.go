@@ -102,8 +102,20 @@ func (c *claimed) isDead() bool {
 	return c.dead
 }
 
-func (c *claimed) ID() string                 { return c.s.id }
-func (c *claimed) Progress() message.Progress { return clone(c.start) }
+func (c *claimed) ID() string { return c.s.id }
+
+// Progress names every lane there is, as the queue does.
+func (c *claimed) Progress() message.Progress {
+	p := clone(c.start)
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	for _, m := range c.s.msgs {
+		if !slices.ContainsFunc(p.Lanes, func(l message.LaneProgress) bool { return l.Lane == m.Lane }) {
+			p.Lanes = append(p.Lanes, message.LaneProgress{Lane: m.Lane, Next: 1})
+		}
+	}
+	return p
+}
 
 func (c *claimed) Next(ctx context.Context, limit int) ([]message.Stored, error) {
 	for {

@@ -78,8 +78,6 @@ type classRow struct {
 // classTable holds every code of the protocol that franz-go knows. Most can
 // never answer a request of ours; they have a class all the same, so that a
 // hub's mistake does not end in a wrong one.
-//
-//nolint:funlen // one table, to be read as one
 func classTable() []classRow {
 	return []classRow{
 		// The record itself. Too large is judged by the hub's limit for the

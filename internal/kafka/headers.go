@@ -21,11 +21,10 @@ const (
 	HeaderStamp       = "postroad-stamp"  // the name of the stamp
 	HeaderTime        = "postroad-time"   // when, RFC 3339 in UTC
 	HeaderRepeat      = "postroad-repeat" // "1": an attempt after the first, another copy may exist
+	HeaderVia         = "postroad-via"    // on relayed messages "<lane>.<seq>" at the stamp that sent this record
 	HeaderReplay      = "postroad-replay" // sent again from a queue to a hub that lost data
 	HeaderTraceParent = "traceparent"     // W3C trace context of the accepting request
 )
-
-const ownHeaders = 8
 
 // appendHeaders adds the record headers of m to hs: the message's own in their
 // order, then ours. What they need in bytes is appended to buf.
@@ -63,6 +62,13 @@ func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, stamp s
 		buf = append(buf, m.TraceParent...)
 		add(HeaderTraceParent, at)
 	}
+	if m.Origin != nil {
+		at = len(buf)
+		buf = append(buf, m.Lane...)
+		buf = append(buf, '.')
+		buf = strconv.AppendUint(buf, m.Seq, 10)
+		add(HeaderVia, at)
+	}
 	if m.Repeat {
 		at = len(buf)
 		buf = append(buf, '1')
@@ -77,6 +83,7 @@ type marks struct {
 	id       message.ID
 	hasID    bool
 	place    message.Place
+	via      message.Place // where the sender kept it, if not at place
 	stamp    string
 	accepted time.Time
 	replay   bool
@@ -105,6 +112,8 @@ func parseMarks(hs []kgo.RecordHeader) marks {
 				seq = 0
 			}
 			m.place.Seq = seq
+		case HeaderVia:
+			m.via = parseVia(string(h.Value))
 		case HeaderStamp:
 			m.stamp = string(h.Value)
 		case HeaderTime:
@@ -114,4 +123,26 @@ func parseMarks(hs []kgo.RecordHeader) marks {
 		}
 	}
 	return m
+}
+
+// parseVia reads "<lane>.<seq>"; the zero Place where it is not that.
+func parseVia(s string) message.Place {
+	lane, digits, _ := strings.Cut(s, ".")
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil || !message.ValidLane(lane) {
+		return message.Place{}
+	}
+	return message.Place{Lane: lane, Seq: seq}
+}
+
+// sender is where the stamp that sent the record kept the message, the zero
+// Place where the record is not one of ours or was replayed.
+func (m *marks) sender() message.Place {
+	switch {
+	case m.replay || m.place.Lane == "" || m.place.Seq == 0:
+		return message.Place{}
+	case m.via.Seq > 0:
+		return m.via
+	}
+	return m.place
 }

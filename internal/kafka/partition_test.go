@@ -68,10 +68,12 @@ func FuzzPartition(f *testing.F) {
 func FuzzParseMarks(f *testing.F) {
 	f.Add("postroad-id", []byte("0190b3a4-5d6e-8f70-8123-456789abcdef"))
 	f.Add("postroad-seq", []byte("-1"))
+	f.Add("postroad-via", []byte("01HZZZZZZZZZZZZZZZZZZZZZZZ.7"))
 	f.Add("postroad-time", []byte("2023-11-14T22:13:20.000007Z"))
 	f.Fuzz(func(t *testing.T, name string, value []byte) {
 		m := parseMarks([]kgo.RecordHeader{{Key: name, Value: value}})
-		if m.hasID && m.id.IsZero() || m.place.Lane != "" && !message.ValidLane(m.place.Lane) {
+		if m.hasID && m.id.IsZero() || m.place.Lane != "" && !message.ValidLane(m.place.Lane) ||
+			m.via.Seq > 0 && !message.ValidLane(m.via.Lane) {
 			t.Fatalf("%q: %q gives %+v", name, value, m)
 		}
 	})

@@ -14,8 +14,8 @@ import (
 )
 
 // ReadBack reads each given partition from its mark to the end it has now and
-// calls found for every message of ours there, with the place of its first
-// acceptance and its mark. It is how a forwarder learns what is already in the
+// calls found for every message there that a stamp sent, with the place at
+// which that stamp kept it and its mark. It is how a forwarder learns what is already in the
 // hub. Records that a replay wrote do not count.
 //
 // lost are the marks that were out of range, because retention passed them, or
@@ -32,8 +32,9 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 		return lost, classified("read back: list offsets", err)
 	}
 	n, err := s.opts.readSpans(ctx, s.deps, client, spans, func(r *kgo.Record) {
-		if m := parseMarks(r.Headers); m.place.Lane != "" && m.place.Seq > 0 && !m.replay {
-			found(m.place, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
+		m := parseMarks(r.Headers)
+		if at := m.sender(); at.Seq > 0 {
+			found(at, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
 		}
 	})
 	return append(lost, n...), classified("read back", err)

@@ -3,13 +3,18 @@ package kafka
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"postroad/internal/message"
@@ -73,6 +78,11 @@ func TestRelayedKeepsOrigin(t *testing.T) {
 	r := all(t, addr, FollowOptions{})[0]
 	if r.Stamp != "far" || r.Lane != m.Origin.Place.Lane || r.Seq != 99 || !r.Accepted.Equal(m.Origin.Time) {
 		t.Errorf("a relayed message lost its origin: %+v", r)
+	}
+	var found []message.Place
+	_, err := s.ReadBack(t.Context(), []message.Mark{{Topic: "messages"}}, func(p message.Place, _ message.Mark) { found = append(found, p) })
+	if err != nil || !slices.Equal(found, []message.Place{m.Place}) {
+		t.Errorf("read back %v, %v; want the place at the stamp that sent it", found, err)
 	}
 }
 
@@ -275,5 +285,60 @@ func TestClassTable(t *testing.T) {
 	var c interface{ Class() string }
 	if err := classified("x", kerr.InvalidRecord); !errors.As(err, &c) || c.Class() != "dead" {
 		t.Error("the class is not found by its method")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	if err := DefaultOptions().Validate(); err != nil {
+		t.Fatal("defaults:", err)
+	}
+	err := Options{Brokers: []string{"nohost", "h:1"}, Dialect: "x", Compression: "y", Linger: -1, Window: -1}.Validate()
+	for _, field := range []string{
+		"brokers[0]:", "dialect:", "client_id:", "partitions:", "replication:", "compression:", "linger:",
+		"batch_max_bytes:", "dial_timeout:", "request_timeout:", "window:",
+	} {
+		if err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("no problem told of %s in %v", field, err)
+		}
+	}
+}
+
+// An absent hub is told of, but not many times a second.
+func TestQuietLogger(t *testing.T) {
+	var b strings.Builder
+	l := newQuietLogger(slog.New(slog.NewTextHandler(&b, nil)), nil)
+	for range 100 {
+		l.Log(kgo.LogLevelWarn, "unable to open connection", "err", "refused")
+		l.Log(kgo.LogLevelInfo, "metadata update triggered")
+	}
+	l.Log(kgo.LogLevelError, "something else")
+	if n := strings.Count(b.String(), "\n"); n != 2 {
+		t.Errorf("%d lines:\n%s", n, b.String())
+	}
+}
+
+// Metrics of the client are there, and a second Sink on the same registry is an
+// error, not a panic.
+func TestMetrics(t *testing.T) {
+	_, addr := startCluster(t)
+	reg := prometheus.NewRegistry()
+	deps := Deps{Stamp: "here", Registerer: reg}
+	s, err := NewSink(options(addr), deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	produce(t, s, 0, stored(1))
+	if err := s.Reset(); err != nil {
+		t.Fatal("Reset with metrics:", err)
+	}
+	produce(t, s, 0, stored(2))
+	got, err := reg.Gather()
+	if err != nil || !slices.ContainsFunc(got, func(f *dto.MetricFamily) bool { return f.GetName() == "postroad_kafka_sink_connects_total" }) {
+		t.Errorf("metrics: %v", err)
+	}
+	if other, err := NewSink(options(addr), deps); err == nil {
+		other.Close()
+		t.Error("two sinks share a registry")
 	}
 }
