@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+//go:generate go test . -count=1 -run Current$ -update
+
 // web holds the description of the interface and the page that shows it.
 // openapi.json is made from openapi.yaml by the package's tests.
 //

@@ -203,18 +203,22 @@ const draw = () => {
   document.getElementById("summary").textContent = api.info.summary || "";
   const main = document.getElementById("main");
   const nav = document.getElementById("nav");
-  const about = make("section", {}, ...prose(api.info.description));
-  main.append(about);
-  nav.append(...contents("Rules", [...about.querySelectorAll("h2")].map((h) => make("a", { href: "#" + h.id }, h.textContent))));
+  const text = api.info.description || "";
+  const cut = text.indexOf("\n## ") < 0 ? text.length : text.indexOf("\n## ");
+  main.append(make("section", {}, ...prose(text.slice(0, cut))));
   for (const tag of api.tags) {
     const found = Object.entries(api.paths).flatMap(([path, item]) => Object.entries(item)
       .filter(([, operation]) => (operation.tags || []).includes(tag.name))
       .map(([verb, operation]) => ({ verb, path, operation })));
-    main.append(make("section", {}, make("h2", { id: "tag-" + tag.name }, tag.name[0].toUpperCase() + tag.name.slice(1)),
+    const name = tag.name[0].toUpperCase() + tag.name.slice(1);
+    main.append(make("section", {}, make("h2", { id: "tag-" + tag.name }, name),
       ...prose(tag.description), ...found.map((f) => drawOperation(f.verb, f.path, f.operation))));
-    nav.append(...contents(tag.name, found.map((f) => make("a", { href: "#" + f.operation.operationId },
+    nav.append(...contents(name, found.map((f) => make("a", { href: "#" + f.operation.operationId },
       make("span", { class: "verb " + f.verb }, f.verb.toUpperCase()), f.path))));
   }
+  const rules = make("section", {}, ...prose(text.slice(cut)));
+  main.append(rules);
+  nav.append(...contents("Rules", [...rules.querySelectorAll("h2")].map((h) => make("a", { href: "#" + h.id }, h.textContent))));
   const open = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (target && target.tagName === "DETAILS") target.open = true;
