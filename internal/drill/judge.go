@@ -23,17 +23,20 @@ type Judge struct {
 	seen map[Print]int
 	// foremost is the furthest request of each stream that was seen.
 	foremost map[Stream]int32
-	verdict  Verdict
+	// ends is the offset behind the last record of each partition.
+	ends    map[int32]int64
+	verdict Verdict
 }
 
 // Judge begins a comparison.
 func (l *Ledger) Judge() *Judge {
-	return &Judge{ledger: l, seen: make(map[Print]int), foremost: make(map[Stream]int32)}
+	return &Judge{ledger: l, seen: make(map[Print]int), foremost: make(map[Stream]int32), ends: make(map[int32]int64)}
 }
 
 // Saw enters one record that the reader saw, in the order it saw them.
 func (j *Judge) Saw(r Record) {
 	j.verdict.Seen++
+	j.ends[r.Partition] = max(j.ends[r.Partition], r.Offset+1)
 	p := r.Print()
 	places := j.ledger.byPrint[p]
 	if len(places) == 0 {
@@ -81,6 +84,11 @@ func (j *Judge) Verdict() Verdict {
 			v.Unknown += n
 		}
 	}
+	records := int64(0)
+	for _, end := range j.ends {
+		records += end
+	}
+	v.Hidden = max(0, int(records)-v.Seen)
 	part := make(map[Send]int) // messages seen of requests that may be torn
 	for _, p := range slices.SortedFunc(maps.Keys(j.ledger.byPrint), func(a, b Print) int { return slices.Compare(a[:], b[:]) }) {
 		j.weigh(p, part)

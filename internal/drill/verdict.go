@@ -13,6 +13,10 @@ type Verdict struct {
 	// Seen is how many records the reader saw, UnknownSeen how many of them
 	// are messages whose outcome was unknown: seen or not, both are right.
 	Seen, UnknownSeen int
+	// Hidden is how many records below the last one seen the reader was not
+	// shown: in a topic that nothing was removed from, its duplicates. Where
+	// there are none, nothing has tried whether the reader drops them.
+	Hidden int
 
 	// Lost were acknowledged and not seen.
 	Lost Findings
@@ -92,6 +96,7 @@ func (v Verdict) String() string {
 	row(v.Refused, "refused, surely not stored")
 	row(v.Unknown, fmt.Sprintf("of unknown outcome, %d of them seen", v.UnknownSeen))
 	row(v.Seen, "seen by the reader")
+	row(v.Hidden, "more in the topic, which it did not show: duplicates")
 	for _, k := range v.kinds() {
 		row(k.found.Count, k.name)
 		for _, example := range k.found.Examples {
