@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -264,8 +265,8 @@ func FuzzBinaryEvent(f *testing.F) {
 // mustRefuse checks that err is worded for the client and blames the input.
 func mustRefuse(t *testing.T, err error) {
 	t.Helper()
-	own, ok := err.(*refusal)
-	if !ok || own.cause != message.ErrInvalid && own.cause != message.ErrTooLarge {
+	_, ok := errors.AsType[*refusal](err)
+	if !ok || !errors.Is(err, message.ErrInvalid) && !errors.Is(err, message.ErrTooLarge) {
 		t.Fatalf("%v (%T) is no refusal of the input", err, err)
 	}
 }

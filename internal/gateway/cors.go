@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -59,9 +60,17 @@ func (c *cors) headers(h http.Header, r *http.Request) (allowed bool) {
 }
 
 // check refuses a browser's POST for a page of an origin that is not listed.
+// A page of the front door's is no other origin: the door says in
+// X-Forwarded-Host what host its client asked for. No page of another origin
+// can have a browser send that header without being allowed to by a preflight.
 func (c *cors) check(r *http.Request) error {
 	if c.any || c.cross.Check(r) == nil {
 		return nil
+	}
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+		if u, err := url.Parse(r.Header.Get("Origin")); err == nil && strings.EqualFold(u.Host, host) {
+			return nil
+		}
 	}
 	return refuse(errForbidden, "a page of origin %q may not send here; cors.origins lists those that may", clip(r.Header.Get("Origin")))
 }

@@ -40,12 +40,15 @@ func TestEveryAnswerHasTheKey(t *testing.T) {
 
 func TestParseKey(t *testing.T) {
 	for field, want := range map[string]string{
-		"abc": "abc", `"abc"`: "abc", ` "a b,;c" `: "a b,;c", `"a\"b\\c"`: `a"b\c`, "8e03978e-40d5:x/y=": "8e03978e-40d5:x/y=",
+		"abc": "abc", `"abc"`: "abc", `"a b,;c"`: "a b,;c", `"a\"b\\c"`: `a"b\c`, "8e03978e-40d5:x/y=": "8e03978e-40d5:x/y=",
 		strings.Repeat("k", 255): strings.Repeat("k", 255),
 	} {
 		if got, err := parseKey(field); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", field, got, err, want)
 		}
+	}
+	if got, err := parseKey("\t\"a b\" "); err != nil || got != "a b" {
+		t.Errorf("with white space around: %q, %v", got, err)
 	}
 	for _, field := range []string{
 		"", `""`, `"`, `"abc`, `abc"`, `"a"b"`, `"abc"; x=1`, `"abc" x`, "a b", "a,b", "a;b", `a\b`, `"a\b"`, `"a\`, "a\x7f", "\"a\tb\"", "é", `"é"`,

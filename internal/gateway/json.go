@@ -114,7 +114,7 @@ func (r *jsonReader) close() error {
 // end checks that nothing but white space follows.
 func (r *jsonReader) end() error {
 	_, err := r.dec.ReadToken()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err == nil {

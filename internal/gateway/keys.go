@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -126,7 +127,7 @@ func readMessageKey(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, refuse(message.ErrInvalid, "query: %v", err)
 	}
-	values := append(query["key"], fields...)
+	values := slices.Concat(query["key"], fields)
 	if len(values) == 0 {
 		return nil, nil
 	}

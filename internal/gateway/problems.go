@@ -47,6 +47,8 @@ type problemKind struct {
 // problemTable is the one mapping from failures to answers. The first row
 // whose cause matches decides, so the row that promises least comes first; the
 // last row answers what matches none.
+//
+//nolint:funlen // a table, one row a class
 func problemTable() []problemKind {
 	return []problemKind{
 		{

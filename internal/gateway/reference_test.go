@@ -72,7 +72,7 @@ func TestProblemTable(t *testing.T) {
 		}
 	}
 	last := g.problems[len(g.problems)-1]
-	if last.cause != errInternal {
+	if !errors.Is(last.cause, errInternal) {
 		t.Error("the last row answers what matches none")
 	}
 }

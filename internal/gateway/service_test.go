@@ -154,6 +154,12 @@ func TestCORS(t *testing.T) {
 	if a := r.post(topicPath, "x", "Origin: https://front.example", "Sec-Fetch-Site: same-origin", "Content-Type: text/plain"); a.status != 202 {
 		t.Errorf("same origin: %d", a.status)
 	}
+	// Nor is one of the front door's.
+	for host, status := range map[string]int{"front.example:8080": 202, "front.example": 403, "": 403} {
+		if a := r.post(topicPath, "x", "Origin: http://front.example:8080", "X-Forwarded-Host: "+host, "Content-Type: text/plain"); a.status != status {
+			t.Errorf("forwarded for %q: %d, want %d", host, a.status, status)
+		}
+	}
 }
 
 func TestDocs(t *testing.T) {
