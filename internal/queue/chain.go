@@ -70,13 +70,15 @@ func (c *chain) snapshot() []*lane {
 	return slices.Clone(c.lanes)
 }
 
-// nextLane returns the oldest lane that has not been read to its end, or
-// io.EOF when there will be none, or nil when there is none yet.
-func (c *chain) nextLane() (*lane, error) {
+// nextLane returns the oldest lane that a claim has not read and that is not
+// settled, or io.EOF when there will be none, or nil when there is none yet.
+// That another claim has read a lane to its end says nothing: it may have been
+// released before it had sent everything.
+func (c *chain) nextLane(read map[*lane]bool) (*lane, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.lanes {
-		if !l.ended {
+		if !read[l] && !l.done() {
 			return l, nil
 		}
 	}
@@ -104,8 +106,8 @@ type Claim struct {
 	saveMu   sync.Mutex // serialises Save and Release
 
 	reader  *laneReader
+	read    map[*lane]bool // lanes that were read to their end
 	pending []message.Stored
-	eof     bool
 	closed  bool // guarded by saveMu
 }
 
@@ -116,7 +118,8 @@ var ErrClaimLost = errors.New("the claim was revoked")
 // ID names the chain.
 func (c *Claim) ID() string { return c.chain.id }
 
-// Progress is how far the last holder came.
+// Progress is how far the last holder came. It names every lane of the chain, so
+// that what is read back from the hub is recognised.
 func (c *Claim) Progress() message.Progress { return c.progress }
 
 // Next returns the next messages in order, one to max of them, and waits for
@@ -144,15 +147,17 @@ func (c *Claim) Next(ctx context.Context, max int) ([]message.Stored, error) {
 	return out, nil
 }
 
-// fillMessages is about how many messages fill gathers before it hands out.
-const fillMessages = 1024
+// fillMessages and fillBytes are about how much fill gathers before it hands out.
+const (
+	fillMessages = 1024
+	fillBytes    = 4 << 20
+)
 
 // fill reads groups into pending; wait says that there is nothing for now.
 func (c *Claim) fill() (wait bool, err error) {
 	if c.reader == nil {
-		l, err := c.chain.nextLane()
+		l, err := c.chain.nextLane(c.read)
 		if err != nil {
-			c.eof = true
 			return false, err
 		}
 		if l == nil {
@@ -160,19 +165,23 @@ func (c *Claim) fill() (wait bool, err error) {
 		}
 		c.reader = newLaneReader(c.chain, l, c.start(l))
 	}
-	for len(c.pending) < fillMessages {
+	for size := 0; len(c.pending) < fillMessages && size < fillBytes; {
 		msgs, err := c.reader.messages()
 		switch {
 		case errors.Is(err, errNothingYet):
 			return len(c.pending) == 0, nil
 		case errors.Is(err, io.EOF):
 			c.reader.close()
+			c.read[c.reader.lane] = true
 			c.reader = nil
 			return false, nil
 		case err != nil:
 			return false, err
 		}
 		c.pending = append(c.pending, msgs...)
+		for i := range msgs {
+			size += msgs[i].Size()
+		}
 	}
 	return false, nil
 }
@@ -220,7 +229,7 @@ func (c *Claim) Release(context.Context) error {
 		c.chain.q.revoke(c.chain.id, c.epoch, "released by its holder"),
 		c.file.close(),
 	)
-	c.chain.q.released(c.chain, c.eof)
+	c.chain.q.released(c.chain)
 	return err
 }
 
@@ -248,6 +257,7 @@ func (c *chain) settle(p message.Progress) {
 		for _, l := range c.lanes {
 			if l.id == saved.Lane && saved.Next > l.settled.Load() {
 				l.settled.Store(saved.Next)
+				l.settleEnd()
 			}
 		}
 	}

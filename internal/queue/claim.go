@@ -63,15 +63,16 @@ func (q *Queue) offer(c *chain) {
 	}
 }
 
-// released is called once when a claim was given up.
-func (q *Queue) released(c *chain, whole bool) {
-	if !whole {
-		q.offer(c)
-		return
-	}
+// released is called once when a claim was given up. A chain of which anything
+// is not settled is offered again, even where all of it was handed out.
+func (q *Queue) released(c *chain) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drained = !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.ended || l.settled.Load() <= l.durable.Load() })
+	c.drained = c.over && !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.done() })
+	drained := c.drained
+	c.mu.Unlock()
+	if !drained {
+		q.offer(c)
+	}
 }
 
 // acquire takes the claim of the epoch after the last one there is. The last
@@ -105,7 +106,7 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("progress of epoch %d: %w", epoch, err)
 	}
-	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file}, nil
+	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file, read: make(map[*lane]bool)}, nil
 }
 
 // epochs lists the epochs for which a claim file exists, in order.

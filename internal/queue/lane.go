@@ -18,8 +18,10 @@ type lane struct {
 	// sealed says that nothing will be appended. Guarded by chain.mu.
 	sealed bool
 	// ended is set once the lane has been read to its end; durable is then
-	// its last seq. Guarded by chain.mu.
+	// its last seq, and read the last one of those that could be read: a
+	// forwarder never hears of what is behind it. Guarded by chain.mu.
 	ended bool
+	read  uint64
 
 	// durable is the highest seq known to be on stable storage.
 	durable atomic.Uint64
@@ -33,6 +35,19 @@ type lane struct {
 	// lastWritten caches when the last group was written. Owned by retainLoop.
 	lastWritten time.Time
 }
+
+// settleEnd takes what was set aside at the end of the lane for settled once all
+// before it is: without that a damaged last message would keep the lane for
+// ever. Called with chain.mu held.
+func (l *lane) settleEnd() {
+	if l.ended && l.settled.Load() > l.read && l.settled.Load() <= l.durable.Load() {
+		l.settled.Store(l.durable.Load() + 1)
+	}
+}
+
+// done reports whether nothing is left to forward of a lane that was read to its
+// end. Called with chain.mu held.
+func (l *lane) done() bool { return l.ended && l.settled.Load() > l.durable.Load() }
 
 // raise takes note that all up to seq is on stable storage.
 func (l *lane) raise(seq uint64) {

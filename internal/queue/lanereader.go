@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
+
 	"postroad/internal/message"
 	"postroad/internal/wal"
 )
@@ -36,6 +38,8 @@ type laneReader struct {
 	// that holds next.
 	number uint64
 	next   uint64 // the seq expected next
+	// read is the last seq that was handed out.
+	read uint64
 	// retried says that an invalid group was already read twice.
 	retried bool
 	// lookup says that nobody drains by this reader: it sets nothing aside and
@@ -44,12 +48,12 @@ type laneReader struct {
 }
 
 func newLaneReader(c *chain, l *lane, from uint64) *laneReader {
-	return &laneReader{chain: c, lane: l, next: from}
+	return &laneReader{chain: c, lane: l, next: from, read: from - 1}
 }
 
 // newLookup returns a reader for one who only wants to see.
 func newLookup(l *lane, from uint64) *laneReader {
-	return &laneReader{chain: l.chain, lane: l, next: from, lookup: true}
+	return &laneReader{chain: l.chain, lane: l, next: from, read: from - 1, lookup: true}
 }
 
 func (r *laneReader) close() {
@@ -78,7 +82,7 @@ func (r *laneReader) nextMessages() ([]message.Stored, error) {
 			stored = append(stored, message.Stored{Place: message.Place{Lane: r.lane.id, Seq: seq}, Message: m})
 		}
 	}
-	r.next = g.Last() + 1
+	r.next, r.read = g.Last()+1, g.Last()
 	return stored, nil
 }
 
@@ -102,18 +106,21 @@ func (r *laneReader) messages() ([]message.Stored, error) {
 func (r *laneReader) group() (wal.Group, error) {
 	for {
 		sealed := r.chain.isSealed(r.lane)
-		if !sealed && r.next > r.lane.durable.Load() {
+		// What has to be there is settled before it is looked for: a writer
+		// that goes on meanwhile must not be taken for damage.
+		last := r.lane.durable.Load()
+		if !sealed && r.next > last {
 			return wal.Group{}, errNothingYet
 		}
 		if r.seg == nil {
-			if err := r.open(sealed); err != nil {
+			if err := r.open(sealed, last); err != nil {
 				return wal.Group{}, err
 			}
 			continue
 		}
 		g, err := r.seg.Next()
 		if err != nil {
-			if err := r.invalid(err, sealed); err != nil {
+			if err := r.invalid(err, sealed, last); err != nil {
 				return wal.Group{}, err
 			}
 			continue
@@ -122,6 +129,7 @@ func (r *laneReader) group() (wal.Group, error) {
 		if g.Last() < r.next {
 			continue
 		}
+		r.lane.raise(g.Durable)
 		if g.First > r.next {
 			if err := r.gap(g.Offset, g.Offset, g.First); err != nil {
 				return wal.Group{}, err
@@ -130,13 +138,12 @@ func (r *laneReader) group() (wal.Group, error) {
 		if !r.lane.own {
 			r.lane.index.add(indexEntry{seq: g.First, segment: r.seg.Header.Number, offset: g.Offset, written: g.Written})
 		}
-		r.lane.raise(g.Durable)
 		return g, nil
 	}
 }
 
 // open opens segment r.number, or the one that r.next is in.
-func (r *laneReader) open(sealed bool) error {
+func (r *laneReader) open(sealed bool, last uint64) error {
 	offset := int64(wal.HeaderSize)
 	if r.number == 0 {
 		var err error
@@ -144,50 +151,49 @@ func (r *laneReader) open(sealed bool) error {
 			return err
 		}
 	}
-	seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(r.number))
-	switch {
-	case err == nil:
+	seg, err := r.openSegment(r.number)
+	if err == nil {
 		r.seg = seg
 		seg.SeekTo(offset)
 		if seg.HeaderDamaged {
 			r.chain.q.deps.Log.Warn("one of two segment headers is damaged", "lane", r.lane.id, "segment", r.number)
 		}
 		return nil
-	case !missing(err) && !errors.Is(err, wal.ErrBlank) && !errors.Is(err, message.ErrDamaged):
-		return err
-	case !sealed && !errors.Is(err, message.ErrDamaged):
-		return errNothingYet
 	}
-	return r.unreadableSegment(err)
-}
-
-// unreadableSegment passes over a segment of which nothing can be read: the end
-// of a sealed lane where none follows.
-func (r *laneReader) unreadableSegment(cause error) error {
-	later, first, err := r.laterSegment()
+	if !unreadable(err) {
+		return err
+	}
+	ahead, err := r.ahead()
 	if err != nil {
 		return err
 	}
-	if errors.Is(cause, message.ErrDamaged) {
-		if err := r.setAsideSegment(cause); err != nil {
-			return err
-		}
+	ahead.skipped = append([]uint64{r.number}, ahead.skipped...)
+	return r.goOn(place{clean: true}, sealed, last, ahead)
+}
+
+// openSegment opens a segment of the lane. One that says that it belongs
+// elsewhere is damaged for this lane.
+func (r *laneReader) openSegment(number uint64) (*wal.Reader, error) {
+	seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(number))
+	if err != nil {
+		return nil, err
 	}
-	if later == 0 {
-		return r.end()
+	if lane := ulid.ULID(seg.Header.Lane).String(); lane != r.lane.id || seg.Header.Number != number {
+		seg.Close()
+		return nil, fmt.Errorf("segment header: it is segment %d of lane %s: %w", seg.Header.Number, lane, message.ErrDamaged)
 	}
-	if first > r.next {
-		if err := r.gap(0, 0, first); err != nil {
-			return err
-		}
-	}
-	r.number = later
-	return nil
+	return seg, nil
+}
+
+// unreadable reports whether a segment's error says that nothing can be read of
+// it, now or later.
+func unreadable(err error) bool {
+	return missing(err) || errors.Is(err, wal.ErrBlank) || errors.Is(err, message.ErrDamaged)
 }
 
 // invalid deals with the place where no valid group is. cause is io.EOF, where
 // zero bytes or none stand there, or a *wal.InvalidError; others are returned.
-func (r *laneReader) invalid(cause error, sealed bool) error {
+func (r *laneReader) invalid(cause error, sealed bool, last uint64) error {
 	var bad *wal.InvalidError
 	if !errors.Is(cause, io.EOF) && !errors.As(cause, &bad) {
 		return cause
@@ -197,13 +203,16 @@ func (r *laneReader) invalid(cause error, sealed bool) error {
 		return r.reopen()
 	}
 	r.retried = false
-	at := r.seg.Offset()
-	if bad != nil && bad.Known && bad.First == r.next {
-		// The header is sound: exactly these seqs are concerned.
-		r.seg.SeekTo(at + bad.Size)
-		r.next = bad.First + uint64(bad.Count)
-		return r.setAside(at, at+bad.Size, bad.First, r.next-1, bad.Reason)
+	if bad != nil && bad.Known {
+		return r.damagedGroup(bad)
 	}
+	// The segments ahead are looked for before the rest of this one: what a
+	// writer adds meanwhile is found in neither, and missed in neither.
+	ahead, err := r.ahead()
+	if err != nil {
+		return err
+	}
+	at := r.seg.Offset()
 	blank, err := r.seg.FindNext(r.next)
 	if err == nil {
 		return r.gapBefore(at)
@@ -211,20 +220,43 @@ func (r *laneReader) invalid(cause error, sealed bool) error {
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
-	return r.endOfSegment(at, blank && bad == nil, sealed)
+	size, err := r.seg.Size()
+	if err != nil {
+		return err
+	}
+	return r.goOn(place{at, size, blank && bad == nil}, sealed, last, ahead)
 }
 
-// gapBefore reports the bytes between at and the valid group that was found.
+// damagedGroup passes over a group whose header is sound and whose frames are
+// not: exactly its seqs are concerned, and what is missing before it.
+func (r *laneReader) damagedGroup(bad *wal.InvalidError) error {
+	end := bad.Offset + bad.Size
+	r.seg.SeekTo(end)
+	first, last := r.next, bad.First+uint64(bad.Count)-1
+	if last < first {
+		return nil // settled before
+	}
+	r.next = last + 1
+	return r.setAside(bad.Offset, end, first, last, bad.Reason)
+}
+
+// gapBefore reports the bytes between at and the header that was found.
 func (r *laneReader) gapBefore(at int64) error {
 	found := r.seg.Offset()
 	g, err := r.seg.Next()
-	if err != nil {
-		// Its header passes and its frames do not: the next round reports it.
-		r.seg.SeekTo(found)
-		return nil
+	first := g.First
+	var bad *wal.InvalidError
+	switch {
+	case err == nil:
+		r.lane.raise(g.Durable)
+	case errors.As(err, &bad) && bad.Known: // the next round reports it
+		first = bad.First
+	default:
+		r.seg.SeekTo(at)
+		return err
 	}
 	r.seg.SeekTo(found)
-	return r.gap(at, found, g.First)
+	return r.gap(at, found, first)
 }
 
 // gap sets aside the seqs from r.next to before first.
@@ -237,59 +269,94 @@ func (r *laneReader) gap(from, to int64, first uint64) error {
 	return r.setAside(from, to, lost, first-1, "no valid group for these seqs")
 }
 
-// endOfSegment goes on where a segment has no further group from at on.
-func (r *laneReader) endOfSegment(at int64, clean, sealed bool) error {
-	later, first, err := r.laterSegment()
-	if err != nil {
-		return err
+// place is the part of a segment behind its last valid group.
+type place struct {
+	from, to int64
+	// clean says that nothing but zero bytes stands there.
+	clean bool
+}
+
+// ahead is what follows a segment: the next one whose header can be read, its
+// first seq, and the segments before it, all of them where there is none.
+type ahead struct {
+	number, first uint64
+	skipped       []uint64
+}
+
+// goOn goes on where a segment has no further group: to the next segment that
+// can be read, or to the end of the lane. What is missing in between, and what
+// stands there and cannot be read, is set aside.
+func (r *laneReader) goOn(rest place, sealed bool, last uint64, next ahead) error {
+	first := r.next
+	if next.number != 0 {
+		last = next.first - 1
 	}
-	size, err := r.seg.Size()
-	if err != nil {
-		return err
-	}
+	r.next = max(first, last+1)
 	switch {
-	case later != 0:
-		if first > r.next {
-			err = r.gap(at, size, first)
-		}
+	case next.number != 0 && r.next == first: // nothing is missing
 		r.close()
-		r.number = later
+		r.number = next.number
+		return nil
+	case next.number != 0:
+		err := r.setAsideRest(rest, first, next.skipped)
+		r.close()
+		r.number = next.number
 		return err
-	case !sealed:
-		// In this process's own lane, at or below its durable seq: damage now.
-		return r.gap(at, size, r.lane.durable.Load()+1)
+	case !sealed: // in this process's own lane: damage now, and more may follow
+		if r.seg != nil {
+			next.skipped = nil
+		}
+		return r.setAsideRest(rest, first, next.skipped[:min(1, len(next.skipped))])
 	}
-	if last := r.lane.durable.Load(); r.next <= last {
-		err = r.gap(at, size, last+1)
-	} else if !clean {
-		err = r.setAside(at, size, r.next, r.next, "the writer stopped here; nobody was told that this was kept")
-	}
+	err := r.setAsideRest(rest, first, next.skipped)
 	r.close()
 	return errors.Join(err, r.end())
 }
 
-// end marks the lane as read to its end and returns io.EOF, or the error of
-// setting damage aside.
-func (r *laneReader) end() error {
-	last := r.lane.durable.Load()
-	if r.next <= last { // nothing at all is there for these
-		if err := r.gap(0, 0, last+1); err != nil {
+// setAsideRest reports the seqs from first to before r.next, with the bytes of
+// rest and of the segments that cannot be read. At the end of a lane there may
+// be none, and bytes nevertheless: of a group that was never acknowledged.
+func (r *laneReader) setAsideRest(rest place, first uint64, segments []uint64) error {
+	last, reason := r.next-1, "no valid group for these seqs"
+	missing := last >= first
+	if !missing {
+		last, reason = first, "the writer stopped here; nobody was told that this was kept"
+	}
+	reported := false
+	for _, n := range segments {
+		content, err := r.setAsideSegment(n, first, last)
+		if err != nil {
 			return err
 		}
+		reported = reported || content
 	}
+	if rest.clean && (reported || !missing) {
+		return nil
+	}
+	return r.setAside(rest.from, rest.to, first, last, reason)
+}
+
+// end marks the lane as read to its end and returns io.EOF.
+func (r *laneReader) end() error {
 	if !r.lookup {
 		r.chain.mu.Lock()
 		r.lane.durable.Store(r.next - 1)
-		r.lane.ended = true
+		r.lane.ended, r.lane.read = true, r.read
+		r.lane.settleEnd()
 		r.chain.mu.Unlock()
 	}
 	return io.EOF
 }
 
+// reopen opens the segment anew. Where its header cannot be read any more, open
+// decides what that means.
 func (r *laneReader) reopen() error {
 	at := r.seg.Offset()
 	r.close()
-	seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(r.number))
+	seg, err := r.openSegment(r.number)
+	if unreadable(err) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("reopen segment: %w", err)
 	}
@@ -317,7 +384,7 @@ func (r *laneReader) locate() (number uint64, offset int64, err error) {
 		found = numbers[0]
 	}
 	for _, n := range numbers {
-		seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(n))
+		seg, err := r.openSegment(n)
 		if err != nil {
 			continue // blank or damaged: an earlier one leads there
 		}
@@ -331,28 +398,30 @@ func (r *laneReader) locate() (number uint64, offset int64, err error) {
 	return found, wal.HeaderSize, nil
 }
 
-// laterSegment returns the next segment behind r.number whose header can be
-// read, and its first seq; 0 where there is none.
-func (r *laneReader) laterSegment() (number, first uint64, err error) {
+// ahead looks for the segments behind r.number. A segment is begun only once all
+// before it was acknowledged, so that its header says so too.
+func (r *laneReader) ahead() (next ahead, err error) {
 	numbers, err := r.chain.q.segments(r.lane.id)
 	if err != nil {
-		return 0, 0, err
+		return ahead{}, err
 	}
 	for _, n := range numbers {
 		if n <= r.number {
 			continue
 		}
-		seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(n))
-		if errors.Is(err, wal.ErrBlank) || errors.Is(err, message.ErrDamaged) {
+		seg, err := r.openSegment(n)
+		if unreadable(err) {
+			next.skipped = append(next.skipped, n)
 			continue
 		}
 		if err != nil {
-			return 0, 0, err
+			return ahead{}, err
 		}
-		first := seg.Header.First
-		return n, first, seg.Close()
+		next.number, next.first = n, max(1, seg.Header.First)
+		r.lane.raise(next.first - 1)
+		return next, seg.Close()
 	}
-	return 0, 0, nil
+	return next, nil
 }
 
 // segments lists the numbers of a lane's segments in order.

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"time"
 
 	"postroad/internal/durable"
+	"postroad/internal/wal"
 )
 
 // setAsideInfo is what stands beside the bytes of what could not be read.
@@ -34,17 +36,44 @@ func (r *laneReader) setAside(from, to int64, first, last uint64, reason string)
 	if r.lookup {
 		return nil
 	}
+	r.learn(first)
 	var b []byte
 	if r.seg != nil {
 		var err error
-		if b, err = r.seg.Bytes(from, to); err != nil {
-			return err
+		if b, err = r.seg.Bytes(from, to); err != nil { // a bad sector, perhaps: the seqs are reported all the same
+			reason += "; its bytes cannot be read: " + err.Error()
 		}
 	}
 	return r.chain.q.setAside(bytes.TrimRight(b, "\x00"), setAsideInfo{
 		Lane: r.lane.id, Segment: r.number, Offset: from, FirstSeq: first, LastSeq: last,
 		Kind: r.kind(first), Reason: reason,
 	})
+}
+
+// learn reads on, without moving, for a group that was written when first was
+// known to be durable: a heartbeat that is a few seconds old does not say so,
+// and an acknowledged message must not pass for one that nobody was told of.
+func (r *laneReader) learn(first uint64) {
+	if r.seg == nil || first <= r.lane.durable.Load() {
+		return
+	}
+	at := r.seg.Offset()
+	defer r.seg.SeekTo(at)
+	for first > r.lane.durable.Load() {
+		g, err := r.seg.Next()
+		var bad *wal.InvalidError
+		switch {
+		case err == nil:
+			r.lane.raise(g.Durable)
+		case errors.As(err, &bad) && bad.Known:
+			r.seg.SeekTo(bad.Offset + bad.Size)
+		default:
+			if _, err := r.seg.FindNext(first); err != nil {
+				_, _ = r.ahead() // which raises as well
+				return
+			}
+		}
+	}
 }
 
 func (r *laneReader) kind(first uint64) string {
@@ -54,19 +83,49 @@ func (r *laneReader) kind(first uint64) string {
 	return "undecidable tail"
 }
 
-// setAsideSegment sets aside a whole segment whose header cannot be read.
-func (r *laneReader) setAsideSegment(cause error) error {
-	if r.lookup {
-		return nil
+// setAsideSegment sets aside a whole segment whose header cannot be read, as
+// long as anything stands in it, and reports whether it does: one that was made
+// ahead and never begun is blank.
+func (r *laneReader) setAsideSegment(number, first, last uint64) (content bool, err error) {
+	name := r.segmentName(number)
+	switch blank, err := r.blankFile(name); {
+	case missing(err) || err == nil && blank:
+		return false, nil
+	case err != nil:
+		return false, err
+	case r.lookup:
+		return true, nil
 	}
-	b, err := durable.ReadFile(r.chain.q.deps.FS, r.segmentName(r.number), 1<<31)
+	b, err := durable.ReadFile(r.chain.q.deps.FS, name, 1<<31)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return r.chain.q.setAside(b, setAsideInfo{
-		Lane: r.lane.id, Segment: r.number, FirstSeq: r.next, LastSeq: r.next,
-		Kind: r.kind(r.next), Reason: cause.Error(),
+	return true, r.chain.q.setAside(bytes.TrimRight(b, "\x00"), setAsideInfo{
+		Lane: r.lane.id, Segment: number, FirstSeq: first, LastSeq: last,
+		Kind: r.kind(first), Reason: "the segment's header cannot be read",
 	})
+}
+
+// blankFile reports whether a file holds zero bytes only.
+func (r *laneReader) blankFile(name string) (bool, error) {
+	f, err := r.chain.q.deps.FS.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	chunk := make([]byte, 1<<20)
+	for at := int64(0); ; at += int64(len(chunk)) {
+		n, err := f.ReadAt(chunk, at)
+		if len(bytes.TrimLeft(chunk[:n], "\x00")) > 0 {
+			return false, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 }
 
 func (q *Queue) setAside(b []byte, info setAsideInfo) error {

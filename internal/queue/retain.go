@@ -65,7 +65,7 @@ func (q *Queue) retain(l *lane) error {
 // last message is older than Retain.
 func (q *Queue) retainEnded(l *lane) error {
 	l.chain.mu.Lock()
-	ended := l.ended && l.chain.over && l.settled.Load() > l.durable.Load()
+	ended := l.done() && l.chain.over
 	l.chain.mu.Unlock()
 	if !ended {
 		return nil
