@@ -38,7 +38,7 @@ func machineOf(dir string, v telemetry.Version) (Machine, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return Machine{}, fmt.Errorf("file system of %s: %w", dir, err)
 	}
-	m.FileSystem = fileSystem(int64(fs.Type))
+	m.FileSystem = fileSystem(fs.Type)
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return Machine{}, fmt.Errorf("load of the machine: %w", err)

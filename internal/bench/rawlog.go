@@ -73,7 +73,7 @@ func (l *rawLog) append(b []byte) error {
 
 func (l *rawLog) commit(ctx context.Context) {
 	defer close(l.ended)
-	defer l.file.Close() // what matters was synced
+	defer l.file.Close() //nolint:errcheck // what matters was synced
 	spare := newRawBatch().bytes
 	for {
 		select {
@@ -166,7 +166,7 @@ func newSyncTimer(dir string) (*syncTimer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Write(make([]byte, syncFileBytes)); err == nil {
+	if _, err = f.Write(make([]byte, syncFileBytes)); err == nil {
 		err = f.Sync()
 	}
 	if err != nil {

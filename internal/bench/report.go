@@ -145,7 +145,7 @@ func (p *printer) f(format string, args ...any) {
 }
 
 func (p *printer) machine(m Machine) {
-	p.f("postroad %s, %s, %d cores", m.Version, m.Kernel, m.Cores)
+	p.f("%s, %s, %d cores", m.Version, m.Kernel, m.Cores)
 	if m.CPU != "" {
 		p.f(" (%s)", m.CPU)
 	}

@@ -59,12 +59,11 @@ var built struct {
 func postroad(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "postroad-drill-"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "postroad-drill-"); built.err != nil { //nolint:usetesting // it serves other tests, too
 			return
 		}
 		built.path = filepath.Join(built.dir, "postroad")
-		// Not the test's context: the binary serves other tests, too.
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", built.path, "postroad/cmd/postroad") //nolint:usetesting // see above
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", built.path, "postroad/cmd/postroad")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("build postroad: %w\n%s", err, out)

@@ -64,7 +64,7 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	defer log.Close()                                                            // the process has its own descriptor
+	defer log.Close()                                                            //nolint:errcheck // the process has its own descriptor
 	p.cmd = exec.Command(b.Path, append(args, "--addresses-file", addresses)...) //nolint:noctx // it outlives ctx on purpose
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
@@ -86,7 +86,7 @@ func (p *Process) waitListening(ctx context.Context, file string) error {
 	return Until(ctx, startTimeout, "it says where it listens", func() (bool, error) {
 		select {
 		case <-p.ended:
-			return false, fmt.Errorf("it ended: %w", p.err)
+			return false, errors.Join(errors.New("it ended by itself"), p.err)
 		default:
 		}
 		text, err := os.ReadFile(file)
@@ -140,7 +140,7 @@ func (p *Process) Stop() error {
 func (p *Process) end(signal syscall.Signal) error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("process %d ended by itself: %v; its log ends:\n%s", p.cmd.Process.Pid, p.err, p.LogTail())
+		return fmt.Errorf("process %d ended by itself, %s; its log ends:\n%s", p.cmd.Process.Pid, p.cmd.ProcessState, p.LogTail())
 	default:
 	}
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {

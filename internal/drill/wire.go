@@ -76,8 +76,9 @@ func HostOf(base string) (string, error) {
 	return u.Host, nil
 }
 
-// Close closes the connection.
-func (c *Conn) Close() error { return c.conn.Close() }
+// Close closes the connection. Nothing is lost by it: every answer was read,
+// or is of no interest.
+func (c *Conn) Close() { c.conn.Close() }
 
 // SetDeadline bounds Do; zero lifts the bound.
 func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
