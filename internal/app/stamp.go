@@ -40,6 +40,7 @@ type stamp struct {
 	queue    *queue.Queue
 	sink     *kafka.Sink
 	forward  *forward.Forwarder
+	gateway  *gateway.Gateway
 	server   *httpserve.Server
 	started  time.Time
 	// draining is set when the gateway was told to stop.
@@ -87,11 +88,10 @@ func newStamp(settings config.Stamp, p process) (_ *stamp, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	g, err := gateway.New(settings.Gateway, s.gatewayDeps(reg, p))
-	if err != nil {
+	if s.gateway, err = gateway.New(settings.Gateway, s.gatewayDeps(reg, p)); err != nil {
 		return nil, err
 	}
-	handler = g.Handler()
+	handler = s.gateway.Handler()
 	return s, nil
 }
 
@@ -152,7 +152,12 @@ func (s *stamp) push(st *stack) {
 	st.push(layer{name: name("connection to the hub"), close: func() error { s.sink.Close(); return nil }})
 	st.push(layer{name: name("forwarder"), run: s.forward.Run})
 	st.push(layer{name: name("gateway"), run: func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, func() { s.draining.Store(true) })
+		// Not ready at once, so that balancers leave; what still comes is taken
+		// until the delay is over.
+		stop := context.AfterFunc(ctx, func() {
+			s.draining.Store(true)
+			time.AfterFunc(s.settings.HTTP.DrainDelay, s.gateway.Drain)
+		})
 		defer stop()
 		return s.server.Run(ctx)
 	}, grace: s.settings.HTTP.DrainDelay + s.settings.HTTP.ShutdownTimeout + defaultGrace})

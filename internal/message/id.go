@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+	"sync"
 )
 
 // Hash is the first 128 bits of a SHA-256.
@@ -75,15 +76,20 @@ func DeriveID(principal, topic, key string, digest Hash, index int) ID {
 }
 
 // Hasher hashes a list of parts, each with its length, under a domain, so that
-// hashes made for different purposes never coincide.
+// hashes made for different purposes never coincide. It is used once: Sum ends
+// it.
 type Hasher struct {
 	h   hash.Hash
-	buf [8]byte
+	buf [64]byte // what passes through an interface would be allocated each time
+	sum [sha256.Size]byte
 }
+
+var hashers = sync.Pool{New: func() any { return &Hasher{h: sha256.New()} }}
 
 // NewHasher starts a hash for the purpose that domain names.
 func NewHasher(domain string) *Hasher {
-	h := &Hasher{h: sha256.New()}
+	h := hashers.Get().(*Hasher)
+	h.h.Reset()
 	h.String(domain)
 	return h
 }
@@ -95,18 +101,26 @@ func (h *Hasher) Bytes(b []byte) {
 }
 
 // String adds one part.
-func (h *Hasher) String(s string) { h.Bytes([]byte(s)) }
+func (h *Hasher) String(s string) {
+	h.Uint(uint64(len(s)))
+	for len(s) > 0 {
+		n := copy(h.buf[:], s)
+		h.h.Write(h.buf[:n])
+		s = s[n:]
+	}
+}
 
 // Uint adds a number.
 func (h *Hasher) Uint(n uint64) {
-	binary.BigEndian.PutUint64(h.buf[:], n)
-	h.h.Write(h.buf[:])
+	binary.BigEndian.PutUint64(h.buf[:8], n)
+	h.h.Write(h.buf[:8])
 }
 
-// Sum returns the hash of the parts so far.
+// Sum returns the hash of the parts and ends the Hasher.
 func (h *Hasher) Sum() Hash {
-	var sum [sha256.Size]byte
-	return Hash(h.h.Sum(sum[:0])[:16])
+	sum := Hash(h.h.Sum(h.sum[:0])[:16])
+	hashers.Put(h)
+	return sum
 }
 
 // mintedPrefix begins every idempotency key that Postroad made itself, so that
