@@ -87,7 +87,7 @@ func allZero(fsys durable.FS, name string) (bool, error) {
 		return false, err
 	}
 	if n != noteSize {
-		return false, fmt.Errorf("%s: %d bytes, want %d", name, n, noteSize)
+		return false, fmt.Errorf("%s: %d bytes, want %d: %w", name, n, noteSize, errCutShort)
 	}
 	for _, c := range b {
 		if c != 0 {
@@ -96,6 +96,10 @@ func allZero(fsys durable.FS, name string) (bool, error) {
 	}
 	return true, nil
 }
+
+// errCutShort says that a fence or revocation is shorter than it is made: who
+// made it died before it was durable, and so before anything depended on it.
+var errCutShort = errors.New("cut short")
 
 // noteSize is the size of fence and revocation files in bytes: one sector.
 const noteSize = 512

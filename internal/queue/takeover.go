@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postroad/internal/durable"
+	"postroad/internal/message"
 )
 
 // loadChains reads which lanes are in the directory and groups them by the
@@ -23,6 +24,10 @@ func (q *Queue) loadChains() ([]*chain, error) {
 	var chains []*chain
 	byID := make(map[string]*chain)
 	for _, e := range entries { // in order of names, which is that of creation
+		if !e.IsDir() || !message.ValidLane(e.Name()) {
+			q.deps.Log.Warn("not a lane, left alone", "name", e.Name())
+			continue
+		}
 		l := q.loadLane(e.Name())
 		c := byID[l.info.Owner.Process]
 		if c == nil {
@@ -46,7 +51,7 @@ func (q *Queue) loadLane(id string) *lane {
 	if err == nil {
 		err = json.Unmarshal(b, &l.info)
 	}
-	if err != nil || l.info.Owner.Process == "" || l.info.Lane != id {
+	if err != nil || !message.ValidLane(l.info.Owner.Process) || l.info.Lane != id { // the process names a directory
 		q.deps.Log.Warn("lane without a readable identity", "lane", id, "err", err)
 		l.info = laneInfo{Lane: id, Owner: owner{Process: id}}
 	}
@@ -118,6 +123,9 @@ func (q *Queue) forwardedWhole(c *chain) (bool, error) {
 func (q *Queue) sealLane(ctx context.Context, l *lane) error {
 	fence := q.at.laneFile(l.id, fenceFileName)
 	empty, err := allZero(q.deps.FS, fence)
+	if errors.Is(err, errCutShort) { // filled as an empty one is
+		empty, err = true, nil
+	}
 	switch {
 	case missing(err):
 		// Not made before its writer died: no message was ever acknowledged

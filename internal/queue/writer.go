@@ -69,7 +69,7 @@ const firstSegmentBytes = 4 << 20
 // first segment (create, pwrite…, fdatasync); fsync of the lane's directory, by
 // each; fsync of lanes/.
 func (q *Queue) openLane(predecessor string) (*writer, error) {
-	id := ulid.MustNew(ulid.Timestamp(q.deps.Now()), ulid.DefaultEntropy())
+	id := newLaneID(q.deps.Now(), predecessor)
 	w := &writer{
 		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
 		size: min(firstSegmentBytes, q.opts.SegmentBytes),
@@ -88,6 +88,16 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 	w.lane = &lane{id: id.String(), info: info, chain: q.own, own: true}
 	w.lane.settled.Store(1)
 	return w, nil
+}
+
+// newLaneID returns an id behind that of the predecessor, whatever the clock says:
+// the order of ids is the order in which the lanes of a chain are drained.
+func newLaneID(now time.Time, predecessor string) ulid.ULID {
+	ms := ulid.Timestamp(now)
+	if last, err := ulid.ParseStrict(predecessor); err == nil {
+		ms = max(ms, last.Time()+1)
+	}
+	return ulid.MustNew(ms, ulid.DefaultEntropy())
 }
 
 func (w *writer) createFiles(info laneInfo) (err error) {
