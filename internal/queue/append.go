@@ -38,11 +38,17 @@ var framesPool = sync.Pool{New: func() any { return new(wal.Frames) }}
 // place of the first; the others follow with consecutive seqs. The messages are
 // not used after it returns.
 //
-// Errors match message.ErrTooLarge (the group fits no segment), ErrNotStored
+// Errors match message.ErrTooLarge (the group fits no segment), ErrInvalid (a
+// message without id, topic or time, which could not be read back), ErrNotStored
 // (surely not stored: closing, no lane, too much waiting, ctx ended in time),
 // ErrFull (surely not stored: no space) or ErrOutcomeUnknown (written, but the
 // sync or the check after it failed, or ctx ended meanwhile).
 func (q *Queue) Append(ctx context.Context, msgs []message.Message) (message.Place, error) {
+	for i := range msgs {
+		if err := storable(&msgs[i]); err != nil {
+			return message.Place{}, fmt.Errorf("message %d of %d: %w", i+1, len(msgs), err)
+		}
+	}
 	frames := framesPool.Get().(*wal.Frames)
 	for i := range msgs {
 		frames.Add(&msgs[i])
@@ -72,6 +78,20 @@ func (q *Queue) Append(ctx context.Context, msgs []message.Message) (message.Pla
 	}
 	release(frames)
 	return r.place, r.err
+}
+
+// storable refuses what message.Decode would: a message that was acknowledged and
+// cannot be read back is lost.
+func storable(m *message.Message) error {
+	switch {
+	case m.ID.IsZero():
+		return fmt.Errorf("no id: %w", message.ErrInvalid)
+	case !message.ValidTopic(m.Topic):
+		return fmt.Errorf("topic %q: %w", m.Topic, message.ErrInvalid)
+	case time.UnixMicro(m.Time.UnixMicro()).IsZero():
+		return fmt.Errorf("no time: %w", message.ErrInvalid)
+	}
+	return nil
 }
 
 func release(f *wal.Frames) {

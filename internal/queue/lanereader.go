@@ -171,14 +171,18 @@ func (r *laneReader) open(sealed bool, last uint64) error {
 	return r.goOn(place{clean: true}, sealed, last, ahead)
 }
 
-// openSegment opens a segment of the lane. One that says that it belongs
-// elsewhere is damaged for this lane.
 func (r *laneReader) openSegment(number uint64) (*wal.Reader, error) {
-	seg, err := wal.OpenReader(r.chain.q.deps.FS, r.segmentName(number))
+	return r.chain.q.openSegment(r.lane.id, number)
+}
+
+// openSegment opens a lane's segment. One that says that it belongs elsewhere is
+// damaged for this lane.
+func (q *Queue) openSegment(id string, number uint64) (*wal.Reader, error) {
+	seg, err := wal.OpenReader(q.deps.FS, path.Join(q.at.lane(id), wal.Name(number)))
 	if err != nil {
 		return nil, err
 	}
-	if lane := ulid.ULID(seg.Header.Lane).String(); lane != r.lane.id || seg.Header.Number != number {
+	if lane := ulid.ULID(seg.Header.Lane).String(); lane != id || seg.Header.Number != number {
 		seg.Close()
 		return nil, fmt.Errorf("segment header: it is segment %d of lane %s: %w", seg.Header.Number, lane, message.ErrDamaged)
 	}

@@ -73,6 +73,9 @@ func (p *progressFile) save(v message.Progress) error {
 	if len(body) > progressSlot {
 		return fmt.Errorf("progress of %d bytes does not fit %d: too many topics and partitions for one chain", len(body), progressSlot)
 	}
+	if _, err := decodeProgress(body[progressHeader:]); err != nil { // a negative number
+		return fmt.Errorf("what is to be saved could not be read back: %w", err)
+	}
 	next := p.counter + 1
 	copy(body, progressMagic[:])
 	binary.LittleEndian.PutUint64(body[8:], next)

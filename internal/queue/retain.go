@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"postroad/internal/message"
 	"postroad/internal/wal"
 )
 
@@ -40,9 +41,12 @@ func (q *Queue) retain(l *lane) error {
 	}
 	settled := l.settled.Load()
 	for i, n := range numbers[:max(0, len(numbers)-1)] {
-		following, err := wal.OpenReader(q.deps.FS, path.Join(q.at.lane(l.id), wal.Name(numbers[i+1])))
+		following, err := q.openSegment(l.id, numbers[i+1])
 		if errors.Is(err, wal.ErrBlank) {
 			break
+		}
+		if errors.Is(err, message.ErrDamaged) {
+			continue // once it is removed itself, the one behind it tells
 		}
 		if err != nil {
 			return err
