@@ -43,9 +43,6 @@ type batch struct {
 	out []byte
 }
 
-// suppliedHeaders is how many headers identify may add to a message.
-const suppliedHeaders = 4
-
 // Domains of the digests; see batch.domain.
 const (
 	digestMessage = "postroad message digest 1"
@@ -78,9 +75,7 @@ func (b *batch) reset() {
 func (b *batch) add(m message.Message, mark int, own string) {
 	mine := b.headers[mark:]
 	slices.SortFunc(mine, func(x, y message.Header) int { return strings.Compare(x.Name, y.Name) })
-	// Room for what identify adds: a message's headers stay in one piece.
-	b.headers = append(b.headers, make([]message.Header, suppliedHeaders)...)
-	m.Headers = b.headers[mark : mark+len(mine) : len(b.headers)]
+	m.Headers = b.headers[mark:len(b.headers):len(b.headers)]
 	b.msgs = append(b.msgs, m)
 	b.own = append(b.own, own)
 }

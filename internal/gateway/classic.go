@@ -33,7 +33,6 @@ func (g *Gateway) postClassic(c *call) (int, error) {
 	m := &b.msgs[0]
 	id := m.ID.String()
 	m.Value, m.Headers = g.classicValue(sender, value, id, b.time), append(m.Headers, g.static.classicType)
-	g.supply(b)
 	if err := g.checkSizes(b); err != nil {
 		return 0, err
 	}

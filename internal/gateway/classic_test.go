@@ -32,8 +32,7 @@ func TestClassicAnswerAndStoredMessage(t *testing.T) {
 		t.Errorf("message %+v", m)
 	}
 	h := headersOf(m.Message)
-	if h["content-type"] != "application/json" || h["ce_id"] != m.ID.String() || h["ce_source"] != "urn:postroad:topic:messages" ||
-		h["ce_specversion"] != "1.0" || h["ce_type"] != "postroad.message" || len(h) != 5 {
+	if h["content-type"] != "application/json" || len(h) != 1 {
 		t.Errorf("headers %v", h)
 	}
 }

@@ -290,39 +290,3 @@ func eventData(data, encoded jsontext.Value, contentType string) ([]byte, error)
 	}
 	return nil, refuse(message.ErrInvalid, "data is %s, where datacontenttype %q wants a string or data_base64", kindName(data.Kind()), clip(contentType))
 }
-
-// supply gives messages that came without them the attributes that make every
-// record a CloudEvent. The dedupe id is the ce_id; a client's own is left as
-// it is. What is supplied does not count in the digest.
-func (g *Gateway) supply(b *batch) {
-	source := b.keepText(strings.ReplaceAll(g.opts.CloudEvents.Source, "{topic}", b.topic))
-	for i := range b.msgs {
-		m := &b.msgs[i]
-		var has [suppliedHeaders]bool
-		for _, h := range m.Headers {
-			switch h.Name {
-			case "ce_id":
-				has[0] = true
-			case "ce_source":
-				has[1] = true
-			case "ce_specversion":
-				has[2] = true
-			case "ce_type":
-				has[3] = true
-			}
-		}
-		if !has[0] {
-			id, _ := m.ID.MarshalText() // never fails
-			m.Headers = append(m.Headers, message.Header{Name: "ce_id", Value: id})
-		}
-		if !has[1] {
-			m.Headers = append(m.Headers, message.Header{Name: "ce_source", Value: source})
-		}
-		if !has[2] {
-			m.Headers = append(m.Headers, message.Header{Name: "ce_specversion", Value: g.static.specVersion})
-		}
-		if !has[3] {
-			m.Headers = append(m.Headers, message.Header{Name: "ce_type", Value: g.static.eventType})
-		}
-	}
-}

@@ -29,10 +29,9 @@ type Gateway struct {
 // static is what answers and records have in common, made once. Nobody may
 // change it: the slices are shared with the headers of all answers.
 type static struct {
-	json, yes, noStore     []string
-	stamp, health          []byte
-	specVersion, eventType []byte
-	classicType            message.Header
+	json, yes, noStore []string
+	stamp, health      []byte
+	classicType        message.Header
 }
 
 // New checks options and collaborators and returns a gateway that is ready to
@@ -61,7 +60,6 @@ func New(o Options, d Deps) (*Gateway, error) {
 		json: []string{"application/json"}, yes: []string{"true"}, noStore: []string{"no-store"},
 		stamp:       stamp,
 		health:      append(append([]byte(`{"status":"ok","stamp":`), stamp...), '}'),
-		specVersion: []byte(specVersion), eventType: []byte(o.CloudEvents.Type),
 		classicType: message.Header{Name: "content-type", Value: []byte(classicType)},
 	}
 	return g, g.metrics.register(d.Registerer, g)

@@ -21,9 +21,9 @@ func TestNDJSON(t *testing.T) {
 	r.want(a, http.StatusAccepted, `"accepted":3`, `"seq":1`)
 	all := r.store.all()
 	for i, want := range []struct{ key, value, headers string }{
-		{"a", "text\n", "[{content-type text/plain; charset=utf-8} {ce_id ID} {ce_source urn:postroad:topic:t} {ce_specversion 1.0} {ce_type postroad.message}]"},
-		{"req", `{"x" : 1.50}`, "[{B-Own v} {a w} {ce_type mine} {content-type application/vnd.x+json} {ce_id ID} {ce_source urn:postroad:topic:t} {ce_specversion 1.0}]"},
-		{"req", "false", "[{content-type application/json} {ce_id ID} {ce_source urn:postroad:topic:t} {ce_specversion 1.0} {ce_type postroad.message}]"},
+		{"a", "text\n", "[{content-type text/plain; charset=utf-8}]"},
+		{"req", `{"x" : 1.50}`, "[{B-Own v} {a w} {ce_type mine} {content-type application/vnd.x+json}]"},
+		{"req", "false", "[{content-type application/json}]"},
 	} {
 		m := all[i]
 		if string(m.Key) != want.key || string(m.Value) != want.value {
@@ -31,7 +31,7 @@ func TestNDJSON(t *testing.T) {
 		}
 		var list []string
 		for _, h := range m.Headers {
-			list = append(list, fmt.Sprintf("{%s %s}", h.Name, strings.Replace(string(h.Value), m.ID.String(), "ID", 1)))
+			list = append(list, fmt.Sprintf("{%s %s}", h.Name, h.Value))
 		}
 		if got := "[" + strings.Join(list, " ") + "]"; got != want.headers {
 			t.Errorf("message %d: headers\n%s, want\n%s", i, got, want.headers)

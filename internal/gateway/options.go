@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +21,6 @@ type Options struct {
 	Batch BatchOptions `yaml:"batch"`
 	// Classic shapes what the classic call stores.
 	Classic ClassicOptions `yaml:"classic"`
-	// CloudEvents sets the attributes given to messages that came without.
-	CloudEvents CloudEventsOptions `yaml:"cloudevents"`
 	// Idempotency limits the memory for clients' idempotency keys.
 	Idempotency IdempotencyOptions `yaml:"idempotency"`
 	// CORS lets pages that other servers host call the gateway.
@@ -49,9 +46,8 @@ type Options struct {
 // MessageOptions limit a single message.
 type MessageOptions struct {
 	// MaxBytes is the largest message, counted as key + headers + value as
-	// they are stored, the CloudEvents headers that the gateway supplies
-	// included (about 150 bytes). It must stay below what the hub takes: Event
-	// Hubs closes the connection above 1046528 bytes. Default 900000.
+	// they are stored. It must stay below what the hub takes: Event Hubs
+	// closes the connection above 1046528 bytes. Default 900000.
 	MaxBytes int `yaml:"max_bytes"`
 }
 
@@ -80,18 +76,6 @@ const (
 	ClassicJSON  = "json"
 	ClassicLines = "lines"
 )
-
-// CloudEventsOptions set the attributes of messages that are no CloudEvents.
-type CloudEventsOptions struct {
-	// Source is the ce_source of messages that came without one; "{topic}" in
-	// it stands for the topic. It must be the same on all stamps, because
-	// consumers may tell events apart by source and id. Default
-	// "urn:postroad:topic:{topic}".
-	Source string `yaml:"source"`
-	// Type is the ce_type of messages that came without one. Default
-	// "postroad.message".
-	Type string `yaml:"type"`
-}
 
 // IdempotencyOptions limit the memory for clients' idempotency keys.
 type IdempotencyOptions struct {
@@ -129,7 +113,6 @@ func DefaultOptions() Options {
 		Message:       MessageOptions{MaxBytes: 900_000},
 		Batch:         BatchOptions{MaxBytes: 8 << 20, MaxMessages: 10_000},
 		Classic:       ClassicOptions{Topic: "messages", Value: ClassicJSON},
-		CloudEvents:   CloudEventsOptions{Source: "urn:postroad:topic:{topic}", Type: "postroad.message"},
 		Idempotency:   IdempotencyOptions{Retention: 24 * time.Hour, MaxKeys: 1_000_000},
 		Overload:      OverloadOptions{MaxRequests: 8192, MaxBytes: 256 << 20},
 		BodyTimeout:   30 * time.Second,
@@ -148,9 +131,6 @@ func (o Options) Validate() error {
 	between(&c, "batch.max_messages", o.Batch.MaxMessages, 1, 100_000)
 	c.check(message.ValidTopic(o.Classic.Topic), "classic.topic", o.Classic.Topic, "must be 1 to 249 of A-Z, a-z, 0-9, '.', '_' and '-'")
 	c.check(o.Classic.Value == ClassicJSON || o.Classic.Value == ClassicLines, "classic.value", o.Classic.Value, `must be "json" or "lines"`)
-	_, err := url.Parse(o.CloudEvents.Source)
-	c.check(err == nil && plainText(o.CloudEvents.Source), "cloudevents.source", o.CloudEvents.Source, "must be a URI reference")
-	c.check(plainText(o.CloudEvents.Type), "cloudevents.type", o.CloudEvents.Type, "must be text without control characters")
 	between(&c, "idempotency.retention", o.Idempotency.Retention, time.Minute, 30*24*time.Hour)
 	between(&c, "idempotency.max_keys", o.Idempotency.MaxKeys, 1024, 1<<30)
 	c.origins(o.CORS.Origins)

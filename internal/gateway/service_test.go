@@ -290,7 +290,6 @@ func TestOptions(t *testing.T) {
 	}
 	o := DefaultOptions()
 	o.Message.MaxBytes, o.Batch.MaxMessages, o.Classic.Topic, o.Classic.Value = 0, 0, "a/b", "xml"
-	o.CloudEvents = CloudEventsOptions{Source: "%zz", Type: ""}
 	o.Idempotency.Retention, o.Idempotency.MaxKeys = 0, 0
 	o.CORS.Origins = []string{"https://a.example", "https://a.example/path", "*"}
 	o.Overload = OverloadOptions{MaxRequests: 0, MaxBytes: 8 << 20}
@@ -301,8 +300,7 @@ func TestOptions(t *testing.T) {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	for i, path := range []string{
-		"message.max_bytes: 0: must be between 1024 and", "batch.max_messages: 0:", "classic.topic: a/b:", "classic.value: xml:", "cloudevents.source: %zz:",
-		"cloudevents.type: :", "idempotency.retention: 0s:", "idempotency.max_keys: 0:", "cors.origins[1]: https://a.example/path:", "cors.origins[2]: *:",
+		"message.max_bytes: 0: must be between 1024 and", "batch.max_messages: 0:", "classic.topic: a/b:", "classic.value: xml:", "idempotency.retention: 0s:", "idempotency.max_keys: 0:", "cors.origins[1]: https://a.example/path:", "cors.origins[2]: *:",
 		"overload.max_requests: 0:", "overload.max_bytes: 8388608:", "body_timeout: 0s:", "append_timeout: 0s:", "wait_max: -1ns:", "principal: a",
 	} {
 		if i >= len(lines) || !strings.HasPrefix(lines[min(i, len(lines)-1)], path) {

@@ -34,7 +34,6 @@ func (g *Gateway) postTopic(c *call) (int, error) {
 		return 0, err
 	}
 	g.identify(b, traceParent(r.Header["Traceparent"]))
-	g.supply(b)
 	if err := g.checkSizes(b); err != nil {
 		return 0, err
 	}

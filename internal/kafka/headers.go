@@ -28,13 +28,14 @@ const (
 
 // appendHeaders adds the record headers of m to hs: the message's own in their
 // order, then ours. What they need in bytes is appended to buf.
-func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, stamp string) ([]kgo.RecordHeader, []byte) {
+func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, a *attributes, stamp string) ([]kgo.RecordHeader, []byte) {
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, HeaderPrefix) || h.Name == HeaderTraceParent && m.TraceParent != "" {
 			continue
 		}
 		hs = append(hs, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
+	hs, buf = a.append(hs, buf, &m.Message)
 	place, accepted := m.Place, m.Time
 	if o := m.Origin; o != nil {
 		place, stamp, accepted = o.Place, o.Stamp, o.Time

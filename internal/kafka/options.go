@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"postroad/internal/message"
 )
@@ -29,6 +33,8 @@ type Options struct {
 	// Replication is the replication factor of topics that are created; -1
 	// takes the hub's own default. Default -1.
 	Replication int `yaml:"replication"`
+	// CloudEvents are the attributes given to messages that came without.
+	CloudEvents CloudEventsOptions `yaml:"cloudevents"`
 	// Compression of record batches: none, gzip, snappy, lz4 or zstd. Default
 	// none.
 	Compression string `yaml:"compression"`
@@ -52,6 +58,17 @@ type Options struct {
 	Window int `yaml:"window"`
 }
 
+// CloudEventsOptions are the attributes that make every record a CloudEvent,
+// for messages that came without them.
+type CloudEventsOptions struct {
+	// Source is the ce_source; "{topic}" in it stands for the topic. It must
+	// be the same on all stamps, because consumers may tell events apart by
+	// source and id. At most 512 bytes. Default "urn:postroad:topic:{topic}".
+	Source string `yaml:"source"`
+	// Type is the ce_type. At most 512 bytes. Default "postroad.message".
+	Type string `yaml:"type"`
+}
+
 // DefaultOptions returns the settings that apply where none are given.
 func DefaultOptions() Options {
 	return Options{
@@ -61,6 +78,7 @@ func DefaultOptions() Options {
 		CreateTopics:   true,
 		Partitions:     -1,
 		Replication:    -1,
+		CloudEvents:    CloudEventsOptions{Source: "urn:postroad:topic:{topic}", Type: "postroad.message"},
 		Compression:    "none",
 		BatchMaxBytes:  1000012,
 		DialTimeout:    5 * time.Second,
@@ -87,6 +105,9 @@ func (o Options) Validate() error {
 	check(o.ClientID != "", "client_id", `""`, "must not be empty")
 	check(o.Partitions == -1 || o.Partitions >= 1 && o.Partitions <= 100000, "partitions", o.Partitions, "must be -1 or between 1 and 100000")
 	check(o.Replication == -1 || o.Replication >= 1 && o.Replication <= 100, "replication", o.Replication, "must be -1 or between 1 and 100")
+	_, err := url.Parse(o.CloudEvents.Source)
+	check(err == nil && plainText(o.CloudEvents.Source), "cloudevents.source", strconv.Quote(o.CloudEvents.Source), "must be a URI reference of at most 512 bytes")
+	check(plainText(o.CloudEvents.Type), "cloudevents.type", strconv.Quote(o.CloudEvents.Type), "must be text of at most 512 bytes without control characters")
 	_, known := codecs()[o.Compression]
 	check(known, "compression", strconv.Quote(o.Compression), "must be none, gzip, snappy, lz4 or zstd")
 	check(o.Linger >= 0 && o.Linger <= time.Second, "linger", o.Linger, "must be between 0s and 1s")
@@ -95,4 +116,11 @@ func (o Options) Validate() error {
 	check(o.RequestTimeout >= time.Second && o.RequestTimeout <= 10*time.Minute, "request_timeout", o.RequestTimeout, "must be between 1s and 10m")
 	check(o.Window >= 0 && o.Window <= 1<<22, "window", o.Window, "must be between 0 and 4194304")
 	return errors.Join(errs...)
+}
+
+// maxAttribute is the longest attribute that is given, in bytes.
+const maxAttribute = 512
+
+func plainText(s string) bool {
+	return s != "" && len(s) <= maxAttribute && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }

@@ -42,8 +42,9 @@ var ErrClosed = errors.New("the connection to the hub was given up")
 
 // Sink sends messages to the hub. Its methods are safe for concurrent use.
 type Sink struct {
-	opts Options
-	deps Deps
+	opts       Options
+	deps       Deps
+	attributes attributes
 
 	health atomic.Pointer[func(error)]
 	turn   atomic.Uint64 // counts the errors that shut a partition
@@ -68,7 +69,7 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 		return nil, err
 	}
 	deps.setDefaults()
-	s := &Sink{opts: opts, deps: deps}
+	s := &Sink{opts: opts, deps: deps, attributes: newAttributes(opts.CloudEvents)}
 	s.wires.New = func() any { return new(wire) }
 	s.Watch(func(error) {})
 	client, err := s.newClient()
@@ -199,7 +200,7 @@ func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done fun
 	}
 	w := s.wires.Get().(*wire)
 	w.sink, w.part, w.done = s, p, done
-	w.hdrs, w.buf = appendHeaders(w.hdrs[:0], w.buf[:0], m, s.deps.Stamp)
+	w.hdrs, w.buf = appendHeaders(w.hdrs[:0], w.buf[:0], m, &s.attributes, s.deps.Stamp)
 	w.rec = kgo.Record{
 		Topic: m.Topic, Partition: partition, Key: m.Key, Value: m.Value, Headers: w.hdrs,
 		Timestamp: time.Now(), // of producing: an accept time days ago could be past the hub's retention

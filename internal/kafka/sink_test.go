@@ -52,6 +52,7 @@ func TestProduceAndFollow(t *testing.T) {
 		t.Errorf("key %q, want none", got[1].Key)
 	}
 	want := map[string]string{
+		"ce_id": m.ID.String(), "ce_source": "urn:postroad:topic:messages", "ce_specversion": "1.0",
 		"ce_type": "t", "postroad-id": m.ID.String(), "postroad-lane": lane, "postroad-seq": "7", "postroad-stamp": "here",
 		"postroad-time": "2023-11-14T22:13:20.000007Z", "postroad-repeat": "1", "traceparent": m.TraceParent,
 	}
