@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"postroad/internal/telemetry"
@@ -161,38 +162,62 @@ type contender struct {
 	name string
 	// run returns a rate.
 	run func(ctx context.Context, n int, d time.Duration) (float64, error)
+	// syncs counts the syncs of the disk; nil where there are none.
+	syncs *atomic.Int64
+}
+
+// measured are the rounds of one contender.
+type measured struct {
+	rates []float64 // of requests
+	syncs []float64 // a second
 }
 
 // compare runs all contenders in turn, round for round, and returns their
 // rates.
-func (b *ingest) compare(ctx context.Context, what string, n int, all []contender) ([][]float64, error) {
-	rates := make([][]float64, len(all))
+func (b *ingest) compare(ctx context.Context, what string, n int, all []contender) ([]measured, error) {
+	results := make([]measured, len(all))
 	for round := range b.opts.Rounds {
 		for i, c := range all {
 			if err := b.full.drained(ctx); err != nil {
 				return nil, err
 			}
+			began, before := time.Now(), c.synced()
 			rate, err := c.run(ctx, n, b.opts.Duration)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %s: %w", what, c.name, err)
 			}
-			rates[i] = append(rates[i], rate)
+			results[i].rates = append(results[i].rates, rate)
+			results[i].syncs = append(results[i].syncs, float64(c.synced()-before)/time.Since(began).Seconds())
 			b.deps.Progress("%s, %d connections, round %d of %d: %s %.0f/s", what, n, round+1, b.opts.Rounds, c.name, rate)
 		}
 	}
-	return rates, nil
+	return results, nil
+}
+
+func (c contender) synced() int64 {
+	if c.syncs == nil {
+		return 0
+	}
+	return c.syncs.Load()
 }
 
 // post is a contender that POSTs a body to a server.
 func post(name, url, contentType string, body []byte) contender {
-	return contender{name, func(ctx context.Context, n int, d time.Duration) (float64, error) {
+	return contender{name: name, run: func(ctx context.Context, n int, d time.Duration) (float64, error) {
 		return blast(ctx, url, "/v1/topics/"+topic+"/messages", contentType, body, n, d)
 	}}
 }
 
+// postTo is a contender that POSTs a body to a stamp.
+func postTo(name string, s *stamp, contentType string, body []byte) contender {
+	c := post(name, s.url, contentType, body)
+	c.syncs = &s.syncs
+	return c
+}
+
 // append is a contender that appends to the raw log.
 func (b *ingest) append(name string, bytes []byte) contender {
-	return contender{name, func(ctx context.Context, n int, d time.Duration) (float64, error) {
+	return contender{name: name, syncs: &b.raw.syncs, run: func(ctx context.Context, n int, d time.Duration) (float64, error) {
 		return b.raw.hammer(ctx, bytes, n, d)
 	}}
 }
@@ -210,8 +235,8 @@ func (b *ingest) singles(ctx context.Context) error {
 	body := append(append([]byte(`{"a":"`), bytes.Repeat([]byte{'x'}, valueBytes-8)...), `"}`...)
 	all := []contender{
 		post(nameNoop, b.noop, "application/json", body),
-		post(nameFull, b.full.url, "application/json", body),
-		post(nameAlone, b.alone.url, "application/json", body),
+		postTo(nameFull, b.full, "application/json", body),
+		postTo(nameAlone, b.alone, "application/json", body),
 		b.append(nameRaw, body),
 	}
 	for _, n := range b.opts.Connections {
@@ -233,8 +258,8 @@ func (b *ingest) batches(ctx context.Context) error {
 	values := bytes.Repeat([]byte{'x'}, valueBytes*batchMessages)
 	all := []contender{
 		b.append(nameRaw, values),
-		post(nameFull, b.full.url, "application/x-ndjson", body),
-		post(nameAlone, b.alone.url, "application/x-ndjson", body),
+		postTo(nameFull, b.full, "application/x-ndjson", body),
+		postTo(nameAlone, b.alone, "application/x-ndjson", body),
 	}
 	rates, err := b.compare(ctx, "batches of 1000", b.opts.BatchConnections, all)
 	if err != nil {
@@ -248,17 +273,18 @@ func (b *ingest) batches(ctx context.Context) error {
 
 // summarise gives each contender its rate times per, and its share of the
 // first, the floor, round for round.
-func summarise(all []contender, rates [][]float64, per float64) []Contender {
-	var result []Contender
+func summarise(all []contender, results []measured, per float64) []Contender {
+	var summary []Contender
 	for i, c := range all {
-		absolute, share := make([]float64, len(rates[i])), make([]float64, len(rates[i]))
-		for round, rate := range rates[i] {
+		m := results[i]
+		absolute, share := make([]float64, len(m.rates)), make([]float64, len(m.rates))
+		for round, rate := range m.rates {
 			absolute[round] = rate * per
-			if floor := rates[0][round]; floor > 0 {
+			if floor := results[0].rates[round]; floor > 0 {
 				share[round] = rate / floor
 			}
 		}
-		result = append(result, Contender{Name: c.name, Rate: figureOf(absolute), Share: figureOf(share)})
+		summary = append(summary, Contender{Name: c.name, Rate: figureOf(absolute), Share: figureOf(share), Syncs: figureOf(m.syncs)})
 	}
-	return result
+	return summary
 }

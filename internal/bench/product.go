@@ -62,10 +62,11 @@ func (r *running) stop() error {
 // it has a hub, forwarder, with their production settings.
 type stamp struct {
 	url string
-	// accepted counts messages made durable.
-	accepted atomic.Int64
-	queue    *queue.Queue
-	forward  *forward.Forwarder // nil without a hub
+	// accepted counts messages made durable, syncs how many syncs that took.
+	accepted, syncs atomic.Int64
+
+	queue   *queue.Queue
+	forward *forward.Forwarder // nil without a hub
 }
 
 // Append implements gateway.Store.
@@ -103,7 +104,9 @@ func startStamp(r *running, dir string, brokers []string, log *slog.Logger) (_ *
 	s := &stamp{}
 	opts := queue.DefaultOptions()
 	opts.Dir = filepath.ToSlash(dir)
-	if s.queue, err = queue.Open(opts, queue.Deps{Log: log, Stamp: "bench"}); err != nil {
+	if s.queue, err = queue.Open(opts, queue.Deps{
+		Log: log, Stamp: "bench", Synced: func(int) { s.syncs.Add(1) },
+	}); err != nil {
 		return nil, err
 	}
 	r.onStop("close queue", s.queue.Close)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,8 @@ type rawLog struct {
 	file *os.File
 	n    int   // files so far
 	size int64 // of the current one
+
+	syncs atomic.Int64
 
 	mu      sync.Mutex
 	waiting *rawBatch     // guarded by mu
@@ -104,6 +107,7 @@ func (l *rawLog) write(b []byte) error {
 		return err
 	}
 	l.size += int64(len(b))
+	l.syncs.Add(1)
 	return unix.Fdatasync(int(l.file.Fd()))
 }
 

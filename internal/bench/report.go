@@ -43,6 +43,8 @@ type Contender struct {
 	Rate Figure `json:"rate"`
 	// Share is of the floor's rate in the same round.
 	Share Figure `json:"share"`
+	// Syncs is how many syncs of the disk there were a second.
+	Syncs Figure `json:"syncs"`
 }
 
 // share returns the median share of a contender.
@@ -175,9 +177,9 @@ func (p *printer) table(head []string, rows [][]string) {
 func (p *printer) comparison(c Comparison) {
 	var rows [][]string
 	for _, x := range c.Contenders {
-		rows = append(rows, []string{x.Name, spread(x.Rate, "%.0f"), spread(x.Share, "%.2f")})
+		rows = append(rows, []string{x.Name, spread(x.Rate, "%.0f"), spread(x.Share, "%.2f"), spread(x.Syncs, "%.0f")})
 	}
-	p.table([]string{"", c.Unit, "share of the floor"}, rows)
+	p.table([]string{"", c.Unit, "share of the floor", "syncs/s"}, rows)
 }
 
 func (p *printer) goals(goals []Goal) {

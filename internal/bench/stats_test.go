@@ -63,10 +63,12 @@ func TestPercentileByItsDefinition(t *testing.T) {
 }
 
 func TestSummariseTakesSharesRoundForRound(t *testing.T) {
-	got := summarise([]contender{{name: "floor"}, {name: "x"}}, [][]float64{{100, 10, 0}, {50, 8, 1}}, 1000)
+	got := summarise([]contender{{name: "floor"}, {name: "x"}}, []measured{
+		{rates: []float64{100, 10, 0}}, {rates: []float64{50, 8, 1}, syncs: []float64{3, 1, 2}},
+	}, 1000)
 	want := []Contender{
-		{"floor", Figure{10_000, 0, 100_000}, Figure{1, 0, 1}},
-		{"x", Figure{8000, 1000, 50_000}, Figure{0.5, 0, 0.8}},
+		{"floor", Figure{10_000, 0, 100_000}, Figure{1, 0, 1}, Figure{}},
+		{"x", Figure{8000, 1000, 50_000}, Figure{0.5, 0, 0.8}, Figure{2, 1, 3}},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
