@@ -52,6 +52,7 @@ type grammar struct {
 	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`
 	Status  statusCommand  `cmd:"" group:"use" help:"Show the state of a stamp."`
+	Bench   benchCommand   `cmd:"" group:"use" help:"Measure against floors in the same run."`
 	Config  configCommand  `cmd:"" group:"set" help:"Check, print or describe a configuration."`
 	Version versionCommand `cmd:"" group:"set" help:"Print the version."`
 }
