@@ -203,10 +203,10 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
 	}
 	empty, err := allZero(c.chain.q.deps.FS, c.chain.q.at.claimFile(c.chain.id, "revoked", c.epoch))
-	if err != nil {
+	if err != nil && !missing(err) {
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
 	}
-	if !empty {
+	if !empty { // or removed with the whole chain: it was made with the claim
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, ErrClaimLost)
 	}
 	c.chain.settle(whole)
