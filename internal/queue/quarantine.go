@@ -139,18 +139,37 @@ func (q *Queue) setAside(b []byte, info setAsideInfo) error {
 	}
 	log("set aside what could not be read", "kind", info.Kind, "lane", info.Lane, "segment", info.Segment,
 		"offset", info.Offset, "bytes", info.Bytes, "first_seq", info.FirstSeq, "last_seq", info.LastSeq, "reason", info.Reason)
-	name := path.Join(q.at.quarantine(), fmt.Sprintf("%s.%d.%d", info.Lane, info.Segment, info.Offset))
 	text, err := json.MarshalIndent(info, "", "  ")
 	if err != nil {
 		return err
 	}
+	name := path.Join(q.at.quarantine(), fmt.Sprintf("%s.%d.%d", info.Lane, info.Segment, info.Offset))
+	if err := q.keepCopy(name, b, append(text, '\n')); err != nil {
+		// The bytes stay where they are; only the copy is missing.
+		q.deps.Log.Error("no copy of what was set aside", "file", name, "err", err)
+	}
+	return nil
+}
+
+// keepCopy writes the bytes and then what they are. A report that is there whole
+// is left as it is; one that a crash cut short is made anew.
+func (q *Queue) keepCopy(name string, b, text []byte) error {
+	fsys := q.deps.FS
+	if old, err := durable.ReadFile(fsys, name+".json", 1<<20); err == nil && json.Valid(old) {
+		return nil
+	}
 	for _, f := range []struct {
 		name    string
 		content []byte
-	}{{name + ".bytes", b}, {name + ".json", append(text, '\n')}} {
-		if err := durable.WriteNew(q.deps.FS, f.name, f.content); err != nil && !errors.Is(err, fs.ErrExist) {
-			// The bytes stay where they are; only the copy is missing.
-			q.deps.Log.Error("no copy of what was set aside", "file", f.name, "err", err)
+	}{{name + ".bytes", b}, {name + ".json", text}} {
+		err := durable.WriteNew(fsys, f.name, f.content)
+		if errors.Is(err, fs.ErrExist) {
+			if err = fsys.Remove(f.name); err == nil {
+				err = durable.WriteNew(fsys, f.name, f.content)
+			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
