@@ -81,6 +81,9 @@ func (q *Queue) released(c *chain) {
 // was decided before: its process is dead, or it is this one and has released.
 func (q *Queue) acquire(c *chain) (*Claim, error) {
 	if err := durable.MkdirAll(q.deps.FS, q.at.chain(c.id)); err != nil {
+		// Not left for the next attempt, whose sync could report success for
+		// a name that is not durable. What holds claims is not removed by this.
+		_ = q.deps.FS.Remove(q.at.chain(c.id))
 		return nil, err
 	}
 	epochs, err := q.epochs(c.id)

@@ -109,13 +109,17 @@ func (q *Queue) openDirectory() error {
 	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.quarantine()} {
 		// Not the directories above: below a share that is not mounted they
 		// would appear on the machine's own disk.
-		if err := fsys.Mkdir(dir); err != nil && !errors.Is(err, os.ErrExist) {
-			return err
+		made := fsys.Mkdir(dir)
+		if made != nil && !errors.Is(made, os.ErrExist) {
+			return made
 		}
 		// Also where it exists: a process killed after its mkdir may have left
 		// a name that the next power cut takes away, with all that was
 		// acknowledged below it.
 		if err := fsys.SyncDir(path.Dir(dir)); err != nil {
+			if made == nil { // a second sync could report success for a name that is not durable
+				err = errors.Join(err, fsys.Remove(dir))
+			}
 			return err
 		}
 	}
