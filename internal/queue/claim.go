@@ -112,7 +112,8 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file, read: make(map[*lane]bool)}, nil
 }
 
-// epochs lists the epochs for which a claim file exists, in order.
+// epochs lists the epochs of which any file exists, in order: after a power cut
+// the claim may be gone and what was made after it not.
 func (q *Queue) epochs(chain string) ([]uint64, error) {
 	entries, err := q.deps.FS.ReadDir(q.at.chain(chain))
 	if err != nil {
@@ -120,14 +121,16 @@ func (q *Queue) epochs(chain string) ([]uint64, error) {
 	}
 	var epochs []uint64
 	for _, e := range entries {
-		if digits, ok := strings.CutPrefix(e.Name(), "claim."); ok {
-			if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
-				epochs = append(epochs, n)
-			}
+		kind, digits, _ := strings.Cut(e.Name(), ".")
+		if kind != "claim" && kind != "revoked" && kind != "progress" {
+			continue
+		}
+		if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+			epochs = append(epochs, n)
 		}
 	}
 	slices.Sort(epochs)
-	return epochs, nil
+	return slices.Compact(epochs), nil
 }
 
 // lastProgress reads the progress of the newest epoch that has a sound one. An
