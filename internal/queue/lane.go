@@ -17,8 +17,8 @@ type lane struct {
 
 	// sealed says that nothing will be appended. Guarded by chain.mu.
 	sealed bool
-	// ended is set once the lane has been read to its end; durable is then
-	// its last seq, and read the last one of those that could be read: a
+	// ended is set once the lane has been read to its end; read is then the
+	// last seq of those that could be read, which durable may exceed: a
 	// forwarder never hears of what is behind it. Guarded by chain.mu.
 	ended bool
 	read  uint64

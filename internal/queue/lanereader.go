@@ -344,7 +344,7 @@ func (r *laneReader) setAsideRest(rest place, first uint64, segments []uint64) e
 func (r *laneReader) end() error {
 	if !r.lookup {
 		r.chain.mu.Lock()
-		r.lane.durable.Store(r.next - 1)
+		r.lane.raise(r.read) // not r.next-1: an undecidable tail does not become damage
 		r.lane.ended, r.lane.read = true, r.read
 		r.lane.settleEnd()
 		r.chain.mu.Unlock()
