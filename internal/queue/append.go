@@ -306,7 +306,9 @@ func (q *Queue) tryOpen() bool {
 	}
 	q.writer, q.lastLane, q.noLane = w, w.lane.id, nil
 	q.beating.Store(w)
-	q.own.addLane(w.lane)
+	if q.own.addLane(w.lane) { // not before: a claim of no lane would never be removed
+		q.offer(q.own)
+	}
 	q.setTrouble(nil)
 	q.deps.Log.Info("lane opened", "lane", w.lane.id, "predecessor", w.lane.info.Predecessor)
 	return true

@@ -41,11 +41,14 @@ func (c *chain) grown() {
 	}
 }
 
-func (c *chain) addLane(l *lane) {
+// addLane adds a lane at the end and reports whether it is the first.
+func (c *chain) addLane(l *lane) (first bool) {
 	c.mu.Lock()
 	c.lanes = append(c.lanes, l)
+	first = len(c.lanes) == 1
 	c.mu.Unlock()
 	c.grown()
+	return first
 }
 
 // seal records that nothing will be appended to the lane.

@@ -100,7 +100,6 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 	if !q.tryOpen() && !errors.Is(q.noLane, message.ErrFull) {
 		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, q.noLane)
 	}
-	q.offer(q.own)
 	return q, nil
 }
 

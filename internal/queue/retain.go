@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"time"
@@ -36,7 +35,7 @@ func (q *Queue) retainLoop(ctx context.Context) {
 // and the lane itself with the last of them, once it has ended.
 func (q *Queue) retain(l *lane) error {
 	numbers, err := q.segments(l.id)
-	if err != nil {
+	if err != nil && !missing(err) { // removed before, as far as it came
 		return err
 	}
 	settled := l.settled.Load()
@@ -66,29 +65,27 @@ func (q *Queue) retain(l *lane) error {
 }
 
 // retainEnded removes a lane that was read to its end, settled whole, and whose
-// last message is older than Retain.
+// last message is older than Retain; with the last lane of a chain its claims,
+// once nobody holds one.
 func (q *Queue) retainEnded(l *lane) error {
 	l.chain.mu.Lock()
-	ended := l.done() && l.chain.over
+	last := len(l.chain.lanes) == 1
+	ended := l.done() && l.chain.over && (l.chain.drained || !last)
 	l.chain.mu.Unlock()
 	if !ended {
 		return nil
 	}
-	last, err := q.lastWritten(l)
-	if err != nil || q.deps.Now().Sub(last) < q.opts.Retain {
+	written, err := q.lastWritten(l)
+	if err != nil || q.deps.Now().Sub(written) < q.opts.Retain {
 		return err
 	}
-	if err := q.removeLane(l); err != nil {
+	if err := q.removeLane(l, last); err != nil {
 		return err
 	}
 	l.chain.mu.Lock()
 	l.chain.lanes = slices.DeleteFunc(l.chain.lanes, func(x *lane) bool { return x == l })
-	empty := len(l.chain.lanes) == 0
 	l.chain.mu.Unlock()
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
-	if empty {
-		return q.removeClaims(l.chain.id)
-	}
 	return nil
 }
 
@@ -125,50 +122,65 @@ func (q *Queue) lastWritten(l *lane) (time.Time, error) {
 	return last, nil
 }
 
-// removeLane removes a lane's files: the fence last, since as long as any of it
-// is there a writer that came back from a pause must find itself fenced. Each
-// step is durable before the next: after a power cut segments without their
-// fence would look like a lane that is alive, and be forwarded again.
-func (q *Queue) removeLane(l *lane) error {
+// removeLane removes a lane's files, and with the last one of a chain its claims.
+// Each step is durable before the next: after a power cut messages without their
+// progress would be forwarded again, and claims without a lane would never be
+// looked at. The fence goes last, since as long as any of the lane is there a
+// writer that came back from a pause must find itself fenced.
+func (q *Queue) removeLane(l *lane, last bool) error {
 	numbers, err := q.segments(l.id)
-	if err != nil {
+	if err != nil && !missing(err) {
 		return err
 	}
-	var segments []string
+	messages := []string{heartbeatFileName} // which says how many there were
 	for _, n := range numbers {
-		segments = append(segments, wal.Name(n))
+		messages = append(messages, wal.Name(n))
 	}
-	dir := q.at.lane(l.id)
-	for _, step := range [][]string{segments, {heartbeatFileName, laneFileName}, {fenceFileName}} {
-		for _, name := range step {
-			if err := q.deps.FS.Remove(path.Join(dir, name)); err != nil && !missing(err) {
-				return err
-			}
-		}
-		if err := q.deps.FS.SyncDir(dir); err != nil {
+	if err := q.removeFrom(q.at.lane(l.id), messages); err != nil {
+		return err
+	}
+	if last {
+		if err := q.removeClaims(l.chain.id); err != nil {
 			return err
 		}
 	}
-	if err := q.deps.FS.Remove(dir); err != nil {
-		return err
+	for _, name := range []string{laneFileName, fenceFileName} {
+		if err := q.removeFrom(q.at.lane(l.id), []string{name}); err != nil {
+			return err
+		}
 	}
-	return q.deps.FS.SyncDir(q.at.lanes())
+	return q.removeFrom(q.at.lanes(), []string{l.id})
 }
 
-// removeClaims removes a chain's claims, once its lanes are gone for good.
+// removeClaims removes a chain's claims.
 func (q *Queue) removeClaims(chain string) error {
-	dir := q.at.chain(chain)
-	entries, err := q.deps.FS.ReadDir(dir)
+	entries, err := q.deps.FS.ReadDir(q.at.chain(chain))
 	if missing(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	var names []string
 	for _, e := range entries {
-		if err := q.deps.FS.Remove(path.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("remove %s: %w", e.Name(), err)
+		names = append(names, e.Name())
+	}
+	if err := q.removeFrom(q.at.chain(chain), names); err != nil {
+		return err
+	}
+	return q.removeFrom(q.at.claims(), []string{chain})
+}
+
+// removeFrom removes files or empty directories from a directory, as far as they
+// are there, and returns once that is durable.
+func (q *Queue) removeFrom(dir string, names []string) error {
+	for _, name := range names {
+		if err := q.deps.FS.Remove(path.Join(dir, name)); err != nil && !missing(err) {
+			return err
 		}
 	}
-	return q.deps.FS.Remove(dir)
+	if err := q.deps.FS.SyncDir(dir); err != nil && !missing(err) {
+		return err
+	}
+	return nil
 }
