@@ -91,7 +91,7 @@ func segment(t testing.TB, h Header, groups []group) (b []byte, offsets []int64)
 	return *fsys.b, append(offsets, s.End())
 }
 
-// goldenHeader and goldenGroups are what testdata/golden/segment.v1.seg holds.
+// goldenHeader and goldenGroups are what testdata/golden/segment.v1.golden holds.
 var goldenHeader = Header{
 	Lane:    [16]byte{0x01, 0x95, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5, 0xf6, 0x07, 0x18, 0x29, 0x3a, 0x4b, 0x5c, 0x6d, 0x7e},
 	Number:  3,
@@ -137,7 +137,7 @@ func goldenGroups() []group {
 }
 
 func TestGoldenSegment(t *testing.T) {
-	golden := filepath.Join("testdata", "golden", "segment.v1.seg")
+	golden := filepath.Join("testdata", "golden", "segment.v1.golden")
 	written, _ := segment(t, goldenHeader, goldenGroups())
 	if *update {
 		if err := os.WriteFile(golden, written, 0o644); err != nil {
