@@ -38,7 +38,9 @@ type batch struct {
 	headers []message.Header
 	text    []byte
 	digests []message.Hash
-	body    *body
+	// ids are those that come from keys of the messages' own, else zero.
+	ids  []message.ID
+	body *body
 	// out is the memory of the answer.
 	out []byte
 }
@@ -66,7 +68,7 @@ func (b *batch) reset() {
 	}
 	*b = batch{
 		msgs: b.msgs[:0], own: b.own[:0], lines: b.lines[:0], headers: b.headers[:0],
-		text: b.text[:0], digests: b.digests[:0], out: b.out[:0],
+		text: b.text[:0], digests: b.digests[:0], ids: b.ids[:0], out: b.out[:0],
 	}
 }
 
@@ -132,17 +134,20 @@ func digestOf(domain string, m *message.Message) message.Hash {
 	return h.Sum()
 }
 
-// digestAll is the digest of a request: of one message that message's, of more
-// the hash of their digests in order. It can be computed again from what is
-// stored.
-func digestAll(digests []message.Hash) message.Hash {
-	if len(digests) == 1 {
+// digestAll is the digest of a request: the hash of its messages' digests in
+// order, each with the message's id where that comes from a key of its own (the
+// digest of an NDJSON line does not hold its id, and the same line under
+// another id is another request). The digest of a single message without such a
+// key is the request's. It can be computed again from what is stored.
+func digestAll(digests []message.Hash, ids []message.ID) message.Hash {
+	if len(digests) == 1 && ids[0].IsZero() {
 		return digests[0]
 	}
 	h := message.NewHasher(digestRequest)
 	h.Uint(uint64(len(digests)))
 	for i := range digests {
 		h.Bytes(digests[i][:])
+		h.Bytes(ids[i][:])
 	}
 	return h.Sum()
 }
@@ -158,9 +163,13 @@ func digestAll(digests []message.Hash) message.Hash {
 func (g *Gateway) identify(b *batch, traceparent string) {
 	principal := g.opts.Principal
 	for i := range b.msgs {
-		b.digests = append(b.digests, digestOf(b.domain, &b.msgs[i]))
+		digest, id := digestOf(b.domain, &b.msgs[i]), message.ID{}
+		if b.own[i] != "" {
+			id = message.DeriveID(principal, b.topic, b.own[i], digest, 0)
+		}
+		b.digests, b.ids = append(b.digests, digest), append(b.ids, id)
 	}
-	b.digest = digestAll(b.digests)
+	b.digest = digestAll(b.digests, b.ids)
 	b.time = g.deps.Now().UTC().Truncate(time.Microsecond)
 	if !b.key.minted {
 		b.keyHash = hashKey(principal, b.topic, b.key.text)
@@ -170,8 +179,7 @@ func (g *Gateway) identify(b *batch, traceparent string) {
 		m.Topic, m.Principal, m.Time, m.TraceParent = b.topic, principal, b.time, traceparent
 		m.KeyHash, m.Repeat = b.keyHash, b.key.repeat
 		if b.own[i] != "" {
-			m.Digest = b.digests[i]
-			m.ID = message.DeriveID(principal, b.topic, b.own[i], b.digests[i], 0)
+			m.Digest, m.ID = b.digests[i], b.ids[i]
 		} else {
 			m.Digest = b.digest
 			m.ID = message.DeriveID(principal, b.topic, b.key.text, b.digest, i)

@@ -177,7 +177,24 @@ func TestDigestPartsDoNotRunTogether(t *testing.T) {
 		}
 	}
 	one, two := message.Hash{1}, message.Hash{2}
-	if digestAll([]message.Hash{one}) != one || digestAll([]message.Hash{one, two}) == digestAll([]message.Hash{two, one}) {
+	none := make([]message.ID, 2)
+	if digestAll([]message.Hash{one}, none[:1]) != one || digestAll([]message.Hash{one, two}, none) == digestAll([]message.Hash{two, one}, none) {
 		t.Error("the digest of a request is that of its messages in order")
+	}
+}
+
+// Without the line's id in the digest of the request, the second line would be
+// answered with the first one's place and never stored.
+func TestSameLineUnderAnotherIDIsAnotherRequest(t *testing.T) {
+	r := newRig(t, nil)
+	post := func(body string) reply {
+		return r.post("/v1/topics/t/messages", body, "Content-Type: application/x-ndjson", "Idempotency-Key: k1")
+	}
+	r.want(post(`{"id":"order-1","value":"on"}`), http.StatusAccepted)
+	r.want(post(`{"id":"order-2","value":"on"}`), http.StatusUnprocessableEntity, "key-reused")
+	replayed := post(`{"id":"order-1","value":"on"}`)
+	r.want(replayed, http.StatusAccepted)
+	if replayed.header.Get("Idempotent-Replayed") != "true" || len(r.store.all()) != 1 {
+		t.Errorf("replayed %v, stored %d", replayed.header, len(r.store.all()))
 	}
 }

@@ -25,6 +25,11 @@ func (g *Gateway) postTopic(c *call) (int, error) {
 	if !message.ValidTopic(b.topic) {
 		return 0, refuse(message.ErrInvalid, "topic %q: must be 1 to %d of A-Z, a-z, 0-9, '.', '_' and '-'", clip(b.topic), message.MaxTopicLen)
 	}
+	if strings.HasPrefix(b.topic, internalTopics) {
+		// A hub refuses these for good, and one such message would hold up
+		// all that is behind it.
+		return 0, refuse(message.ErrInvalid, "topic %q: names that begin with %q are the hub's own", clip(b.topic), internalTopics)
+	}
 	b.domain = digestMessage
 	key, err := readMessageKey(r)
 	if err != nil {
@@ -49,6 +54,10 @@ func (g *Gateway) postTopic(c *call) (int, error) {
 	b.out = g.appendAccepted(b.out[:0], b, done.first, nil)
 	return g.answer(c, http.StatusAccepted), nil
 }
+
+// internalTopics begins the names of topics that a hub keeps for itself, such
+// as __consumer_offsets.
+const internalTopics = "__"
 
 // readMessages reads the body by its content type into the batch.
 func (g *Gateway) readMessages(c *call, key []byte) error {

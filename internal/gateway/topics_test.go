@@ -67,6 +67,7 @@ func TestTopicRefusals(t *testing.T) {
 		{"topic with slash", "/v1/topics/a%2Fb/messages", "x", nil, 400, `topic \"a/b\"`},
 		{"topic of dots", "/v1/topics/%2E%2E/messages", "x", nil, 400, `topic \"..\"`},
 		{"topic too long", "/v1/topics/" + strings.Repeat("a", 250) + "/messages", "x", nil, 400, "1 to 249"},
+		{"topic of the hub's own", "/v1/topics/__consumer_offsets/messages", "x", nil, 400, "the hub's own"},
 		{"no topic", "/v1/topics//messages", "x", nil, 400, `topic \"\"`},
 		{"topic with space", "/v1/topics/a%20b/messages", "x", nil, 400, `topic \"a b\"`},
 		{"empty key", path + "?key=", "x", nil, 400, "key is empty"},
