@@ -43,6 +43,8 @@ type stamp struct {
 	gateway  *gateway.Gateway
 	server   *httpserve.Server
 	started  time.Time
+	// board is set once the forwarder is made: metrics may be asked for before.
+	board atomic.Pointer[forward.Board]
 	// draining is set when the gateway was told to stop.
 	draining atomic.Bool
 }
@@ -74,7 +76,7 @@ func newStamp(settings config.Stamp, p process) (_ *stamp, err error) {
 	undo = append(undo, s.server.Close)
 	if s.queue, err = queue.Open(settings.Queue, queue.Deps{
 		Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name, Synced: p.recorder.GroupsSynced,
-		Forwarded: func(lane string) uint64 { return s.forward.Board().Next(lane) },
+		Forwarded: s.forwarded,
 	}); err != nil {
 		return nil, err
 	}
@@ -88,6 +90,7 @@ func newStamp(settings config.Stamp, p process) (_ *stamp, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.board.Store(s.forward.Board())
 	if s.gateway, err = gateway.New(settings.Gateway, s.gatewayDeps(reg, p)); err != nil {
 		return nil, err
 	}
@@ -135,6 +138,14 @@ func addresses() []string {
 		}
 	}
 	return append(outer, local...)
+}
+
+// forwarded tells the queue how far a lane is known to be in the hub.
+func (s *stamp) forwarded(lane string) uint64 {
+	if b := s.board.Load(); b != nil {
+		return b.Next(lane)
+	}
+	return 0
 }
 
 // ready says why the stamp takes no messages now, or nil.

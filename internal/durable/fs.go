@@ -57,6 +57,9 @@ type Space struct {
 	Free, Total int64
 }
 
+// ErrTooLong says that a file is longer than it can be if it is sound.
+var ErrTooLong = errors.New("file too long")
+
 // ErrLocked says that another process holds a lock.
 var ErrLocked = errors.New("held by another process")
 
@@ -104,7 +107,7 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > limit {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d expected", name, size, limit)
+		return nil, fmt.Errorf("%s: %d bytes, at most %d expected: %w", name, size, limit, ErrTooLong)
 	}
 	b := make([]byte, size)
 	n, err := f.ReadAt(b, 0)

@@ -79,12 +79,7 @@ func randomSending(rng *rand.Rand) sending {
 				s.contents = append(s.contents, all[i])
 				continue
 			}
-			var values []string
-			for _, l := range all { // the id of a neighbour is no part of the content
-				parts := strings.Split(l, "|")
-				values = append(values, parts[len(parts)-1])
-			}
-			s.contents = append(s.contents, fmt.Sprint("request|", scope, "|", strings.Join(values, "\n"), "|", i))
+			s.contents = append(s.contents, fmt.Sprint("request|", scope, "|", strings.Join(all, "\n"), "|", i))
 		}
 	}
 	return s

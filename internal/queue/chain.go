@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 
 	"postroad/internal/message"
@@ -111,7 +112,8 @@ type Claim struct {
 	reader  *laneReader
 	read    map[*lane]bool // lanes that were read to their end
 	pending []message.Stored
-	closed  bool // guarded by saveMu
+	closed  bool   // guarded by saveMu
+	tried   uint64 // guarded by saveMu: the highest epoch that enlarge has tried
 }
 
 // ErrClaimLost says that another process has revoked the claim; what was sent
@@ -202,7 +204,11 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, ErrClaimLost)
 	}
 	whole := c.chain.complete(p)
-	if err := c.file.save(whole); err != nil {
+	err := c.file.save(whole)
+	if errors.Is(err, errProgressFull) {
+		err = c.enlarge(whole)
+	}
+	if err != nil {
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
 	}
 	empty, err := allZero(c.chain.q.deps.FS, c.chain.q.at.claimFile(c.chain.id, "revoked", c.epoch))
@@ -214,6 +220,29 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 	}
 	c.chain.settle(whole)
 	return nil
+}
+
+// enlarge goes on under a later epoch, with a progress file that holds p. The
+// size of a file is never changed: a successor would have to guess it after a
+// crash in between. The file comes first, then the claim that makes it count,
+// so that a crash or error leaves either epoch whole; a number that was tried
+// is not tried again.
+func (c *Claim) enlarge(p message.Progress) error {
+	q := c.chain.q
+	c.tried = max(c.tried, c.epoch) + 1
+	file, err := createProgress(q.deps.FS, q.at.claimFile(c.chain.id, "progress", c.tried), p)
+	if err != nil {
+		return fmt.Errorf("progress of epoch %d: %w", c.tried, err)
+	}
+	if err := q.writeClaim(c.chain.id, c.tried); err != nil {
+		return errors.Join(err, file.close())
+	}
+	old, oldEpoch := c.file, c.epoch
+	c.file, c.epoch = file, c.tried
+	return errors.Join(
+		q.revoke(c.chain.id, oldEpoch, "continued under epoch "+strconv.FormatUint(c.epoch, 10)),
+		old.close(),
+	)
 }
 
 // Release gives the claim up, so that a successor need not wait.

@@ -85,8 +85,9 @@ func TestGoldenLane(t *testing.T) {
 	}
 	kept := golden(t, "lane.v1.golden", append(text, '\n'))
 	q := &Queue{deps: Deps{FS: disk(t, "q/lanes/"+id+"/lane", kept)}.withDefaults(), at: layout{"q"}}
-	if l := q.loadLane(id); !reflect.DeepEqual(l.info, want) || l.settled.Load() != 1 {
-		t.Errorf("read %+v, want %+v", l.info, want)
+	l, err := q.loadLane(id)
+	if err != nil || !reflect.DeepEqual(l.info, want) || l.settled.Load() != 1 {
+		t.Errorf("read %+v, %v, want %+v", l.info, err, want)
 	}
 }
 
@@ -302,7 +303,10 @@ func FuzzLane(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q := &Queue{deps: Deps{FS: disk(t, "q/lanes/"+id+"/lane", b)}.withDefaults(), at: layout{"q"}}
-		l := q.loadLane(id)
+		l, err := q.loadLane(id)
+		if err != nil {
+			t.Fatalf("%q: %v", b, err)
+		}
 		if l.id != id || l.info.Lane != id || !message.ValidLane(l.info.Owner.Process) {
 			t.Fatalf("%q gave %+v", b, l.info)
 		}

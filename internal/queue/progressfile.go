@@ -18,7 +18,7 @@ import (
 
 // A progress file has two slots, written in turn, and its full size from the
 // start, so that saving needs no free space and a torn write leaves the slot
-// before it whole. Each slot:
+// before it whole. A slot is half of the file. Each:
 //
 //	 0  4  magic "PRPR"
 //	 4  4  crc32c of bytes 8 to 8+16+length-1
@@ -32,9 +32,17 @@ import (
 // each its name, partition count, count of marks, and for each mark partition
 // and offset.
 const (
+	// progressSlot is the size of a slot unless more is needed, in bytes: room
+	// for about 15,000 partitions of topics with short names.
 	progressSlot   = 128 << 10
 	progressHeader = 24
+	// maxProgressSlot is the largest slot, in bytes: every partition of a hub
+	// that Kafka can hold.
+	maxProgressSlot = 64 << 20
 )
+
+// errProgressFull says that the slots of a progress file are too small.
+var errProgressFull = errors.New("progress does not fit its file")
 
 var progressMagic = [4]byte{'P', 'R', 'P', 'R'}
 
@@ -42,6 +50,7 @@ var progressMagic = [4]byte{'P', 'R', 'P', 'R'}
 type progressFile struct {
 	file    durable.File
 	name    string
+	slot    int // size of a slot in bytes
 	counter uint64
 }
 
@@ -52,15 +61,19 @@ func createProgress(fsys durable.FS, name string, first message.Progress) (*prog
 	if err != nil {
 		return nil, err
 	}
-	p := &progressFile{file: f, name: name}
-	if _, err = f.WriteAt(make([]byte, 2*progressSlot), 0); err == nil {
+	p := &progressFile{file: f, name: name, slot: progressSlot}
+	for need := progressHeader + len(appendProgress(nil, first)); p.slot < 2*need && p.slot < maxProgressSlot; {
+		p.slot *= 2 // room to grow, unless it is the size to begin with
+	}
+	if _, err = f.WriteAt(make([]byte, 2*p.slot), 0); err == nil {
 		err = p.save(first)
 	}
 	if err == nil {
 		err = fsys.SyncDir(path.Dir(name))
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		// On a full disk what is left of it would take the room of the next try.
+		return nil, errors.Join(err, f.Close(), fsys.Remove(name))
 	}
 	return p, nil
 }
@@ -70,8 +83,8 @@ func createProgress(fsys durable.FS, name string, first message.Progress) (*prog
 // again, whole, and the sound one stays untouched.
 func (p *progressFile) save(v message.Progress) error {
 	body := appendProgress(make([]byte, progressHeader, 4096), v)
-	if len(body) > progressSlot {
-		return fmt.Errorf("progress of %d bytes does not fit %d: too many topics and partitions for one chain", len(body), progressSlot)
+	if len(body) > p.slot {
+		return fmt.Errorf("%d bytes, slots of %d: %w", len(body), p.slot, errProgressFull)
 	}
 	if _, err := decodeProgress(body[progressHeader:]); err != nil { // a negative number
 		return fmt.Errorf("what is to be saved could not be read back: %w", err)
@@ -81,7 +94,7 @@ func (p *progressFile) save(v message.Progress) error {
 	binary.LittleEndian.PutUint64(body[8:], next)
 	binary.LittleEndian.PutUint32(body[16:], uint32(len(body)-progressHeader))
 	binary.LittleEndian.PutUint32(body[4:], crc32.Checksum(body[8:], castagnoli))
-	if _, err := p.file.WriteAt(body, int64(next%2)*progressSlot); err != nil {
+	if _, err := p.file.WriteAt(body, int64(next%2)*int64(p.slot)); err != nil {
 		return fmt.Errorf("write progress: %w", err)
 	}
 	if err := p.file.Datasync(); err != nil {
@@ -102,11 +115,16 @@ func loadProgress(fsys durable.FS, name string) (message.Progress, error) {
 		return message.Progress{}, err
 	}
 	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return message.Progress{}, err
+	}
+	half := min(size/2, maxProgressSlot)
 	var newest message.Progress
 	var counter uint64
 	for slot := range int64(2) {
-		b := make([]byte, progressSlot)
-		n, err := f.ReadAt(b, slot*progressSlot)
+		b := make([]byte, half)
+		n, err := f.ReadAt(b, slot*half)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return message.Progress{}, err
 		}

@@ -28,7 +28,10 @@ func (q *Queue) loadChains() ([]*chain, error) {
 			q.deps.Log.Warn("not a lane, left alone", "name", e.Name())
 			continue
 		}
-		l := q.loadLane(e.Name())
+		l, err := q.loadLane(e.Name())
+		if err != nil {
+			return nil, err
+		}
 		c := byID[l.info.Owner.Process]
 		if c == nil {
 			c = newChain(q, l.info.Owner.Process)
@@ -43,11 +46,16 @@ func (q *Queue) loadChains() ([]*chain, error) {
 
 // loadLane reads a lane's file. A lane without one was cut short while it was
 // made, or is damaged: it becomes a chain of its own whose owner nobody knows,
-// so that its heartbeat decides, and whatever it holds is drained.
-func (q *Queue) loadLane(id string) *lane {
+// so that its heartbeat decides, and whatever it holds is drained. An error of
+// reading is neither: taken for it, everything in the lane would be sent again,
+// since its progress is kept under its chain's name.
+func (q *Queue) loadLane(id string) (*lane, error) {
 	l := &lane{id: id}
 	l.settled.Store(1)
 	b, err := durable.ReadFile(q.deps.FS, q.at.laneFile(id, laneFileName), 1<<16)
+	if err != nil && !missing(err) && !errors.Is(err, durable.ErrTooLong) {
+		return nil, fmt.Errorf("who wrote lane %s: %w", id, err)
+	}
 	if err == nil {
 		err = json.Unmarshal(b, &l.info)
 	}
@@ -55,7 +63,7 @@ func (q *Queue) loadLane(id string) *lane {
 		q.deps.Log.Warn("lane without a readable identity", "lane", id, "err", err)
 		l.info = laneInfo{Lane: id, Owner: owner{Process: id}}
 	}
-	return l
+	return l, nil
 }
 
 // takeOver waits until the chain's process is known to be dead, ends its lanes

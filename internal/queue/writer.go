@@ -263,7 +263,16 @@ func (w *writer) confirm() error {
 }
 
 // renew writes the heartbeat and returns after the sync. The error ends the lane.
+//
+// A renewal that comes too late ends it as well: a process that was paused past
+// its TTL wakes in this loop as often as in a commit, and a lane that another
+// host has sealed meanwhile would look fresh again, while that host's fence may
+// still be hidden by the share's caches.
 func (w *writer) renew() error {
+	if err := w.alive(); err != nil {
+		w.broken.CompareAndSwap(nil, &err)
+		return err
+	}
 	began := w.q.deps.Elapsed()
 	h := heartbeat{counter: w.counter + 1, durable: w.lane.durable.Load()}
 	_, err := w.beat.WriteAt(h.encode(), h.slot())

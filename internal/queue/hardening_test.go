@@ -1,0 +1,119 @@
+package queue_test
+
+import (
+	"fmt"
+	"reflect"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postroad/internal/durable/faultfs"
+	"postroad/internal/message"
+	"postroad/internal/queue"
+)
+
+// TestSleeperDoesNotRenewItself: a writer is suspended past its TTL, and its
+// heartbeat loop runs first when it wakes. The lane may have been taken over
+// meanwhile, and the fence be hidden by a share's caches.
+func TestSleeperDoesNotRenewItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, l := faultfs.New(1), newLedger()
+		var suspended atomic.Int64
+		q := started(t, disk, func(_ *queue.Options, d *queue.Deps) {
+			awake := d.Elapsed
+			d.Elapsed = func() time.Duration { return awake() + time.Duration(suspended.Load()) }
+		})
+		_ = l.append(t.Context(), q, "a")
+		suspended.Add(int64(time.Minute))
+		wait(3 * time.Second) // a heartbeat
+		if err := l.append(t.Context(), q, "b"); err != nil {
+			t.Fatal(err)
+		}
+		if l.places["a"].Lane == l.places["b"].Lane {
+			t.Error("acknowledged in the lane whose renewal was overdue")
+		}
+	})
+}
+
+// TestLaneThatCannotBeReadNowIsNotTakenForAnother: one read of a file "lane"
+// fails for a passing reason. Taken for a damaged one, all of the lane would be
+// forwarded again.
+func TestLaneThatCannotBeReadNowIsNotTakenForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, o := faultfs.New(1), faultOptions()
+		o.Retain = 24 * time.Hour
+		q, err := queue.Open(o, onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(q)
+		for _, v := range []string{"a", "b", "c"} {
+			appendOne(t, q, v)
+		}
+		c := claim(t, q)
+		if err := c.Save(t.Context(), upTo(drain(t, c, 3))); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		disk = disk.Restart()
+		disk.When(faultfs.Match{Kind: faultfs.OpOpen, Name: "queue/lanes/*/lane"}, faultfs.FailBefore(syscall.EMFILE))
+		if _, err := queue.Open(o, onDisk(disk, silent)); err == nil {
+			t.Fatal("opened without knowing who wrote a lane")
+		}
+		chains, err := drainAll(disk.Restart(), o, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range chains {
+			if len(values(c)) > 0 {
+				t.Errorf("handed out again: %v", values(c))
+			}
+		}
+	})
+}
+
+// TestProgressOutgrowsItsFile: more topics and partitions than a progress file
+// was made for must not stop the chain, in this life or the next.
+func TestProgressOutgrowsItsFile(t *testing.T) {
+	for _, fault := range []string{"", "progress", "claim"} {
+		t.Run("fault at "+fault, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := faultfs.New(1)
+				q := started(t, disk, nil)
+				r := appendOne(t, q, "a")
+				c := claim(t, q)
+				p := next(r.Lane, 2)
+				p.Partitions = map[string]int32{}
+				for i := range 40 {
+					topic := fmt.Sprintf("topic-%02d", i)
+					p.Partitions[topic] = 2000
+					for n := range int32(2000) {
+						p.Marks = append(p.Marks, message.Mark{Topic: topic, Partition: n, Offset: int64(n) << 20})
+					}
+				}
+				if fault != "" {
+					disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "queue/claims/*/" + fault + ".000002"}, faultfs.FailAfter(syscall.EIO))
+					if err := c.Save(t.Context(), p); err == nil {
+						t.Fatal("no error")
+					}
+				}
+				for range 2 {
+					if err := c.Save(t.Context(), p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := c.Release(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := claim(t, q).Progress(); !reflect.DeepEqual(got, p) {
+					t.Errorf("%d lanes, %d topics and %d marks came back", len(got.Lanes), len(got.Partitions), len(got.Marks))
+				}
+			})
+		})
+	}
+}
