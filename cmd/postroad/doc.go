@@ -1,4 +1,4 @@
-// Postroad carries messages from any site to an event hub and on to every
+// Command postroad carries messages from any site to an event hub and on to every
 // reader.
 //
 // This package is the command line: it parses arguments, calls what the

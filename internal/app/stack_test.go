@@ -19,7 +19,7 @@ func TestStackStopsFromTheTop(t *testing.T) {
 				name: name,
 				run: func(ctx context.Context) error {
 					<-ctx.Done()
-					time.Sleep(time.Second) // in the bubble: draining takes a while
+					<-time.After(time.Second) // in the bubble: draining takes a while
 					order = append(order, "drained "+name)
 					return nil
 				},

@@ -334,7 +334,7 @@ func TestFeedRestarts(t *testing.T) {
 		if hub := c.recent.from(0).hub; hub.State != hubDown || hub.Error != "broker away" || !hub.Since.Equal(began) {
 			t.Errorf("hub %+v at once, want down", hub)
 		}
-		time.Sleep(time.Minute) // of the bubble's clock
+		<-time.After(time.Minute) // of the bubble's clock
 		synctest.Wait()
 		hub := c.recent.from(0).hub
 		if last := feed.calls[len(feed.calls)-1]; len(feed.calls) != 5 || hub.State != hubUp || !hub.Since.Equal(last.Add(settled)) {

@@ -17,31 +17,40 @@ func TestEveryRecordIsACloudEvent(t *testing.T) {
 		want    map[string]string
 	}{
 		{
-			"plain", mine, []message.Header{{Name: "content-type", Value: []byte("text/plain")}},
+			"plain", mine,
+			[]message.Header{{Name: "content-type", Value: []byte("text/plain")}},
 			map[string]string{
 				"content-type": "text/plain", "ce_id": id.String(), "ce_source": "urn:postroad:topic:t",
 				"ce_specversion": "1.0", "ce_type": "postroad.message",
 			},
 		},
 		{
-			"settings", CloudEventsOptions{Source: "https://example.com/{topic}/in", Type: "com.example.note"}, nil,
+			"settings",
+			CloudEventsOptions{Source: "https://example.com/{topic}/in", Type: "com.example.note"},
+			nil,
 			map[string]string{
 				"ce_id": id.String(), "ce_source": "https://example.com/t/in", "ce_specversion": "1.0", "ce_type": "com.example.note",
 			},
 		},
 		{
-			"source without the topic", CloudEventsOptions{Source: "/fixed", Type: "x"}, nil,
+			"source without the topic",
+			CloudEventsOptions{Source: "/fixed", Type: "x"},
+			nil,
 			map[string]string{"ce_id": id.String(), "ce_source": "/fixed", "ce_specversion": "1.0", "ce_type": "x"},
 		},
 		{
-			"the client's own", mine, []message.Header{
-				{Name: "ce_id", Value: []byte("e 1")}, {Name: "ce_source", Value: []byte("/vans/17")},
-				{Name: "ce_specversion", Value: []byte("1.0")}, {Name: "ce_type", Value: []byte("van.moved")},
+			"the client's own", mine,
+			[]message.Header{
+				{Name: "ce_id", Value: []byte("e 1")},
+				{Name: "ce_source", Value: []byte("/vans/17")},
+				{Name: "ce_specversion", Value: []byte("1.0")},
+				{Name: "ce_type", Value: []byte("van.moved")},
 			},
 			map[string]string{"ce_id": "e 1", "ce_source": "/vans/17", "ce_specversion": "1.0", "ce_type": "van.moved"},
 		},
 		{
-			"some of the client's own", mine, []message.Header{{Name: "ce_type", Value: []byte("mine")}},
+			"some of the client's own", mine,
+			[]message.Header{{Name: "ce_type", Value: []byte("mine")}},
 			map[string]string{
 				"ce_id": id.String(), "ce_source": "urn:postroad:topic:t", "ce_specversion": "1.0", "ce_type": "mine",
 			},

@@ -175,7 +175,7 @@ func TestGoldenProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := golden(t, "progress.v1.golden", bytes.TrimRight(b, "\x00"))
-	full := append(kept, make([]byte, len(b)-len(kept))...)
+	full := slices.Concat(kept, make([]byte, len(b)-len(kept)))
 	got, err := loadProgress(disk(t, "q/progress", full), "q/progress")
 	if err != nil || !reflect.DeepEqual(got, goldenProgress()) {
 		t.Errorf("read %+v, %v", got, err)

@@ -132,7 +132,7 @@ func (l *ledger) checkGroup(g answered, drained map[string]message.Place) error 
 	case g.err == nil && len(missing) > 0:
 		return fmt.Errorf("acknowledged and lost: %q at %v", missing, l.places[g.values[slices.IndexFunc(g.values, func(v string) bool { return short(v) == missing[0] })]])
 	case surelyNot(g.err) && len(out) > 0:
-		return fmt.Errorf("drained although %q was answered: %q", g.err, out)
+		return fmt.Errorf("drained %q, although the answer was: %w", out, g.err)
 	case g.err != nil && !surelyNot(g.err) && !errors.Is(g.err, message.ErrOutcomeUnknown):
 		return fmt.Errorf("an answer of no class: %w", g.err)
 	case len(out) > 0 && len(missing) > 0:

@@ -234,7 +234,7 @@ func readWhole(r *Reader, offsets []int64, n int) error {
 		g, err := r.Next()
 		whole := offsets[i+1] <= int64(n)
 		if whole != (err == nil) {
-			return fmt.Errorf("group %d: %v", i, err)
+			return fmt.Errorf("group %d, whole %v: %w", i, whole, errors.Join(errors.New("read"), err))
 		}
 		if err != nil {
 			return nil

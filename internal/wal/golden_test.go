@@ -112,7 +112,8 @@ func goldenGroups() []group {
 		Value: []byte("{\"n\":1}\x00\xff"),
 		Headers: []message.Header{
 			{Name: "content-type", Value: []byte("application/json")},
-			{Name: "twice", Value: []byte("a")}, {Name: "twice", Value: []byte{}},
+			{Name: "twice", Value: []byte("a")},
+			{Name: "twice", Value: []byte{}},
 			{Name: "", Value: []byte("nameless")},
 		},
 		Time:      at.Add(time.Second),

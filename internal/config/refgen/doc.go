@@ -1,4 +1,4 @@
-// Refgen reads the comments of every setting from the source, and writes them
+// Command refgen reads the comments of every setting from the source, and writes them
 // where package config embeds them and, as the reference page, to
 // docs/reference/config.md. It runs by "go generate ./internal/config".
 //
