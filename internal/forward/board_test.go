@@ -67,7 +67,7 @@ func TestBoardAwait(t *testing.T) {
 			defer close(done)
 			rng := rand.New(rand.NewPCG(1, 2))
 			for seq := uint64(1); seq <= 900; seq++ {
-				time.Sleep(time.Duration(rng.IntN(1000)) * time.Microsecond)
+				<-time.After(time.Duration(rng.IntN(1000)) * time.Microsecond)
 				l.record(landed{seq: seq, offset: int64(seq)}, seq+1)
 			}
 		}()

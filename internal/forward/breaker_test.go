@@ -67,7 +67,7 @@ func until(t *testing.T, b *breaker, want gobreaker.State, most time.Duration) {
 		if time.Since(began) > most {
 			t.Fatalf("not %s after %v", want, most)
 		}
-		time.Sleep(10 * time.Millisecond) // of the bubble's clock
+		<-time.After(10 * time.Millisecond) // of the bubble's clock
 	}
 }
 
@@ -76,7 +76,7 @@ func TestBreakerNeedsFailedProbes(t *testing.T) {
 	watched(t, func(t *testing.T, b *breaker, hub *probed) {
 		for range 20 {
 			b.report(errors.New("one broker of three"))
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		if s := b.status(); s.State != "closed" || s.Cause != "" {
 			t.Errorf("status %+v", s)
@@ -104,7 +104,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		times := hub.seen()
 		for i := 1; i < len(times); i++ {
 			if d := times[i].Sub(times[i-1]); d > 3*time.Second {
@@ -159,7 +159,7 @@ func TestBreakerHolds(t *testing.T) {
 		hub.set(holdError{})
 		b.kick()
 		until(t, b, gobreaker.StateOpen, 5*time.Second)
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		times := hub.seen()
 		for i := 1; i < len(times); i++ {
 			if d := times[i].Sub(times[i-1]); d > time.Minute {

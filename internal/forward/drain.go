@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -29,10 +30,11 @@ type drainer struct {
 	saveMu sync.Mutex // serialises taking progress and saving it
 	saved  uint64     // guarded by saveMu: version last saved
 
-	mu    sync.Mutex
-	state string    // guarded by mu
-	err   error     // guarded by mu
-	next  time.Time // guarded by mu
+	mu      sync.Mutex
+	state   string    // guarded by mu, and all below
+	err     error     // why it is not draining
+	next    time.Time // of the next try
+	saveErr error     // of the last try to save progress
 }
 
 type batch struct {
@@ -73,10 +75,22 @@ func (d *drainer) status() ChainStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := ChainStatus{ID: d.chain.ID(), State: d.state, Lane: lane, NextSeq: next, InFlight: sent, NextTry: d.next}
-	if d.err != nil {
+	switch {
+	case d.err != nil && d.saveErr != nil:
+		s.Error = fmt.Sprintf("%v; %v", d.err, d.saveErr)
+	case d.err != nil:
 		s.Error = d.err.Error()
+	case d.saveErr != nil:
+		s.Error = d.saveErr.Error()
 	}
 	return s
+}
+
+// saving notes for the status how the last try to save progress went.
+func (d *drainer) saving(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saveErr = err
 }
 
 // run drains until the chain is over or ctx ends, and gives the claim up.
@@ -252,10 +266,15 @@ func (d *drainer) produce(s *slot) {
 	}
 }
 
-// quiet waits until the sink has answered everything. The error is ctx's.
+// quiet waits until the sink has answered everything. Where messages were given
+// back it leaves a token in wake: it may have taken the one that told of them,
+// nothing tells of them again, and loop must come to mend. The error is ctx's.
 func (d *drainer) quiet(ctx context.Context) error {
 	for {
-		if sent, _, _ := d.flight.counters(); sent == 0 {
+		if sent, failed, _ := d.flight.counters(); sent == 0 {
+			if failed > 0 {
+				signal(d.flight.wake)
+			}
 			return nil
 		}
 		if err := d.await(ctx); err != nil {

@@ -211,7 +211,9 @@ type ChainStatus struct {
 	NextSeq uint64 `json:"next_seq,omitempty"`
 	// InFlight messages wait for the hub's answer.
 	InFlight int `json:"in_flight"`
-	// Error is why it is not draining.
+	// Error is why it is not draining, or why progress could not be saved last
+	// time, or both: until progress is saved again, a successor looks for, and
+	// may send, all that was forwarded since.
 	Error string `json:"error,omitempty"`
 	// NextTry is when it is tried again, while held or recovering.
 	NextTry time.Time `json:"next_try,omitzero"`

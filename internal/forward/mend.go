@@ -54,7 +54,7 @@ func (d *drainer) tellLost(lost []message.Mark) {
 // and sends the others again, in order, until none is left. The error is ctx's.
 func (d *drainer) mend(ctx context.Context) error {
 	tried := false
-	var hindered error // why the last try did not come to sending
+	var hindered error // why the last try did not come to sending all of it
 	for fails := 0; ; fails++ {
 		if _, failed, _ := d.flight.counters(); failed == 0 {
 			if tried {
@@ -110,7 +110,8 @@ func (d *drainer) tellDead() {
 }
 
 // sendAgain sends the messages that were given back, all at once or, where
-// singly is set, each after the answer to the one before.
+// singly is set, each after the answer to the one before. The error says why
+// some of them were not sent.
 func (d *drainer) sendAgain(ctx context.Context, singly bool) error {
 	back := d.flight.givenBack()
 	topics := map[string]bool{}
@@ -131,20 +132,52 @@ func (d *drainer) sendAgain(ctx context.Context, singly bool) error {
 		return err
 	}
 	d.turn = d.f.deps.Sink.Turn()
+	if singly {
+		return d.sendSingly(ctx, back)
+	}
 	for _, s := range back {
-		if s.state != slotFailed { // found in the hub; nothing else changes it while the sink has nothing
-			continue
-		}
-		d.flight.relift(s, d.f.deps.Sink.Partition(&s.msg.Message, d.counts[s.msg.Topic]), singly)
-		d.produce(s)
-		if singly {
-			if err := d.quiet(ctx); err != nil {
-				return err
-			}
-			d.turn = d.f.deps.Sink.Turn()
+		if s.state == slotFailed { // else found in the hub; nothing else changes it while the sink has nothing
+			d.relift(s, false)
 		}
 	}
 	return nil
+}
+
+// relift gives a message that was given back to the sink again.
+func (d *drainer) relift(s *slot, alone bool) {
+	d.flight.relift(s, d.f.deps.Sink.Partition(&s.msg.Message, d.counts[s.msg.Topic]), alone)
+	d.produce(s)
+}
+
+// sendSingly sends each message after the answer to the one before, with a turn
+// of its own, so that what the hub will never take does not take its neighbours
+// back. What fails for another reason will be taken in time: its partition waits
+// for it, since with a new turn the sink would let later messages overtake. The
+// error is the first such reason.
+func (d *drainer) sendSingly(ctx context.Context, back []*slot) (hindered error) {
+	waiting := map[partKey]bool{}
+	for _, s := range back {
+		if s.state != slotFailed {
+			continue
+		}
+		to := partKey{s.msg.Topic, d.f.deps.Sink.Partition(&s.msg.Message, d.counts[s.msg.Topic])}
+		if waiting[to] {
+			continue
+		}
+		d.relift(s, true)
+		if err := d.quiet(ctx); err != nil {
+			return err
+		}
+		// Nothing is in flight: the slot is ours to read.
+		if s.state == slotFailed && classOf(s.err) != classDead {
+			waiting[to] = true
+			if hindered == nil {
+				hindered = s.err
+			}
+		}
+		d.turn = d.f.deps.Sink.Turn()
+	}
+	return hindered
 }
 
 // settleLanded reads back which of the messages are in the hub although the

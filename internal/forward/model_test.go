@@ -154,7 +154,7 @@ func (c *client) Produce(m *message.Stored, p int32, turn uint64, done func(int6
 // send carries one partition's queue to the hub in batches until it is empty.
 func (c *client) send(p int32, run int) {
 	for {
-		time.Sleep(c.hub.delay(5 * time.Millisecond)) // of the bubble's clock
+		<-time.After(c.hub.delay(5 * time.Millisecond)) // of the bubble's clock
 		c.mu.Lock()
 		q := c.queues[p]
 		if c.run != run {
@@ -172,7 +172,7 @@ func (c *client) send(p int32, run int) {
 		if errors.Is(err, errAway) {
 			continue // retried without limit
 		}
-		time.Sleep(c.hub.delay(5 * time.Millisecond))
+		<-time.After(c.hub.delay(5 * time.Millisecond))
 		c.mu.Lock()
 		if c.run != run { // the answer comes too late
 			c.mu.Unlock()
@@ -190,7 +190,7 @@ func (c *client) send(p int32, run int) {
 		c.queues[p] = c.queues[p][n:]
 		c.mu.Unlock()
 		if err != nil { // those who sent hear of it a little later
-			time.Sleep(c.hub.delay(5 * time.Millisecond))
+			<-time.After(c.hub.delay(5 * time.Millisecond))
 		}
 		for i, s := range settled {
 			if err != nil {
@@ -335,8 +335,8 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, last bool
 		if rng.IntN(4) == 0 {
 			most = 150000 // long enough for a look at the topics
 		}
-		time.Sleep(time.Duration(rng.IntN(most)) * time.Millisecond) // of the bubble's clock
-		if rng.IntN(2) == 0 {                                        // killed, not stopped
+		<-time.After(time.Duration(rng.IntN(most)) * time.Millisecond) // of the bubble's clock
+		if rng.IntN(2) == 0 {                                          // killed, not stopped
 			c.kill()
 			cl.Close()
 		}

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -19,8 +20,10 @@ func (d *drainer) save(ctx context.Context) error {
 	}
 	if err := d.chain.Save(ctx, p); err != nil {
 		d.f.metrics.saveErrors.Inc()
+		d.saving(fmt.Errorf("save progress: %w", err))
 		return err
 	}
+	d.saving(nil)
 	d.f.metrics.saves.Inc()
 	d.saved = version
 	return nil
