@@ -10,7 +10,13 @@
 //
 // What the Reader guarantees: the one rule of message.Window. Each dedupe id is
 // shown once within the look-back of its partition, whichever offset reading
-// began at, and the hub may go away and come back meanwhile.
+// began at, and the hub may go away and come back meanwhile. A topic that is
+// deleted and made anew is followed from its beginning, where the hub has topic
+// ids.
+//
+// Both take silence for no end: what is to be read to an end is read to there,
+// or the partition's leader has said that nothing readable is left before it, or
+// there is an error.
 //
 // Known holes:
 //   - A Sink that was closed or reset may have a request in the hub's socket

@@ -40,9 +40,6 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 	return append(lost, n...), classified("read back", err)
 }
 
-// span is a part of a partition to be read: offsets [from, end).
-type span struct{ from, end int64 }
-
 type spans map[string]map[int32]span
 
 // spansOf cuts the marks to what the partitions hold.
@@ -90,24 +87,20 @@ func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ sp
 	return out, lost, nil
 }
 
-// idleChecks is how many times in a row nothing may come from a hub that is
-// there before what is left of a span is taken to hold no records. Compaction
-// can leave a log that ends in nothing readable.
-const idleChecks = 3
-
 // readSpans reads the spans with a client of its own and calls fn for each
-// record in them; lost are the partitions that retention overtook meanwhile.
+// record in them; lost are the partitions that retention overtook meanwhile. It
+// returns without an error only where every span was read to its end.
 func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost []message.Mark, err error) {
 	if len(sp) == 0 {
 		return nil, nil
 	}
-	left := map[partitionKey]int64{}
+	left := map[partitionKey]span{}
 	assign := map[string]map[int32]kgo.Offset{}
 	for topic, parts := range sp {
 		assign[topic] = map[int32]kgo.Offset{}
 		for p, s := range parts {
 			assign[topic][p] = kgo.NewOffset().At(s.from)
-			left[partitionKey{topic, p}] = s.end
+			left[partitionKey{topic, p}] = s
 		}
 	}
 	client, err := kgo.NewClient(append(o.common(deps.Log, nil),
@@ -122,9 +115,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 	}
 	defer client.Close()
 	for idle := 0; len(left) > 0; {
-		pctx, cancel := context.WithTimeout(ctx, time.Second)
-		fetches := client.PollFetches(pctx)
-		cancel()
+		fetches := pollWithin(ctx, client, time.Second)
 		if ctx.Err() != nil {
 			return lost, ctx.Err()
 		}
@@ -135,10 +126,14 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 		}
 		if fetches.NumRecords() == 0 && len(n) == 0 {
 			if idle++; idle > idleChecks {
-				deps.Log.Warn("partitions end in no readable record", "partitions", len(left))
-				return lost, nil
+				err = o.strikePassed(ctx, admin, left)
+			} else {
+				err = admin.Ping(ctx)
 			}
-			if err := admin.Ping(ctx); err != nil {
+			if err == nil && idle > silentPolls && len(left) > 0 {
+				err = errSilent
+			}
+			if err != nil {
 				return lost, err
 			}
 			continue
@@ -146,11 +141,16 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 		idle = 0
 		fetches.EachRecord(func(r *kgo.Record) {
 			key := partitionKey{r.Topic, r.Partition}
-			end, ok := left[key]
-			if ok && r.Offset < end && !r.Attrs.IsControl() {
+			s, ok := left[key]
+			if !ok {
+				return
+			}
+			if r.Offset < s.end && !r.Attrs.IsControl() {
 				fn(r)
 			}
-			if ok && r.Offset >= end-1 {
+			if s.from = r.Offset + 1; s.from < s.end {
+				left[key] = s
+			} else {
 				delete(left, key)
 			}
 		})
@@ -158,9 +158,24 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 	return lost, nil
 }
 
+// strikePassed strikes partitions off what is left where the hub says that the
+// rest of the span holds nothing readable.
+func (o Options) strikePassed(ctx context.Context, admin *kgo.Client, left map[partitionKey]span) error {
+	for key, s := range left {
+		done, err := o.passed(ctx, admin, key, s, kgo.ReadUncommitted())
+		if err != nil {
+			return err
+		}
+		if done {
+			delete(left, key)
+		}
+	}
+	return nil
+}
+
 // takeErrors strikes partitions that retention overtook off what is left and
 // returns the first other error.
-func takeErrors(fetches kgo.Fetches, left map[partitionKey]int64) (lost []message.Mark, err error) {
+func takeErrors(fetches kgo.Fetches, left map[partitionKey]span) (lost []message.Mark, err error) {
 	fetches.EachError(func(topic string, p int32, e error) {
 		key := partitionKey{topic, p}
 		_, open := left[key]

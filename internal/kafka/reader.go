@@ -142,6 +142,7 @@ type follower struct {
 	want       FollowOptions
 	fn         func(Record) error
 	parts      map[int32]*followed
+	id         [16]byte // of the topic that parts are of; zero where the hub knows none
 	began      bool
 	progressed bool
 }
@@ -188,13 +189,14 @@ func (f *follower) begin() {
 // what is wanted, afterwards by how far reading got, and adds the partitions
 // to the client.
 func (f *follower) resolve(ctx context.Context, client *kgo.Client) error {
-	n, err := partitionCount(ctx, client, f.want.Topic)
+	topic, err := topicOf(ctx, client, f.want.Topic)
 	if err != nil {
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			f.begin() // what is appended once it exists is all new
 		}
 		return err
 	}
+	f.meet(topic.TopicID)
 	adm := kadm.NewClient(client)
 	starts, err := adm.ListStartOffsets(ctx, f.want.Topic)
 	if err == nil {
@@ -217,7 +219,7 @@ func (f *follower) resolve(ctx context.Context, client *kgo.Client) error {
 		}
 	}
 	assign := map[int32]kgo.Offset{}
-	for p := range n {
+	for p := range int32(len(topic.Partitions)) {
 		start, ok1 := starts.Lookup(f.want.Topic, p)
 		end, ok2 := ends.Lookup(f.want.Topic, p)
 		if !ok1 || !ok2 {
@@ -232,9 +234,32 @@ func (f *follower) resolve(ctx context.Context, client *kgo.Client) error {
 	return nil
 }
 
+// meet forgets all partitions where the topic is not the one that they are of:
+// it was deleted and made anew, with other records at the same offsets. What it
+// holds by now was all appended since following began.
+func (f *follower) meet(id [16]byte) {
+	if f.remade(id) {
+		f.deps.Log.Warn("topic was made anew, following it from its beginning", "topic", f.want.Topic)
+		clear(f.parts)
+	}
+	if id != ([16]byte{}) {
+		f.id = id
+	}
+}
+
+// remade reports whether id is of another topic of that name. Hubs without
+// topic ids cannot tell.
+func (f *follower) remade(id [16]byte) bool {
+	none := [16]byte{}
+	return id != none && f.id != none && id != f.id
+}
+
 // place makes or mends what is known of a partition that holds [start, end).
 func (f *follower) place(p int32, start, end int64, times kadm.ListedOffsets) *followed {
 	fp := f.parts[p]
+	if fp != nil {
+		fp.end = min(fp.end, end) // a log cut short never gets to the end it had
+	}
 	if fp != nil && fp.next >= start && fp.next <= end {
 		return fp
 	}
@@ -274,16 +299,15 @@ func (f *follower) wanted(p int32, start, end int64, times kadm.ListedOffsets) i
 	return start
 }
 
-// lookForPartitions is how often a follower asks whether there are new ones.
+// lookForPartitions is how often a follower asks whether there are new ones, or
+// the topic is another.
 const lookForPartitions = 15 * time.Second
 
 // read hands over what comes in, until an error or the end.
 func (f *follower) read(ctx context.Context, client *kgo.Client) error {
 	looked, idle := time.Now(), 0
 	for !f.done() {
-		pctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		fetches := client.PollFetches(pctx)
-		cancel()
+		fetches := pollWithin(ctx, client, 2*time.Second)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -303,13 +327,14 @@ func (f *follower) read(ctx context.Context, client *kgo.Client) error {
 		if failed != nil {
 			return failed
 		}
-		if f.want.UntilEnd && idle > idleChecks && client.Ping(ctx) == nil {
-			f.deps.Log.Warn("partitions end in no readable record", "topic", f.want.Topic)
-			return &stopError{nil}
+		if f.want.UntilEnd && idle > idleChecks {
+			if err := f.skipPassed(ctx, client, idle); err != nil {
+				return err
+			}
 		}
 		if time.Since(looked) > lookForPartitions {
 			looked = time.Now()
-			if n, err := partitionCount(ctx, client, f.want.Topic); err == nil && int(n) > len(f.parts) {
+			if t, err := topicOf(ctx, client, f.want.Topic); err == nil && (len(t.Partitions) > len(f.parts) || f.remade(t.TopicID)) {
 				return errNewPartitions
 			}
 		}
@@ -318,6 +343,26 @@ func (f *follower) read(ctx context.Context, client *kgo.Client) error {
 }
 
 var errNewPartitions = errors.New("the topic has new partitions")
+
+// skipPassed moves partitions to their ends where the hub says that nothing
+// readable stands before those. idle polls in a row have brought nothing.
+func (f *follower) skipPassed(ctx context.Context, client *kgo.Client, idle int) error {
+	for p, fp := range f.parts {
+		if fp.next >= fp.end {
+			continue
+		}
+		done, err := f.opts.passed(ctx, client, partitionKey{f.want.Topic, p}, span{fp.next, fp.end}, kgo.ReadCommitted())
+		switch {
+		case err != nil:
+			return err
+		case done:
+			fp.next = fp.end
+		case idle > silentPolls:
+			return errSilent
+		}
+	}
+	return nil
+}
 
 // done reports whether everything asked for was read.
 func (f *follower) done() bool {

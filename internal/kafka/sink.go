@@ -142,7 +142,8 @@ func (s *Sink) Probe(ctx context.Context) error {
 
 // Reset gives up everything under way and begins with a new client. Callbacks
 // of records not yet answered get ErrClosed, before or soon after Reset
-// returns. It never waits for the hub.
+// returns; their partitions refuse the turns of before from the moment that the
+// new client takes records. It never waits for the hub.
 func (s *Sink) Reset() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,6 +151,13 @@ func (s *Sink) Reset() error {
 		return ErrClosed
 	}
 	s.client.Close()
+	// The callbacks, which tell of the failures, come later; until then the
+	// next record of a partition would overtake what was taken back.
+	s.parts.Range(func(key, _ any) bool {
+		k := key.(partitionKey)
+		s.refused(k.topic, k.partition)
+		return true
+	})
 	client, err := s.newClient()
 	s.client = client
 	return err

@@ -49,26 +49,33 @@ func (s *Sink) createTopic(ctx context.Context, client *kgo.Client, topic string
 	}
 }
 
-// partitionCount asks the hub itself, past every cache.
 func partitionCount(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
+	t, err := topicOf(ctx, client, topic)
+	return int32(len(t.Partitions)), err
+}
+
+// topicOf asks the hub itself, past every cache. Its id is zero where the hub
+// knows none.
+func topicOf(ctx context.Context, client *kgo.Client, topic string) (kmsg.MetadataResponseTopic, error) {
+	none := kmsg.MetadataResponseTopic{}
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = kmsg.StringPtr(topic)
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(ctx, client)
 	if err != nil {
-		return 0, err
+		return none, err
 	}
 	if len(resp.Topics) != 1 {
-		return 0, fmt.Errorf("the hub answered for %d topics instead of one", len(resp.Topics))
+		return none, fmt.Errorf("the hub answered for %d topics instead of one", len(resp.Topics))
 	}
 	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
-		return 0, err
+		return none, err
 	}
 	if len(resp.Topics[0].Partitions) == 0 {
-		return 0, kerr.LeaderNotAvailable
+		return none, kerr.LeaderNotAvailable
 	}
-	return int32(len(resp.Topics[0].Partitions)), nil
+	return resp.Topics[0], nil
 }
 
 // Ends returns the marks with the offset at which the next record of each
