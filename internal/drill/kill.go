@@ -36,7 +36,7 @@ type KillOptions struct {
 
 // DefaultKillOptions are those that the promise is shown by.
 func DefaultKillOptions() KillOptions {
-	return KillOptions{Kills: 20, Between: 5, Posts: 50, Connections: 192}
+	return KillOptions{Kills: 20, Between: 5, Posts: 50, Connections: 256}
 }
 
 // KillReport is what came of a kill drill.
@@ -220,14 +220,18 @@ type judged struct {
 	// stamps first said that everything was in the hub: 0, where their status
 	// is true.
 	Early int
+	// Status is what the process said of itself in the end, where the verdict
+	// is bad, and the end of its log.
+	Status string
 }
 
 // String is the verdict for a person.
 func (j judged) String() string {
-	if j.Early == 0 {
-		return j.Verdict.String()
+	text := j.Verdict.String() + j.Status
+	if j.Early > 0 {
+		text = fmt.Sprintf("%d messages were not in the hub yet when the status said that none was missing\n", j.Early) + text
 	}
-	return fmt.Sprintf("%d messages were not in the hub yet when the status said that none was missing\n%s", j.Early, j.Verdict)
+	return text
 }
 
 // judgeTopic waits until a process has forwarded all it has, by its own
@@ -242,22 +246,29 @@ func judgeTopic(ctx context.Context, b *Binary, l *Ledger, p *Process, hub strin
 	if err != nil || first.Lost.Count == 0 {
 		return result, err
 	}
-	for began := time.Now(); time.Since(began) < lateLimit && result.Verdict.Lost.Count > 0; {
+	for came := time.Now(); time.Since(came) < lateLimit && result.Verdict.Lost.Count > 0; {
 		if err := rest(ctx, latePause); err != nil {
 			return result, err
 		}
+		before := result.Verdict.Lost.Count
 		if result.Verdict, err = readTopic(ctx, b, l, hub); err != nil {
 			return result, err
 		}
+		if result.Verdict.Lost.Count < before {
+			came = time.Now()
+		}
 	}
-	return result, nil
+	if !result.Verdict.OK() {
+		result.Status, err = p.statusText(ctx)
+	}
+	return result, err
 }
 
-// lateLimit is how long messages are waited for that are missing, latePause
-// the rest between two looks.
+// lateLimit is how long nothing of what is missing may come before it is taken
+// for lost, latePause the rest between two looks.
 const (
 	lateLimit = 30 * time.Second
-	latePause = 500 * time.Millisecond
+	latePause = time.Second
 )
 
 // readTopic judges what a reader of the hub sees now.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -203,6 +204,26 @@ type StampStatus struct {
 
 // Status asks the admin listener for the state of the process's stamps.
 func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
+	text, err := p.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var report struct {
+		Stamps []StampStatus `json:"stamps"`
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		return nil, fmt.Errorf("status: %w: %.300s", err, text)
+	}
+	if len(report.Stamps) == 0 {
+		return nil, fmt.Errorf("status: no stamp in the answer: %.300s", text)
+	}
+	return report.Stamps, nil
+}
+
+// maxStatusBytes bounds what is read of a status.
+const maxStatusBytes = 1 << 20
+
+func (p *Process) status(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+"/admin/v1/status", http.NoBody)
@@ -215,16 +236,21 @@ func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	defer resp.Body.Close()
-	var report struct {
-		Stamps []StampStatus `json:"stamps"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
+	if err != nil {
 		return nil, fmt.Errorf("status: %s: %w", resp.Status, err)
 	}
-	if len(report.Stamps) == 0 {
-		return nil, fmt.Errorf("status: %s: no stamp in the answer", resp.Status)
+	return text, nil
+}
+
+// statusText is the whole status and the end of the log, for a person who
+// looks for what went wrong.
+func (p *Process) statusText(ctx context.Context) (string, error) {
+	text, err := p.status(ctx)
+	if err != nil {
+		return "", err
 	}
-	return report.Stamps, nil
+	return fmt.Sprintf("status: %s\nthe log ends:\n%s\n", bytes.TrimSpace(text), p.LogTail()), nil
 }
 
 // WaitDrained waits until the stamps of a process have nothing that is not in
