@@ -340,7 +340,7 @@ func TestDocumentAgrees(t *testing.T) {
 		"| 0 | 4 | magic `" + string(heartbeatMagic[:]) + "` |", "| 16 | 8 | durable seq: every message",
 		"| 0 | 4 | magic `" + string(progressMagic[:]) + "` |", "| 24 | … | body |",
 		fmt.Sprintf("Slots stand at 0 and %d; the file has %d bytes", heartbeatSlot, heartbeatSize),
-		fmt.Sprintf("Slots stand at 0 and %d; the file has %d bytes", progressSlot, 2*progressSlot),
+		fmt.Sprintf("A slot is half of the file: %d bytes, doubled", progressSlot), fmt.Sprintf("to %d at most", maxProgressSlot),
 	} {
 		if !strings.Contains(text, phrase) {
 			t.Errorf("the document lacks %q", phrase)
