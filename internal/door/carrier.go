@@ -20,6 +20,10 @@ import (
 // kind of the error. The transport opens the connection and writes the header
 // before it touches the body, so whenever nothing was sent the body is as the
 // client sent it (see body).
+//
+// The transport has its own idea of what may be repeated: it sends a request
+// without a body again, on another connection to the same origin, if it carries
+// an Idempotency-Key. flight takes that connection away from it.
 type carrier struct {
 	origins   []*origin // in the order in which they are tried
 	transport *http.Transport
@@ -29,10 +33,16 @@ type carrier struct {
 	limits    limits
 }
 
-type limits struct{ dial, response time.Duration }
+type limits struct {
+	dial, response time.Duration
+	sick           time.Duration // for the whole of a lookup at an unhealthy origin, up to the header of its answer
+}
 
 // errNoOrigin: every origin is unhealthy.
 var errNoOrigin = errors.New("no origin is healthy")
+
+// errRepeat: the transport wanted to send again what may have arrived.
+var errRepeat = errors.New("the connection ended after something of the request was sent")
 
 // attemptError is an attempt that brought no answer.
 type attemptError struct {
@@ -51,7 +61,7 @@ func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
 func newCarrier(o Options, origins []*origin, m *metrics, tlsConfig *tls.Config) *carrier {
-	c := &carrier{origins: origins, metrics: m, tls: tlsConfig, limits: limits{o.DialTimeout, o.ResponseTimeout}}
+	c := &carrier{origins: origins, metrics: m, tls: tlsConfig, limits: limits{o.DialTimeout, o.ResponseTimeout, o.Probe.Timeout}}
 	one := new(http.Protocols) // a connection carries one request at a time, so its bytes are that request's
 	one.SetHTTP1(true)
 	c.transport = &http.Transport{
@@ -67,9 +77,12 @@ func newCarrier(o Options, origins []*origin, m *metrics, tlsConfig *tls.Config)
 	return c
 }
 
-// RoundTrip implements http.RoundTripper. It returns errNoOrigin, a *bodyError
-// or an *attemptError.
+// RoundTrip implements http.RoundTripper. It returns errNoOrigin, a *bodyError,
+// an *attemptError or a *silentError.
 func (c *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	if isLookup(req) {
+		return c.lookup(req)
+	}
 	b := lend(req)
 	failed := errNoOrigin
 	for _, o := range c.origins {
@@ -85,19 +98,22 @@ func (c *carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		c.metrics.failed(o.name, sent)
 		failed = &attemptError{o.name, sent, err}
-		again := !sent || req.Method == http.MethodGet || req.Method == http.MethodHead
-		if !again || req.Context().Err() != nil || !b.whole() {
+		if sent && !repeatable(req.Method) || req.Context().Err() != nil || !b.whole() {
 			break
 		}
 	}
 	return nil, failed
 }
 
+// repeatable tells whether a request may be sent again that may have arrived.
+func repeatable(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
 // attempt sends req to o. On an error sent tells whether any byte of it may
 // have left.
 func (c *carrier) attempt(req *http.Request, o *origin, b *body) (res *http.Response, sent bool, err error) {
-	var f flight
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GotConn: f.got})
+	ctx, cancel := context.WithCancelCause(req.Context()) // an answer keeps ctx, which ends with the request
+	f := flight{once: !repeatable(req.Method), cancel: cancel}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: f.got})
 	out := req.WithContext(ctx)
 	target := *req.URL
 	target.Scheme, target.Host, target.User = o.url.Scheme, o.url.Host, nil
@@ -109,6 +125,7 @@ func (c *carrier) attempt(req *http.Request, o *origin, b *body) (res *http.Resp
 	begin := time.Now()
 	res, err = c.transport.RoundTrip(out)
 	if err != nil {
+		cancel(err)
 		if dial := new(dialError); errors.As(err, &dial) {
 			o.unreachable(dial)
 		}
@@ -123,6 +140,8 @@ func (c *carrier) attempt(req *http.Request, o *origin, b *body) (res *http.Resp
 // than one where a kept connection turns out to be closed. Its methods are
 // called on the goroutine of RoundTrip.
 type flight struct {
+	once   bool // the request may not be sent again once something was sent
+	cancel context.CancelCauseFunc
 	wire   *wire
 	before int64 // bytes written on wire before this request
 	maybe  bool  // something was written on an earlier connection
@@ -133,6 +152,12 @@ func (f *flight) got(info httptrace.GotConnInfo) {
 	conn := info.Conn
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
+	}
+	if f.maybe && f.once {
+		// The end of the context stops the transport from taking yet another
+		// connection, but it might still write on this one unless it is closed.
+		f.cancel(errRepeat)
+		_ = conn.Close()
 	}
 	f.wire, _ = conn.(*wire)
 	if f.wire == nil { // not one that dial made: cannot be, but must not pass for unsent

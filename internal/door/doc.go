@@ -8,9 +8,11 @@
 // if it is a GET or HEAD, and is otherwise answered with the problem
 // outcome-unknown. See carrier for how it knows.
 //
+// What became of a message is known to the stamp that took it alone. So a GET
+// or HEAD under /v1/messages/ that one origin answers with 404 is put to the
+// others too, and the client is told 404 only if every origin said so.
+//
 // What it does not do: it judges origins by failed connections and its own
 // probes alone, knows no weights, affinity or hedging, and makes no idempotency
-// keys. One hole is net/http's: a POST without a body that carries an
-// Idempotency-Key may be sent again to the same origin, where that key makes it
-// harmless.
+// keys.
 package door

@@ -185,12 +185,15 @@ func (d *Door) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	var attempt *attemptError
 	var broken *bodyError
+	var silent *silentError
 	switch {
 	case errors.As(err, &broken):
 		p = httpserve.Problem{
 			Name: "bad-request", Status: http.StatusBadRequest, Title: "Bad request",
 			Detail: "the request body ended before it was complete, or is not well-formed",
 		}
+	case errors.As(err, &silent):
+		p.Detail = silent.Error() + "; ask again later"
 	case errors.As(err, &attempt) && attempt.sent:
 		p = httpserve.Problem{
 			Name: "outcome-unknown", Status: http.StatusGatewayTimeout, Title: "Outcome unknown",

@@ -217,13 +217,12 @@ func ask(t *testing.T, method, url string, body io.Reader, header ...string) ans
 	return answer{res.StatusCode, res.Header, string(b)}
 }
 
-// deadURL is an address where nothing listens.
+// deadURL is an address that refuses connections. Its port stays taken until
+// the test ends, or another listener might get it.
 func deadURL(t *testing.T) string {
 	t.Helper()
-	l := listenRaw(t)
-	u := "http://" + l.Addr().String()
-	_ = l.Close()
-	return u
+	_, addr := boundSocket(t)
+	return "http://" + addr
 }
 
 func listenRaw(t *testing.T) net.Listener {

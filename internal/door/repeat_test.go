@@ -53,7 +53,7 @@ func TestDeadOrigin(t *testing.T) {
 						want = ""
 					}
 					if a.status != 200 || a.header.Get("Stamp") != "b" || a.body != want {
-						t.Fatalf("answer %d from %q with %d bytes, want 200 from b with %d", a.status, a.header.Get("Stamp"), len(a.body), len(want))
+						t.Fatalf("answer %d from %q with %d bytes, want 200 from b with %d: %.200s", a.status, a.header.Get("Stamp"), len(a.body), len(want), a.body)
 					}
 					if f.healthy("a") || !f.healthy("b") {
 						t.Errorf("health after a failed dial: %+v", f.Status())
@@ -86,15 +86,30 @@ func TestSilentDial(t *testing.T) {
 // connections is full, so that the kernel drops what comes.
 func fullBacklog(t *testing.T) string {
 	t.Helper()
+	fd, addr := boundSocket(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 16 {
+		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	t.Fatal("the backlog does not fill")
+	return ""
+}
+
+// boundSocket is a socket with an address on which it does not listen.
+func boundSocket(t *testing.T) (fd int, addr string) {
+	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
 	name, err := syscall.Getsockname(fd)
@@ -105,16 +120,7 @@ func fullBacklog(t *testing.T) string {
 	if !ok {
 		t.Fatalf("socket name %T", name)
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", v4.Port)
-	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
-		if err != nil {
-			return addr
-		}
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	t.Fatal("the backlog does not fill")
-	return ""
+	return fd, fmt.Sprintf("127.0.0.1:%d", v4.Port)
 }
 
 // TestCutAfterSend: an origin that took the request and then vanished may have

@@ -1,0 +1,93 @@
+package door
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// forgetful is an origin that keeps the connections on which it answers /kept,
+// and takes every other request without an answer to it. taken counts those.
+func forgetful(t *testing.T, taken *atomic.Int64, start func(http.Handler) *httptest.Server) *httptest.Server {
+	t.Helper()
+	s := start(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/kept" {
+			taken.Add(1)
+			panic(http.ErrAbortHandler) // closes the connection
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestNoReplayOnKeptConnection: the transport repeats a request without a body
+// on its own if a kept connection ends and the method or a key calls it
+// idempotent. The door knows of one execution at most, so there must be no
+// second one.
+func TestNoReplayOnKeptConnection(t *testing.T) {
+	for scheme, start := range map[string]func(http.Handler) *httptest.Server{"http": httptest.NewServer, "https": httptest.NewTLSServer} {
+		for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS"} {
+			for _, key := range []string{"", "Idempotency-Key", "X-Idempotency-Key"} {
+				t.Run(scheme+"/"+method+"/"+key, func(t *testing.T) { noReplay(t, start, method, key) })
+			}
+		}
+	}
+}
+
+func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, key string) {
+	var taken atomic.Int64
+	origin, b := forgetful(t, &taken, start), newStamp(t, "b", nil)
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	if c := origin.Certificate(); c != nil {
+		config.RootCAs.AddCert(c)
+	}
+	f := open(t, testOptions(origins(origin.URL, b.URL)...), Deps{TLS: config})
+	if a := ask(t, "GET", f.url+"/kept", nil); a.status != 200 || a.header.Get(OriginHeader) != "a" {
+		t.Fatalf("answer %d from %q before the connection is kept", a.status, a.header.Get(OriginHeader))
+	}
+	var header []string
+	if key != "" {
+		header = []string{key, "k"}
+	}
+	a := ask(t, method, f.url+"/v1/topics/t/messages", http.NoBody, header...)
+	if a.status != 504 || problemName(t, a) != "outcome-unknown" {
+		t.Errorf("answer %d %s, want outcome-unknown", a.status, a.body)
+	}
+	if n := taken.Load(); n != 1 {
+		t.Errorf("the origin took the request %d times, want once", n)
+	}
+	if n := b.asked.Load(); n != 0 {
+		t.Errorf("the request went on to b %d times", n)
+	}
+	if n := value(t, f.metrics.failures.WithLabelValues("a", "maybe")); n != 1 {
+		t.Errorf("%v attempts counted as maybe sent, want 1", n)
+	}
+	if !f.healthy("a") {
+		t.Error("an origin that took the connection was called unreachable")
+	}
+}
+
+// TestEmptyPost: what keeps a request from being repeated does not change it.
+func TestEmptyPost(t *testing.T) {
+	lines := make(chan string, 1)
+	url := rawOrigin(t, func(c net.Conn) {
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return
+		}
+		lines <- strings.Join(req.Header.Values("Content-Length"), ",") + " " + strings.Join(req.TransferEncoding, ",") + " " + req.Header.Get("Idempotency-Key")
+		_, _ = io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	f := open(t, testOptions(origins(url)...), Deps{})
+	a := ask(t, "POST", f.url+"/v1/topics/t/messages", http.NoBody, "Idempotency-Key", "k")
+	if got := <-lines; a.status != 202 || got != "0  k" {
+		t.Errorf("answer %d, the origin saw %q", a.status, got)
+	}
+}
