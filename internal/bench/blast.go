@@ -47,13 +47,24 @@ func blast(ctx context.Context, url, path, contentType string, body []byte, n in
 		all.Go(func() { errs[i] = b.drive(c, &warm, d) })
 	}
 	warm.Wait()
-	b.end = time.Now().Add(d)
+	began := time.Now()
+	b.end = began.Add(d)
 	close(b.begin)
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return 0, fmt.Errorf("POST %s: %w", path, err)
 	}
-	return float64(b.answers.Load()) / d.Seconds(), ctx.Err()
+	return perSecond(b.answers.Load(), d, int64(n), time.Since(began)), ctx.Err()
+}
+
+// perSecond is the rate of a round of length d. Where nothing at all was done
+// within it, the round is what it took until each of the callers had done its
+// first.
+func perSecond(done int64, d time.Duration, callers int64, took time.Duration) float64 {
+	if done == 0 {
+		done, d = callers, took
+	}
+	return float64(done) / d.Seconds()
 }
 
 type blaster struct {

@@ -130,7 +130,8 @@ func (l *rawLog) next() error {
 // hammer appends b over and over from n callers, each after the one before is
 // durable, and returns the appends per second within d.
 func (l *rawLog) hammer(ctx context.Context, b []byte, n int, d time.Duration) (float64, error) {
-	end := time.Now().Add(d)
+	began := time.Now()
+	end := began.Add(d)
 	counts, errs := make([]int, n), make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
@@ -144,11 +145,11 @@ func (l *rawLog) hammer(ctx context.Context, b []byte, n int, d time.Duration) (
 		})
 	}
 	all.Wait()
-	total := 0
+	total := int64(0)
 	for _, c := range counts {
-		total += c
+		total += int64(c)
 	}
-	return float64(total) / d.Seconds(), errors.Join(append(errs, ctx.Err())...)
+	return perSecond(total, d, int64(n), time.Since(began)), errors.Join(append(errs, ctx.Err())...)
 }
 
 // syncTimer measures the disk alone: a small write into bytes that are there

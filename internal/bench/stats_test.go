@@ -62,6 +62,24 @@ func TestPercentileByItsDefinition(t *testing.T) {
 	}
 }
 
+func TestPerSecond(t *testing.T) {
+	for _, tc := range []struct {
+		done    int64
+		d       time.Duration
+		callers int64
+		took    time.Duration
+		want    float64
+	}{
+		{100, 2 * time.Second, 4, 3 * time.Second, 50},
+		{1, time.Second, 4, 3 * time.Second, 1},
+		{0, time.Second, 6, 3 * time.Second, 2},
+	} {
+		if got := perSecond(tc.done, tc.d, tc.callers, tc.took); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
 func TestSummariseTakesSharesRoundForRound(t *testing.T) {
 	got := summarise([]contender{{name: "floor"}, {name: "x"}}, []measured{
 		{rates: []float64{100, 10, 0}}, {rates: []float64{50, 8, 1}, syncs: []float64{3, 1, 2}},
