@@ -219,15 +219,16 @@ func TestEachFlippedByteCostsItsGroupAlone(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 1))
 	flip := func(segment string, at int64) {
-		all := lane.expect(t, lane.changed(func(files map[string][]byte) { files[segment][at] ^= 1 << rng.IntN(8) }))
+		files := lane.changed(func(files map[string][]byte) { files[segment][at] ^= 1 << rng.IntN(8) })
+		all := lane.expect(t, files)
 		for _, g := range lane.groups {
 			if g.segment != segment || at < g.from || at >= g.to {
 				continue
 			}
 			if len(all) != 1 || all[0].FirstSeq != g.first || all[0].LastSeq != g.last || all[0].Offset != g.from {
 				t.Errorf("reported %+v, damaged %+v", all, g)
-			} else if damaged := lane.files[segment][g.from:g.to]; len(all[0].content) != len(bytes.TrimRight(damaged, "\x00")) {
-				t.Errorf("%d bytes set aside, %d damaged", len(all[0].content), len(damaged))
+			} else if !bytes.Equal(all[0].content, bytes.TrimRight(files[segment][g.from:g.to], "\x00")) {
+				t.Errorf("%d bytes set aside, not the group's %d", len(all[0].content), g.to-g.from)
 			}
 		}
 		if t.Failed() {
@@ -391,6 +392,9 @@ func TestClaimBeginsBehindDamage(t *testing.T) {
 				}
 				if !slices.Equal(got, []string{"c", "d"}) {
 					t.Errorf("drained %q behind a damaged settled group, want c and d", got)
+				}
+				if all := reports(t, disk, "queue"); len(all) > 0 {
+					t.Errorf("what was forwarded is reported: %+v", all)
 				}
 			})
 		})
