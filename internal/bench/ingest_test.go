@@ -19,7 +19,7 @@ import (
 // directory is left as it was.
 func TestIngest(t *testing.T) {
 	o := IngestOptions{
-		Dir: t.TempDir(), Duration: 20 * time.Millisecond, Rounds: 2,
+		Dir: t.TempDir(), Duration: 250 * time.Millisecond, Rounds: 2,
 		Connections: []int{2, 64}, BatchConnections: 2, Samples: 5,
 	}
 	lines := 0
