@@ -39,6 +39,7 @@ type queueStatus struct {
 	Dir                 string  `json:"dir,omitempty"`
 	Lanes               int     `json:"lanes"`
 	UnforwardedMessages int64   `json:"unforwarded_messages"`
+	UnreadLanes         int64   `json:"unread_lanes,omitempty"`
 	UnforwardedBytes    int64   `json:"unforwarded_bytes"`
 	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
 	DiskFreeBytes       int64   `json:"disk_free_bytes"`

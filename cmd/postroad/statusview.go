@@ -111,6 +111,10 @@ func waitingColour(s stampStatus) string {
 }
 
 func waitingText(q queueStatus) string {
+	if q.UnreadLanes > 0 {
+		return fmt.Sprintf("%s and what else is in %s of earlier processes, still being read",
+			messages(q.UnforwardedMessages), noun(q.UnreadLanes, "lane"))
+	}
 	if q.UnforwardedMessages == 0 {
 		return "nothing: all that was accepted is in the hub"
 	}

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"sync/atomic"
@@ -116,4 +117,39 @@ func TestProgressOutgrowsItsFile(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStatusSaysWhatIsNotReadYet: right after a crash nobody knows how much the
+// old lanes hold, and a status of "nothing waits" would be believed.
+func TestStatusSaysWhatIsNotReadYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(q)
+		appendOne(t, q, "a")
+		stop()
+		q = started(t, disk.Restart(), nil)
+		if s := q.Status(); s.UnreadLanes != 1 {
+			t.Errorf("before the old lane is read: %+v", s)
+		}
+		for range 2 {
+			c := claim(t, q)
+			if c.Progress().Lanes[0].Lane == "" {
+				t.Fatal("no lane")
+			}
+			if len(c.Progress().Lanes) == 1 && q.Status().UnreadLanes == 1 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				for err := error(nil); err == nil; {
+					_, err = c.Next(ctx, 10)
+				}
+				cancel()
+			}
+		}
+		if s := q.Status(); s.UnreadLanes != 0 || s.UnforwardedMessages != 1 {
+			t.Errorf("after it was read: %+v", s)
+		}
+	})
 }

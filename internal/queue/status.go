@@ -12,6 +12,9 @@ type Status struct {
 	Lanes int    `json:"lanes"`
 	// UnforwardedMessages are durable and not yet known to be in the hub.
 	UnforwardedMessages uint64 `json:"unforwarded_messages"`
+	// UnreadLanes were left by earlier processes and have not been read to
+	// their ends: they may hold more than UnforwardedMessages counts.
+	UnreadLanes int `json:"unread_lanes,omitempty"`
 	// UnforwardedBytes is what they take on disk, within what the index
 	// resolves.
 	UnforwardedBytes int64 `json:"unforwarded_bytes"`
@@ -33,6 +36,9 @@ func (q *Queue) Status() Status {
 	now := q.deps.Now()
 	for _, l := range q.lanes() {
 		s.Lanes++
+		if !l.own && !l.chain.hasEnded(l) {
+			s.UnreadLanes++
+		}
 		n := l.unforwarded()
 		s.UnforwardedMessages += n
 		if n == 0 {
