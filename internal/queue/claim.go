@@ -90,7 +90,7 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	progress, err := q.lastProgress(c.id, epochs)
+	progress, from, err := q.lastProgress(c.id, epochs)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,26 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("progress of epoch %d: %w", epoch, err)
 	}
+	q.dropEpochs(c.id, epochs, from)
 	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file, read: make(map[*lane]bool)}, nil
+}
+
+// dropEpochs removes what the epochs before one have left, whose progress the
+// newest one began with: a chain that is claimed again and again for weeks would
+// fill the disk. An error costs only room.
+func (q *Queue) dropEpochs(chain string, epochs []uint64, before uint64) {
+	for _, epoch := range epochs {
+		if epoch >= before {
+			return
+		}
+		for _, kind := range []string{"claim", "revoked", "progress"} {
+			err := q.deps.FS.Remove(q.at.claimFile(chain, kind, epoch))
+			if err != nil && !missing(err) {
+				q.deps.Log.Warn("old claim not removed", "chain", chain, "epoch", epoch, "err", err)
+				return
+			}
+		}
+	}
 }
 
 // epochs lists the epochs of which any file exists, in order: after a power cut
@@ -133,21 +152,21 @@ func (q *Queue) epochs(chain string) ([]uint64, error) {
 	return slices.Compact(epochs), nil
 }
 
-// lastProgress reads the progress of the newest epoch that has a sound one. An
-// epoch whose file was never finished has sent nothing that the epoch before
-// it does not lead to again.
-func (q *Queue) lastProgress(chain string, epochs []uint64) (message.Progress, error) {
+// lastProgress reads the progress of the newest epoch that has a sound one, and
+// tells which that is; 0 where none has. An epoch whose file was never finished
+// has sent nothing that the epoch before it does not lead to again.
+func (q *Queue) lastProgress(chain string, epochs []uint64) (message.Progress, uint64, error) {
 	for _, epoch := range slices.Backward(epochs) {
 		p, err := loadProgress(q.deps.FS, q.at.claimFile(chain, "progress", epoch))
 		if err == nil {
-			return p, nil
+			return p, epoch, nil
 		}
 		if !missing(err) && !errors.Is(err, errNoProgress) {
-			return message.Progress{}, fmt.Errorf("progress of epoch %d: %w", epoch, err)
+			return message.Progress{}, 0, fmt.Errorf("progress of epoch %d: %w", epoch, err)
 		}
 		q.deps.Log.Warn("epoch without progress, going back to the one before", "chain", chain, "epoch", epoch, "err", err)
 	}
-	return message.Progress{}, nil
+	return message.Progress{}, 0, nil
 }
 
 // writeClaim creates claim and revocation of an epoch and reads the claim back:

@@ -596,3 +596,29 @@ func TestReaderBesideAWriter(t *testing.T) {
 		})
 	}
 }
+
+// TestOldEpochsAreRemoved claims a chain many times: what stays is what a
+// successor may need.
+func TestOldEpochsAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q := started(t, disk, nil)
+		var r message.Receipt
+		for i := range 30 {
+			r = appendOne(t, q, fmt.Sprint(i))
+			c := claim(t, q)
+			if got := drain(t, c, 1)[0].Seq; got != uint64(i+1) {
+				t.Fatalf("claim %d goes on at %d", i, got)
+			}
+			if err := c.Save(t.Context(), next(r.Lane, uint64(i+2))); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := names(t, disk, path.Join("queue/claims", c.ID())); len(left) > 6 {
+				t.Fatalf("after %d claims: %q", i+1, left)
+			}
+		}
+	})
+}

@@ -50,12 +50,12 @@ func (c closedLane) segments() (names []string) {
 }
 
 // makeLane writes a lane of several segments and closes it.
-func makeLane(t *testing.T) (lane closedLane) {
-	synctest.Test(t, func(t *testing.T) { lane = writeLane(t) })
+func makeLane(t *testing.T, prefix string) (lane closedLane) {
+	synctest.Test(t, func(t *testing.T) { lane = writeLane(t, prefix) })
 	return lane
 }
 
-func writeLane(t *testing.T) closedLane {
+func writeLane(t *testing.T, prefix string) closedLane {
 	dir := t.TempDir()
 	q, err := queue.Open(options(dir), onDisk(durable.OS{}, silent))
 	if err != nil {
@@ -64,7 +64,7 @@ func writeLane(t *testing.T) closedLane {
 	stop := run(q)
 	lane := closedLane{files: map[string][]byte{}, values: map[uint64]string{}}
 	for i := range 30 {
-		msgs := []message.Message{msg(fill(fmt.Sprint("v", i), 200+337*(i%20)))}
+		msgs := []message.Message{msg(fill(fmt.Sprint(prefix, i), 200+337*(i%20)))}
 		if i%4 == 0 {
 			msgs = append(msgs, msg(fmt.Sprint("w", i)), msg(fill(fmt.Sprint("x", i), 5000)))
 		}
@@ -206,7 +206,7 @@ func (c closedLane) changed(change func(files map[string][]byte)) map[string][]b
 }
 
 func TestSoundLaneRaisesNoAlarm(t *testing.T) {
-	lane := makeLane(t)
+	lane := makeLane(t, "v")
 	if all := lane.expect(t, lane.files); len(all) > 0 {
 		t.Errorf("reported: %+v", all)
 	}
@@ -215,7 +215,7 @@ func TestSoundLaneRaisesNoAlarm(t *testing.T) {
 // TestEachFlippedByteCostsItsGroupAlone flips a byte at places all over a closed
 // lane's segments.
 func TestEachFlippedByteCostsItsGroupAlone(t *testing.T) {
-	lane := makeLane(t)
+	lane := makeLane(t, "v")
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 1))
 	flip := func(segment string, at int64) {
@@ -249,8 +249,8 @@ func TestEachFlippedByteCostsItsGroupAlone(t *testing.T) {
 }
 
 func TestDamageOfWholeParts(t *testing.T) {
-	lane := makeLane(t)
-	names := lane.segments()
+	lane := makeLane(t, "v")
+	names, other := lane.segments(), makeLane(t, "o")
 	first, middle, last := names[0], names[1], names[len(names)-1]
 	headers := func(name string) func(map[string][]byte) {
 		return func(f map[string][]byte) { f[name][3] ^= 1; f[name][2048+3] ^= 1 }
@@ -284,6 +284,7 @@ func TestDamageOfWholeParts(t *testing.T) {
 		"page in a middle one zeroed":     page(middle, 7),
 		"first page of groups zeroed":     page(last, 1),
 		"a middle one replaced":           func(f map[string][]byte) { f[middle] = slices.Clone(f[first]) },
+		"one of another lane":             func(f map[string][]byte) { f[middle] = slices.Clone(other.files[other.segments()[1]]) },
 		"two damaged in a row":            func(f map[string][]byte) { headers(first)(f); headers(middle)(f) },
 		"all headers damaged": func(f map[string][]byte) {
 			for _, n := range names {
@@ -306,7 +307,7 @@ func TestDamageOfWholeParts(t *testing.T) {
 			}
 			for _, segment := range names { // what cannot be read is kept
 				b, was := files[segment], lane.files[segment]
-				if headerGone := len(b) > 4096 && !bytes.Equal(b[:64], was[:64]) && !bytes.Equal(b[2048:2048+64], was[2048:2048+64]); !headerGone || name == "a middle one replaced" {
+				if headerGone := len(b) > 4096 && !bytes.Equal(b[:64], was[:64]) && !bytes.Equal(b[2048:2048+64], was[2048:2048+64]); !headerGone {
 					continue
 				}
 				if !slices.ContainsFunc(all, func(r report) bool { return bytes.Equal(r.content, bytes.TrimRight(b, "\x00")) }) {
@@ -319,7 +320,7 @@ func TestDamageOfWholeParts(t *testing.T) {
 
 // TestRandomDamage changes several places at once.
 func TestRandomDamage(t *testing.T) {
-	lane := makeLane(t)
+	lane := makeLane(t, "v")
 	names := lane.segments()
 	for seed := range uint64(150) {
 		rng := rand.New(rand.NewPCG(seed, 4))

@@ -108,7 +108,7 @@ func (q *Queue) forwardedWhole(c *chain) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	progress, err := q.lastProgress(c.id, epochs)
+	progress, _, err := q.lastProgress(c.id, epochs)
 	if err != nil {
 		return false, err
 	}
