@@ -300,22 +300,20 @@ func (s script) sweep(t *testing.T, seed uint64, step int) (failures []string) {
 // in or after an operation, or the end of the machine there; then a kill or a
 // power cut; and holds what is drained against what was answered. In each run
 // of the tests some of the operations are tried; under POSTROAD_PROOF, and by
-// TestProofEveryFault, each.
+// the proofs, each.
 func TestEveryFault(t *testing.T) {
 	step := 200
 	if os.Getenv("POSTROAD_PROOF") != "" {
 		step = 1
 	}
-	everyFault(t, step)
+	for _, s := range scripts {
+		t.Run(s.name, func(t *testing.T) { everyFault(t, s, step) })
+	}
 }
 
-func everyFault(t *testing.T, step int) {
-	for _, s := range scripts {
-		t.Run(s.name, func(t *testing.T) {
-			for _, f := range s.sweep(t, uint64(time.Now().UnixNano()%1e6), step) {
-				t.Error(f)
-			}
-		})
+func everyFault(t *testing.T, s script, step int) {
+	for _, f := range s.sweep(t, uint64(time.Now().UnixNano()%1e6), step) {
+		t.Error(f)
 	}
 }
 
