@@ -32,6 +32,7 @@ type life struct {
 	// beyond is added to what is saved: only a sabotaged life does that.
 	beyond  uint64
 	drained []message.Stored
+	disk    durable.FS
 }
 
 func (s *life) run(fsys durable.FS, l *ledger) {
@@ -39,6 +40,7 @@ func (s *life) run(fsys durable.FS, l *ledger) {
 	if err != nil {
 		return
 	}
+	s.disk = fsys
 	defer run(q)()
 	ctx := context.Background()
 	s.appendSome(ctx, q, l, "a")
@@ -68,6 +70,9 @@ func (s *life) appendSome(ctx context.Context, q *queue.Queue, l *ledger, batch 
 		_ = l.append(ctx, q, fill(name(4+2*i), 25<<10), name(5+2*i))
 	}
 	_ = l.append(ctx, q, fill(name(10), 40<<10), fill(name(11), 40<<10))
+	if disk, ok := s.disk.(*faultfs.FS); ok { // several groups for one sync, in several segments
+		l.burst(ctx, q, disk, [][]string{{name(20)}, {name(21), name(22)}, {fill(name(23), 45<<10)}, {fill(name(24), 15<<10)}, {name(25)}}, func() {})
+	}
 	_ = l.append(ctx, q, name(12))
 }
 
@@ -175,6 +180,7 @@ func outcomes(disk *faultfs.FS, cuts int) map[string]*faultfs.FS {
 // clone is a ledger of its own, for one outcome.
 func (l *ledger) clone() *ledger {
 	c := newLedger()
+	c.steps = l.steps
 	c.groups = append(c.groups, l.groups...)
 	for v, i := range l.order {
 		c.order[v], c.group[v] = i, l.group[v]

@@ -10,10 +10,13 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postroad/internal/durable"
+	"postroad/internal/durable/faultfs"
 	"postroad/internal/message"
 	"postroad/internal/queue"
 )
@@ -22,8 +25,10 @@ import (
 // unique, and appended one group after the other.
 type ledger struct {
 	groups []answered
-	// order is the place of each value in the order of appending.
+	// order is the place of each value in the order of appending; those that
+	// were appended at the same time share one.
 	order map[string]int
+	steps int
 	group map[string]int // by value
 	// places is where each value was seen, by an answer or by a reader.
 	places map[string]message.Place
@@ -47,20 +52,55 @@ func newLedger() *ledger {
 
 // append stores a group of messages under the values and notes the answer.
 func (l *ledger) append(ctx context.Context, q *queue.Queue, values ...string) error {
+	l.steps++
+	p, err := store(ctx, q, values)
+	l.note(values, p, err)
+	return err
+}
+
+func store(ctx context.Context, q *queue.Queue, values []string) (message.Place, error) {
 	msgs := make([]message.Message, 0, len(values))
 	for _, v := range values {
 		msgs = append(msgs, msg(v))
-		l.order[v] = len(l.order)
-		l.group[v] = len(l.groups)
 	}
-	p, err := q.Append(ctx, msgs)
-	l.groups = append(l.groups, answered{values, err})
-	if err == nil {
-		for i, v := range values {
+	return q.Append(ctx, msgs)
+}
+
+// note keeps the answer to one group.
+func (l *ledger) note(values []string, p message.Place, err error) {
+	for i, v := range values {
+		l.order[v], l.group[v] = l.steps, len(l.groups)
+		if err == nil {
 			l.places[v] = message.Place{Lane: p.Lane, Seq: p.Seq + uint64(i)}
 		}
 	}
-	return err
+	l.groups = append(l.groups, answered{values, err})
+}
+
+// burst appends groups at the same time, so that one sync is for several.
+// between is called when the first is being synced and all others wait.
+func (l *ledger) burst(ctx context.Context, q *queue.Queue, disk *faultfs.FS, groups [][]string, between func()) {
+	l.steps++
+	hold := make(chan struct{})
+	heal := disk.When(syncs(segments), faultfs.Delay(func(faultfs.Op) { <-hold }))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i, values := range groups {
+		wg.Go(func() {
+			p, err := store(ctx, q, values)
+			mu.Lock()
+			defer mu.Unlock()
+			l.note(values, p, err)
+		})
+		if i == 0 {
+			synctest.Wait()
+		}
+	}
+	synctest.Wait()
+	heal()
+	between()
+	close(hold)
+	wg.Wait()
 }
 
 // save marks everything of the lane below next as settled.

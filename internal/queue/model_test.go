@@ -95,8 +95,10 @@ func (m *model) releaseAll() {
 // step does one thing, the frequent ones more often.
 func (m *model) step() error {
 	switch n := m.rng.IntN(20); {
-	case n < 9:
+	case n < 8:
 		m.append()
+	case n < 9:
+		m.burst()
 	case n < 11:
 		m.claim()
 	case n < 14:
@@ -129,6 +131,25 @@ func (m *model) append() {
 	}
 	err := m.ledger.append(context.Background(), m.q, values...)
 	m.note("append %s +%d: %v", short(values[0]), len(values)-1, err)
+}
+
+// burst appends several groups that one sync is for, and may have that fail.
+func (m *model) burst() {
+	var groups [][]string
+	for range 2 + m.rng.IntN(5) {
+		var values []string
+		for range 1 + m.rng.IntN(2) {
+			m.made++
+			values = append(values, fill(fmt.Sprint("v", m.made), m.rng.IntN(20<<10)))
+		}
+		groups = append(groups, values)
+	}
+	m.ledger.burst(context.Background(), m.q, m.disk, groups, func() {
+		if m.rng.IntN(2) == 0 {
+			m.fault()
+		}
+	})
+	m.note("burst of %d groups up to v%d", len(groups), m.made)
 }
 
 func (m *model) claim() {
@@ -166,7 +187,7 @@ func (m *model) read() error {
 		switch {
 		case !known:
 			return fmt.Errorf("%q was read and never appended", short(v))
-		case len(h.read) > 0 && at <= m.ledger.order[string(h.read[len(h.read)-1].Value)]:
+		case len(h.read) > 0 && at < m.ledger.order[string(h.read[len(h.read)-1].Value)]:
 			return fmt.Errorf("%q was read out of order", short(v))
 		case msg.Seq < m.ledger.settled[msg.Lane]:
 			return fmt.Errorf("%q was read again: seq %d, settled below %d", short(v), msg.Seq, m.ledger.settled[msg.Lane])
