@@ -104,11 +104,11 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	if err := q.writeClaim(c.id, epoch); err != nil {
 		return nil, err
 	}
-	c.settle(progress)
 	file, err := createProgress(q.deps.FS, q.at.claimFile(c.id, "progress", epoch), c.complete(progress))
 	if err != nil {
 		return nil, fmt.Errorf("progress of epoch %d: %w", epoch, err)
 	}
+	c.settle(progress) // not before it is on stable storage
 	q.dropEpochs(c.id, epochs, from)
 	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file, read: make(map[*lane]bool)}, nil
 }

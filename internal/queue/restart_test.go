@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,4 +97,54 @@ func TestManyRestarts(t *testing.T) {
 			t.Errorf("claims left: %q", left)
 		}
 	})
+}
+
+// TestUnsyncedProgressRemovesNothing kills a process in the sync of its progress,
+// so that the next one reads what a power cut takes back: no segment may be
+// removed on the strength of it.
+func TestUnsyncedProgressRemovesNothing(t *testing.T) {
+	for name, most := range map[string]int{"in part": 6, "whole": 8} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk, l := faultfs.New(1), newLedger()
+				q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+				if err != nil {
+					t.Fatal(err)
+				}
+				stop := run(q)
+				for i := range 8 {
+					_ = l.append(t.Context(), q, fill(fmt.Sprint(i), 25<<10))
+				}
+				c := claim(t, q)
+				read := drain(t, c, most)
+				disk.When(faultfs.Match{Kind: faultfs.OpSync, Name: "progress.*"}, faultfs.CrashBefore())
+				_ = l.save(t.Context(), c, upTo(read))
+				stop()
+				disk = disk.Restart()
+				disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "claim.*", Always: true}, faultfs.FailBefore(syscall.ENOSPC))
+				second, err := queue.Open(faultOptions(), onDisk(disk, silent))
+				if err != nil {
+					t.Fatal(err)
+				}
+				stop = run(second)
+				wait(10 * time.Minute)
+				disk.Crash()
+				stop()
+				disk = disk.RebootBare()
+				chains, err := drainAll(disk, faultOptions(), true)
+				if err == nil {
+					err = l.check(chains)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				if got := len(slices.Concat(chains...)); got != 8 {
+					t.Errorf("%d messages of 8: the progress was lost with the power", got)
+				}
+				if all := reports(t, disk, "queue"); len(all) > 0 {
+					t.Errorf("reported %+v", all)
+				}
+			})
+		})
+	}
 }

@@ -100,6 +100,10 @@ func (q *Queue) takeOver(ctx context.Context, c *chain) {
 // its progress and its lanes behind that. Chains are kept for replay long after
 // they are drained; offering each again at every start would make the forwarder
 // read the hub for nothing.
+//
+// What it reads may not be on stable storage: its writer may have been killed
+// before the sync. So nothing counts as settled, and is removed, before a claim
+// has written it anew.
 func (q *Queue) forwardedWhole(c *chain) (bool, error) {
 	if !durable.Exists(q.deps.FS, q.at.chain(c.id)) {
 		return false, nil
@@ -112,19 +116,23 @@ func (q *Queue) forwardedWhole(c *chain) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c.settle(progress)
+	next := make(map[string]uint64)
+	for _, l := range progress.Lanes {
+		next[l.Lane] = l.Next
+	}
 	for _, l := range c.snapshot() {
-		r := newLaneReader(c, l, l.settled.Load())
+		r := newLaneReader(c, l, max(1, next[l.id]))
 		_, err := r.messages()
 		r.close()
 		if !errors.Is(err, io.EOF) {
 			return false, err
 		}
 	}
-	c.mu.Lock()
-	c.drained = true
-	c.mu.Unlock()
-	return true, nil
+	claim, err := q.acquire(c)
+	if err != nil {
+		return false, err
+	}
+	return true, claim.Release(context.Background()) // which offers it, should anything be left
 }
 
 // sealLane ends a lane of another process, once that process is dead.
