@@ -82,12 +82,12 @@ var checks = []struct {
 		name: "tests do not sleep",
 		find: sleepingTests,
 		bad: repo{
-			"a_test.go": []byte("package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"),
+			"a_test.go": []byte("package a\n\nimport \"time\"\n\nfunc f() { time." + "Sleep(1) }\n"),
 			"b_test.go": []byte("package a\n\nimport t \"time\"\n\nvar nap = t.Sleep\n"),
 		},
 		good: repo{
 			"c_test.go": []byte("package a\n\nimport \"time\"\n\nvar s = \"time.Sleep\"\nvar d = time.Second\n"),
-			"d.go":      []byte("package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"),
+			"d.go":      []byte("package a\n\nimport \"time\"\n\nfunc f() { time." + "Sleep(1) }\n"),
 		},
 	},
 	{
@@ -106,7 +106,7 @@ var checks = []struct {
 		name: "no host of a package registry",
 		find: matching(regexp.MustCompile(`(?i)\b((proxy|sum)\.golang\.org|registry\.npmjs\.org|pypi\.org|pythonhosted\.org|` +
 			`crates\.io|repo1?\.maven\.(apache\.)?org|(deb|security)\.debian\.org|registry-1\.docker\.io)\b`)),
-		bad:  repo{"a.yml": []byte("url: https://registry.npmjs" + ".org/x\n"), "b.env": []byte("GOPROXY=https://proxy.golang" + ".org\n")},
+		bad:  repo{"a.yml": []byte("url: https://" + "registry.npmjs" + ".org/x\n"), "b.env": []byte("GOPROXY=https://" + "proxy.golang" + ".org\n")},
 		good: repo{"c.md": []byte("https://pkg.go.dev/net/http, https://debian.org\n")},
 	},
 	{
