@@ -27,6 +27,9 @@ func TestKill(t *testing.T) {
 	if !report.Verdict.OK() || report.Hits < o.Kills || report.Between < o.Between {
 		t.Fatal("the promise is broken")
 	}
+	if report.Early > 0 {
+		t.Error("the status said that all was in the hub when it was not")
+	}
 }
 
 // The hub is killed instead: the breaker follows it, the stamp goes on
@@ -43,6 +46,9 @@ func TestKillHub(t *testing.T) {
 	}
 	if !report.Verdict.OK() || len(report.Kills) != o.Kills {
 		t.Fatal("the promise is broken")
+	}
+	if report.Early > 0 {
+		t.Error("the status said that all was in the hub when it was not")
 	}
 }
 

@@ -190,6 +190,7 @@ type StampStatus struct {
 	Name  string `json:"name"`
 	Queue struct {
 		UnforwardedMessages int64  `json:"unforwarded_messages"`
+		UnreadLanes         int    `json:"unread_lanes"`
 		DamagedMessages     int64  `json:"damaged_messages"`
 		Trouble             string `json:"trouble"`
 	} `json:"queue"`
@@ -256,20 +257,21 @@ func (p *Process) statusText(ctx context.Context) (string, error) {
 // WaitDrained waits until the stamps of a process have nothing that is not in
 // the hub.
 func (p *Process) WaitDrained(ctx context.Context, limit time.Duration) error {
-	last := int64(-1)
+	messages, lanes := int64(-1), -1
 	err := Until(ctx, limit, "everything is in the hub", func() (bool, error) {
 		stamps, err := p.Status(ctx)
 		if err != nil {
 			return false, err
 		}
-		last = 0
+		messages, lanes = 0, 0
 		for _, s := range stamps {
-			last += s.Queue.UnforwardedMessages
+			messages += s.Queue.UnforwardedMessages
+			lanes += s.Queue.UnreadLanes
 		}
-		return last == 0, nil
+		return messages == 0 && lanes == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %d messages are not; the log ends:\n%s", err, last, p.LogTail())
+		return fmt.Errorf("%w: %d messages are not, %d lanes are not read; the log ends:\n%s", err, messages, lanes, p.LogTail())
 	}
 	return nil
 }
