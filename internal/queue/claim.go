@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,8 +97,9 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 	}
 	epoch := uint64(1)
 	if n := len(epochs); n > 0 {
-		epoch = epochs[n-1] + 1
-		if err := q.revoke(c.id, epochs[n-1], "revoked by process "+q.self.Process); err != nil {
+		last := epochs[n-1].number
+		epoch = last + 1
+		if err := q.revoke(c.id, last, "revoked by process "+q.self.Process); err != nil {
 			return nil, err
 		}
 	}
@@ -116,47 +118,61 @@ func (q *Queue) acquire(c *chain) (*Claim, error) {
 // dropEpochs removes what the epochs before one have left, whose progress the
 // newest one began with: a chain that is claimed again and again for weeks would
 // fill the disk. An error costs only room.
-func (q *Queue) dropEpochs(chain string, epochs []uint64, before uint64) {
-	for _, epoch := range epochs {
-		if epoch >= before {
+func (q *Queue) dropEpochs(chain string, epochs []epoch, before uint64) {
+	for _, e := range epochs {
+		if e.number >= before {
 			return
 		}
 		for _, kind := range []string{"claim", "revoked", "progress"} {
-			err := q.deps.FS.Remove(q.at.claimFile(chain, kind, epoch))
+			err := q.deps.FS.Remove(q.at.claimFile(chain, kind, e.number))
 			if err != nil && !missing(err) {
-				q.deps.Log.Warn("old claim not removed", "chain", chain, "epoch", epoch, "err", err)
+				q.deps.Log.Warn("old claim not removed", "chain", chain, "epoch", e.number, "err", err)
 				return
 			}
 		}
 	}
 }
 
+// epoch is one of a chain's, of which some file exists.
+type epoch struct {
+	number uint64
+	// claimed says that the claim does: without it progress does not count.
+	claimed bool
+}
+
 // epochs lists the epochs of which any file exists, in order: after a power cut
-// the claim may be gone and what was made after it not.
-func (q *Queue) epochs(chain string) ([]uint64, error) {
+// or an error the claim may be missing and others be there.
+func (q *Queue) epochs(chain string) ([]epoch, error) {
 	entries, err := q.deps.FS.ReadDir(q.at.chain(chain))
 	if err != nil {
 		return nil, err
 	}
-	var epochs []uint64
+	claimed := make(map[uint64]bool)
 	for _, e := range entries {
 		kind, digits, _ := strings.Cut(e.Name(), ".")
 		if kind != "claim" && kind != "revoked" && kind != "progress" {
 			continue
 		}
 		if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
-			epochs = append(epochs, n)
+			claimed[n] = claimed[n] || kind == "claim"
 		}
 	}
-	slices.Sort(epochs)
-	return slices.Compact(epochs), nil
+	var epochs []epoch
+	for _, n := range slices.Sorted(maps.Keys(claimed)) {
+		epochs = append(epochs, epoch{n, claimed[n]})
+	}
+	return epochs, nil
 }
 
 // lastProgress reads the progress of the newest epoch that has a sound one, and
 // tells which that is; 0 where none has. An epoch whose file was never finished
 // has sent nothing that the epoch before it does not lead to again.
-func (q *Queue) lastProgress(chain string, epochs []uint64) (message.Progress, uint64, error) {
-	for _, epoch := range slices.Backward(epochs) {
+func (q *Queue) lastProgress(chain string, epochs []epoch) (message.Progress, uint64, error) {
+	for _, e := range slices.Backward(epochs) {
+		if !e.claimed {
+			continue
+		}
+		epoch := e.number
 		p, err := loadProgress(q.deps.FS, q.at.claimFile(chain, "progress", epoch))
 		if err == nil {
 			return p, epoch, nil

@@ -622,3 +622,34 @@ func TestOldEpochsAreRemoved(t *testing.T) {
 		}
 	})
 }
+
+// TestProgressWithoutItsClaimDoesNotCount: a holder that could not go on under a
+// later epoch goes on under its own, and that is what its successor reads.
+func TestProgressWithoutItsClaimDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q := started(t, disk, nil)
+		var r message.Receipt
+		for i := range 3 {
+			r = appendOne(t, q, fmt.Sprint(i))
+		}
+		c := claim(t, q)
+		large := next(r.Lane, 2)
+		for i := range int32(60_000) {
+			large.Marks = append(large.Marks, message.Mark{Topic: "t", Partition: i, Offset: 1})
+		}
+		disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "claim.000002"}, faultfs.FailBefore(syscall.EIO))
+		if err := c.Save(t.Context(), large); err == nil {
+			t.Fatal("saved without a claim")
+		}
+		if err := c.Save(t.Context(), next(r.Lane, 4)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if p := claim(t, q).Progress(); len(p.Lanes) != 1 || p.Lanes[0].Next != 4 {
+			t.Errorf("goes on at %+v, saved 4", p.Lanes)
+		}
+	})
+}

@@ -308,7 +308,7 @@ func (s script) sweep(t *testing.T, seed uint64, step int) (failures []string) {
 // of the tests some of the operations are tried; under POSTROAD_PROOF, and by
 // the proofs, each.
 func TestEveryFault(t *testing.T) {
-	step := 200
+	step := 400
 	if os.Getenv("POSTROAD_PROOF") != "" {
 		step = 1
 	}
