@@ -27,7 +27,9 @@ func TestOrder(t *testing.T) {
 		Origin{Name: "two", URL: two.URL + "/", Priority: 1},
 	), Deps{})
 	for _, want := range []*stamp{one, two, three} {
-		a := ask(t, "POST", f.url, strings.NewReader("x"))
+		// A GET, since a kept connection that dies as it is written to leaves a
+		// POST with an unknown outcome.
+		a := ask(t, "GET", f.url, nil)
 		if a.header.Get("Stamp") != want.name || a.header.Get(OriginHeader) != want.name {
 			t.Fatalf("%s answered, header %q, want %s", a.header.Get("Stamp"), a.header.Get(OriginHeader), want.name)
 		}
