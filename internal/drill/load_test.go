@@ -136,8 +136,7 @@ func fakeRecords(r *http.Request, body []byte) []Record {
 func loadFake(t *testing.T, f *fakeStamp, requests int) Verdict {
 	t.Helper()
 	f.keys = make(map[string]bool)
-	s := httptest.NewUnstartedServer(f)
-	s.Start()
+	s := httptest.NewServer(f)
 	defer s.Close()
 	l := NewLedger()
 	load := NewLoad(l, LoadOptions{
@@ -152,6 +151,9 @@ func loadFake(t *testing.T, f *fakeStamp, requests int) Verdict {
 	if runErr := <-done; err != nil || runErr != nil {
 		t.Fatal(err, runErr)
 	}
+	// Requests whose sender has gone may still be at work in the server; Close
+	// waits for them, and only then is it settled what was stored.
+	s.Close()
 	j := l.Judge()
 	for _, r := range f.records {
 		j.Saw(r)
