@@ -25,6 +25,9 @@ const (
 	tagRepeat      = 10 // empty
 	tagOrigin      = 11 // uvarint length of stamp, stamp, 26 bytes lane, uvarint seq, int64 time
 	tagTraceParent = 12
+	tagMoved       = 13 // uvarint length of lane, lane, uvarint seq
+	tagReplay      = 14 // empty
+	tagReason      = 15
 )
 
 // Append encodes m at the end of b.
@@ -62,6 +65,15 @@ func Append(b []byte, m *Message) []byte {
 	if m.TraceParent != "" {
 		b = appendField(b, tagTraceParent, m.TraceParent)
 	}
+	if m.Moved != nil {
+		b = appendField(b, tagMoved, appendPlace(nil, *m.Moved))
+	}
+	if m.Replay {
+		b = append(b, tagReplay, 0)
+	}
+	if m.Reason != "" {
+		b = appendField(b, tagReason, m.Reason)
+	}
 	return b
 }
 
@@ -74,10 +86,14 @@ func appendField[T string | []byte](b []byte, tag byte, v T) []byte {
 func appendOrigin(b []byte, o *Origin) []byte {
 	b = binary.AppendUvarint(b, uint64(len(o.Stamp)))
 	b = append(b, o.Stamp...)
-	b = binary.AppendUvarint(b, uint64(len(o.Place.Lane)))
-	b = append(b, o.Place.Lane...)
-	b = binary.AppendUvarint(b, o.Place.Seq)
+	b = appendPlace(b, o.Place)
 	return binary.LittleEndian.AppendUint64(b, uint64(o.Time.UnixMicro()))
+}
+
+func appendPlace(b []byte, p Place) []byte {
+	b = binary.AppendUvarint(b, uint64(len(p.Lane)))
+	b = append(b, p.Lane...)
+	return binary.AppendUvarint(b, p.Seq)
 }
 
 func uvarintLen(n int) int {
@@ -141,12 +157,20 @@ func (m *Message) setField(tag byte, v []byte) error {
 	case tagOrigin:
 		d := decoder{b: v}
 		m.Origin = &Origin{Stamp: string(d.sized())}
-		m.Origin.Place.Lane = string(d.sized())
-		m.Origin.Place.Seq = d.uvarint()
+		m.Origin.Place = d.place()
 		m.Origin.Time = d.time()
 		return d.done()
 	case tagTraceParent:
 		m.TraceParent = string(v)
+	case tagMoved:
+		d := decoder{b: v}
+		moved := d.place()
+		m.Moved = &moved
+		return d.done()
+	case tagReplay:
+		m.Replay = true
+	case tagReason:
+		m.Reason = string(v)
 	}
 	return nil
 }
@@ -204,6 +228,11 @@ func (d *decoder) time() time.Time {
 	t := time.UnixMicro(int64(binary.LittleEndian.Uint64(d.b))).UTC()
 	d.b = d.b[8:]
 	return t
+}
+
+func (d *decoder) place() Place {
+	lane := string(d.sized())
+	return Place{Lane: lane, Seq: d.uvarint()}
 }
 
 func (d *decoder) done() error {

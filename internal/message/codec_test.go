@@ -47,6 +47,10 @@ func randomMessage(rng *rand.Rand) Message {
 	if rng.IntN(2) == 0 {
 		m.TraceParent = string(randomBytes(rng, 55))
 	}
+	if rng.IntN(2) == 0 {
+		m.Moved = &Place{Lane: string(randomBytes(rng, 26)), Seq: rng.Uint64()}
+		m.Replay, m.Reason = true, string(randomBytes(rng, 20))
+	}
 	return m
 }
 
@@ -190,7 +194,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestDecodePassesOverUnknownFields(t *testing.T) {
-	got, err := Decode([]byte(minimal + field(tagTraceParent, "trace") + field(13, "future") + field(255, "")))
+	got, err := Decode([]byte(minimal + field(tagTraceParent, "trace") + field(100, "future") + field(255, "")))
 	if err != nil {
 		t.Fatal(err)
 	}

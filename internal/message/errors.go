@@ -19,6 +19,8 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrNotFound: no such message here, or it is past retention.
 	ErrNotFound = errors.New("not found")
+	// ErrClaimLost: another process drains these lanes now; stop sending.
+	ErrClaimLost = errors.New("the claim was revoked")
 	// ErrDamaged: stored bytes do not pass their checksum.
 	ErrDamaged = errors.New("damaged")
 )

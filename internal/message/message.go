@@ -35,6 +35,15 @@ type Message struct {
 	Origin *Origin
 	// TraceParent is the W3C trace context of the accepting request, or empty.
 	TraceParent string
+	// Moved is set on a message that stands in the queue a second time (in a
+	// side lane, as a dead letter, released or replayed): the place at which
+	// this stamp first stored it, which stays its place to the hub.
+	Moved *Place
+	// Replay marks a message that is sent again because a hub lost it. Its
+	// record is not shown to live subscribers, and makes no other a duplicate.
+	Replay bool
+	// Reason is why a dead letter is one.
+	Reason string
 }
 
 // Header is one record header.

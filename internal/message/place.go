@@ -15,8 +15,30 @@ type Place struct {
 
 // Stored is a message with its place in the queue.
 type Stored struct {
+	// Place is where the stamp first stored the message. It is the message's
+	// identity to the hub, and stays when the message is moved.
 	Place
 	Message
+	// At is where a moved message stands now, else zero. See Stands.
+	At Place
+}
+
+// StoredAt is the message that was read at a place.
+func StoredAt(at Place, m Message) Stored {
+	s := Stored{Place: at, Message: m}
+	if m.Moved != nil {
+		s.Place, s.At = *m.Moved, at
+	}
+	return s
+}
+
+// Stands is where the message stands in the lane it was read from: what
+// progress counts by.
+func (s *Stored) Stands() Place {
+	if s.At.Lane == "" {
+		return s.Place
+	}
+	return s.At
 }
 
 // Receipt names an accepted message so that it is found at once.

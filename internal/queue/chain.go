@@ -123,10 +123,6 @@ type Claim struct {
 	tried   uint64 // guarded by saveMu: the highest epoch that enlarge has tried
 }
 
-// ErrClaimLost says that another process has revoked the claim; what was sent
-// since its last Save will be sent again by that process.
-var ErrClaimLost = errors.New("the claim was revoked")
-
 // ID names the chain.
 func (c *Claim) ID() string { return c.chain.id }
 
@@ -208,7 +204,7 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	if c.closed {
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, ErrClaimLost)
+		return fmt.Errorf("save progress of %s: %w", c.chain.id, message.ErrClaimLost)
 	}
 	whole := c.chain.complete(p)
 	err := c.file.save(whole)
@@ -223,7 +219,7 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
 	}
 	if !empty { // or removed with the whole chain: it was made with the claim
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, ErrClaimLost)
+		return fmt.Errorf("save progress of %s: %w", c.chain.id, message.ErrClaimLost)
 	}
 	c.chain.settle(whole)
 	return nil

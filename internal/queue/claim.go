@@ -207,7 +207,7 @@ func (q *Queue) writeClaim(chain string, epoch uint64) error {
 	}
 	var got claimInfo
 	if err := json.Unmarshal(back, &got); err != nil || got.Token != info.Token {
-		return fmt.Errorf("claim of epoch %d is another's: %w", epoch, ErrClaimLost)
+		return fmt.Errorf("claim of epoch %d is another's: %w", epoch, message.ErrClaimLost)
 	}
 	return durable.WriteNew(q.deps.FS, q.at.claimFile(chain, "revoked", epoch), make([]byte, noteSize))
 }

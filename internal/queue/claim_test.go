@@ -183,7 +183,7 @@ func takeOver(t *testing.T, disk *faultfs.FS, first durable.FS) (saved, verdict 
 	}
 	saved = c.Save(t.Context(), next(l.places["a"].Lane, 3))
 	wait(5 * time.Minute) // retention comes by
-	if err := c.Save(t.Context(), next(l.places["a"].Lane, 3)); !errors.Is(err, queue.ErrClaimLost) {
+	if err := c.Save(t.Context(), next(l.places["a"].Lane, 3)); !errors.Is(err, message.ErrClaimLost) {
 		t.Errorf("save of a claim that is gone: %v", err)
 	}
 	_ = l.append(t.Context(), q, "late")
@@ -203,7 +203,7 @@ func TestTakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New(1)
 		saved, verdict := takeOver(t, disk, disk)
-		if !errors.Is(saved, queue.ErrClaimLost) {
+		if !errors.Is(saved, message.ErrClaimLost) {
 			t.Errorf("save of a revoked claim: %v", saved)
 		}
 		if verdict != nil {

@@ -79,7 +79,7 @@ func (r *laneReader) nextMessages() ([]message.Stored, error) {
 	for i, m := range msgs {
 		seq := g.First + uint64(i)
 		if seq >= r.next { // a claim may begin in the middle of a group
-			stored = append(stored, message.Stored{Place: message.Place{Lane: r.lane.id, Seq: seq}, Message: m})
+			stored = append(stored, message.StoredAt(message.Place{Lane: r.lane.id, Seq: seq}, m))
 		}
 	}
 	r.next, r.read = g.Last()+1, g.Last()

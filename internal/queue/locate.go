@@ -52,10 +52,9 @@ func (q *Queue) read(ctx context.Context, l *lane, seq uint64) (message.Message,
 		if err != nil {
 			return message.Message{}, err
 		}
-		if msgs[0].Seq == seq {
+		if at := msgs[0].Stands().Seq; at == seq {
 			return msgs[0].Message, nil
-		}
-		if msgs[0].Seq > seq {
+		} else if at > seq {
 			return message.Message{}, gone
 		}
 	}
@@ -89,7 +88,7 @@ func (r *laneReader) find(ctx context.Context, id message.ID) (message.Place, er
 		}
 		for _, m := range msgs {
 			if m.ID == id {
-				return m.Place, nil
+				return m.Stands(), nil
 			}
 		}
 	}
