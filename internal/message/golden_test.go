@@ -33,6 +33,10 @@ type goldenMessage struct {
 	OriginSeq   uint64
 	OriginTime  string
 	TraceParent string
+	MovedLane   string `json:",omitempty"`
+	MovedSeq    uint64 `json:",omitempty"`
+	Replay      bool   `json:",omitempty"`
+	Reason      string `json:",omitempty"`
 }
 
 func golden(m *Message) goldenMessage {
@@ -40,7 +44,10 @@ func golden(m *Message) goldenMessage {
 	g := goldenMessage{
 		ID: m.ID, Topic: m.Topic, Value: hex.EncodeToString(m.Value), Time: m.Time.Format(micros),
 		Principal: m.Principal, KeyHash: hex.EncodeToString(m.KeyHash[:]), Digest: hex.EncodeToString(m.Digest[:]),
-		Repeat: m.Repeat, TraceParent: m.TraceParent,
+		Repeat: m.Repeat, TraceParent: m.TraceParent, Replay: m.Replay, Reason: m.Reason,
+	}
+	if m.Moved != nil {
+		g.MovedLane, g.MovedSeq = m.Moved.Lane, m.Moved.Seq
 	}
 	if m.Key != nil {
 		key := hex.EncodeToString(m.Key)
@@ -85,6 +92,14 @@ func goldenMessages() map[string]Message {
 				Place: Place{Lane: "01J9Z3N6Y8Q4W2X5V7T0RSKMBC", Seq: 1<<63 + 5},
 			},
 			TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		},
+		"dead-letter": {
+			ID: id, Topic: "t", Value: []byte("v"), Time: at, Reason: "record too large",
+			Moved: &Place{Lane: "01J9Z3N6Y8Q4W2X5V7T0RSKMBC", Seq: 7},
+		},
+		"replay": {
+			ID: id, Topic: "t", Value: []byte("v"), Time: at, Replay: true,
+			Moved: &Place{Lane: "01J9Z3N6Y8Q4W2X5V7T0RSKMBC", Seq: 300},
 		},
 		"empty-key":       {ID: id, Topic: "t", Key: []byte{}, Value: []byte("v"), Time: at},
 		"before-1970":     {ID: id, Topic: "t", Value: []byte("v"), Time: time.Date(1901, 2, 3, 4, 5, 6, 7000, time.UTC)},
