@@ -94,8 +94,27 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Part says what a process does with a queue directory that it shares.
+type Part int
+
+// The parts of a process.
+const (
+	// WritesAndDrains is that of a stamp in one process.
+	WritesAndDrains Part = iota
+	// Writes is that of a gateway alone: it appends, and looks messages up.
+	Writes
+	// Drains is that of a forwarder alone: it claims chains, ends the lanes of
+	// dead processes, and removes what was forwarded.
+	Drains
+)
+
+func (p Part) writes() bool { return p != Drains }
+func (p Part) drains() bool { return p != Writes }
+
 // Deps are what a queue works with.
 type Deps struct {
+	// Part says what this process does with the directory.
+	Part Part
 	// FS is the file system; nil means durable.OS.
 	FS durable.FS
 	// Log receives changes of state.

@@ -25,7 +25,19 @@ type laneInfo struct {
 	Predecessor string    `json:"predecessor,omitempty"`
 	Created     time.Time `json:"created"`
 	Owner       owner     `json:"owner"`
+	// Kind is "" for a lane of accepted messages, kindSide or kindDead.
+	Kind string `json:"kind,omitempty"`
+	// Of and Topic say, of a side lane, from which chain its messages were
+	// moved and which topic they are for.
+	Of    string `json:"of,omitempty"`
+	Topic string `json:"topic,omitempty"`
 }
+
+// Kinds of lanes beside those of accepted messages.
+const (
+	kindSide = "side" // of a topic that the hub refuses for now
+	kindDead = "dead" // of messages that it refuses for good
+)
 
 const laneFormat = 1
 
