@@ -43,7 +43,7 @@ type configCheck struct {
 
 // Help says what is checked.
 func (c *configCheck) Help() string {
-	return "Checks the settings of `postroad stamp` from the file, the POSTROAD_* variables and --set, as the stamp would read them." +
+	return "Checks the settings of `postroad stamp`, `gateway` and `forward` from the file, the POSTROAD_* variables and --set, as these commands would read them." +
 		" Exit code 0 if they are good, 2 if not."
 }
 

@@ -48,6 +48,8 @@ type streams struct {
 type grammar struct {
 	Dev     devCommand     `cmd:"" group:"run" help:"Run everything in one process, for development."`
 	Stamp   stampCommand   `cmd:"" group:"run" help:"Run a stamp: gateway, queue and forwarder."`
+	Gateway gatewayCommand `cmd:"" group:"run" help:"Run the accepting half of a stamp alone."`
+	Forward forwardCommand `cmd:"" group:"run" help:"Run the sending half of a stamp alone."`
 	Hub     hubCommand     `cmd:"" group:"run" help:"Run the embedded hub alone, for development."`
 	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`

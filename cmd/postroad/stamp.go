@@ -4,11 +4,31 @@ import (
 	"context"
 
 	"postroad/internal/app"
+	"postroad/internal/config"
 )
 
-type stampCommand struct {
+// stampFlags are the flags of the commands that run a stamp or a half of one.
+// All three take the same settings, so that one file serves a whole stamp.
+type stampFlags struct {
 	settingsFlags
 	processFlags
+}
+
+// run runs a stamp or a half of one until ctx ends.
+func (f stampFlags) run(ctx context.Context, out streams, part func(context.Context, config.Stamp, app.Deps) error) error {
+	settings, _, err := f.loadStamp()
+	if err != nil {
+		return err
+	}
+	deps, err := f.deps(out, settings.Log)
+	if err != nil {
+		return err
+	}
+	return part(ctx, settings, deps)
+}
+
+type stampCommand struct {
+	stampFlags
 }
 
 // Help says what runs.
@@ -19,13 +39,5 @@ func (c *stampCommand) Help() string {
 
 // Run runs a stamp until ctx ends.
 func (c *stampCommand) Run(ctx context.Context, out streams) error {
-	settings, _, err := c.loadStamp()
-	if err != nil {
-		return err
-	}
-	deps, err := c.deps(out, settings.Log)
-	if err != nil {
-		return err
-	}
-	return app.RunStamp(ctx, settings, deps)
+	return c.run(ctx, out, app.RunStamp)
 }

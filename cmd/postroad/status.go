@@ -25,6 +25,9 @@ type stampStatus struct {
 	Zone    string    `json:"zone,omitempty"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	// Part is "gateway" or "forward" of a process that is only that half of a
+	// stamp, and knows only that.
+	Part string `json:"part,omitempty"`
 	// Gateway is the base URL of the stamp's gateway.
 	Gateway string `json:"gateway,omitempty"`
 	// Accepting says whether a POST would be taken now; Refusing is why not.
@@ -34,6 +37,12 @@ type stampStatus struct {
 	Forward   forwardStatus `json:"forward"`
 	Hub       hubStatus     `json:"hub"`
 }
+
+// Parts of a stamp that may run alone.
+const (
+	partGateway = "gateway"
+	partForward = "forward"
+)
 
 type queueStatus struct {
 	Dir                 string  `json:"dir,omitempty"`
@@ -83,7 +92,7 @@ type hubStatus struct {
 }
 
 type statusCommand struct {
-	Admin string        `help:"Admin listener of the stamp (${default})." default:"http://127.0.0.1:9600" placeholder:"URL"`
+	Admin string        `help:"Admin listener of the stamp, or of a half of one (${default})." default:"http://127.0.0.1:9600" placeholder:"URL"`
 	Watch bool          `help:"Show it again and again until interrupted." short:"w"`
 	Every time.Duration `help:"How often --watch looks." default:"1s"`
 	JSON  bool          `help:"Print the answer as it came; with --watch one line each time."`

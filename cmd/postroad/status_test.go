@@ -43,6 +43,20 @@ func TestVerdicts(t *testing.T) {
 		},
 		{"damage", func(s *stampStatus) { s.Queue.DamagedMessages, s.Forward.Breaker.State = 2, "open" }, "DAMAGE", "2 messages damaged on disk and set aside"},
 		{"refusing", func(s *stampStatus) { s.Accepting, s.Refusing = false, "disk full\x1b" }, "DOWN", `accepts nothing: disk full\x1b`},
+		{"gateway alone", func(s *stampStatus) { s.Part, s.Forward = partGateway, forwardStatus{} }, "OK", "accepting; forwarders of this queue send to the hub"},
+		{
+			"gateway alone, nobody forwards",
+			func(s *stampStatus) { s.Part, s.Forward, s.Queue.OldestAgeSeconds = partGateway, forwardStatus{}, 61 },
+			"BEHIND", "the oldest message has waited for 1 min 1 s; see the forwarders of this queue",
+		},
+		{"gateway alone, refusing", func(s *stampStatus) { s.Part, s.Accepting, s.Refusing = partGateway, false, "disk full" }, "DOWN", "accepts nothing: disk full"},
+		{"forwarder alone", func(s *stampStatus) { s.Part = partForward }, "OK", "forwarding"},
+		{
+			"forwarder alone, hub away",
+			func(s *stampStatus) { s.Part, s.Forward.Breaker.State = partForward, "open" },
+			"HUB AWAY", "nothing waits yet; what is accepted now is kept",
+		},
+		{"forwarder alone, stopping", func(s *stampStatus) { s.Part, s.Accepting = partForward, false }, "DOWN", "forwards nothing: no reason given"},
 		{"refusing without a word", func(s *stampStatus) { s.Accepting = false }, "DOWN", "accepts nothing: no reason given"},
 	} {
 		s := well()

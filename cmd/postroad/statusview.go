@@ -22,25 +22,41 @@ type verdict struct {
 // judge says the worst that is the matter, so that the first line is enough.
 func judge(s stampStatus) verdict {
 	oldest := time.Duration(s.Queue.OldestAgeSeconds * float64(time.Second))
+	away := s.Part != partGateway && s.Forward.Breaker.State != "closed"
 	switch {
+	case !s.Accepting && s.Part == partForward:
+		return verdict{"DOWN", red, "forwards nothing: " + printable([]byte(cmp.Or(s.Refusing, "no reason given")))}
 	case !s.Accepting:
 		return verdict{"DOWN", red, "accepts nothing: " + printable([]byte(cmp.Or(s.Refusing, "no reason given")))}
 	case s.Queue.DamagedMessages > 0:
 		return verdict{"DAMAGE", red, messages(s.Queue.DamagedMessages) + " damaged on disk and set aside"}
-	case s.Forward.Breaker.State != "closed" && s.Queue.UnforwardedMessages > 0:
+	case away && s.Queue.UnforwardedMessages > 0:
 		return verdict{"HUB AWAY", yellow, "messages are kept here and go out by themselves when the hub is back"}
-	case s.Forward.Breaker.State != "closed":
+	case away:
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
 	case s.held() != nil:
 		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
 	case s.Queue.DiskFreeBytes < lowDisk:
 		return verdict{"DISK LOW", yellow, size(s.Queue.DiskFreeBytes) + " left for messages"}
+	case oldest > oldAfter && s.Part == partGateway:
+		return verdict{"BEHIND", yellow, "the oldest message has waited for " + age(oldest) + "; see the forwarders of this queue"}
 	case oldest > oldAfter:
 		return verdict{"BEHIND", yellow, "the oldest message has waited for " + age(oldest)}
 	case s.Forward.DeadTotal > 0:
 		return verdict{"OK", green, "but the hub refused " + messages(s.Forward.DeadTotal) + " for good"}
 	}
-	return verdict{"OK", green, "accepting and forwarding"}
+	return verdict{"OK", green, wellText(s.Part)}
+}
+
+// wellText says what a process does with which nothing is the matter.
+func wellText(part string) string {
+	switch part {
+	case partGateway:
+		return "accepting; forwarders of this queue send to the hub"
+	case partForward:
+		return "forwarding"
+	}
+	return "accepting and forwarding"
 }
 
 // held is the first chain that the hub refuses, or nil.
@@ -60,7 +76,7 @@ func drawStatus(report statusReport, now time.Time, t terminal) []string {
 	}
 	names := 0
 	for _, s := range report.Stamps {
-		names = max(names, len(s.Name))
+		names = max(names, len(titleText(s)))
 	}
 	var lines []string
 	for i, s := range report.Stamps {
@@ -75,22 +91,35 @@ func drawStatus(report statusReport, now time.Time, t terminal) []string {
 func drawStamp(s stampStatus, now time.Time, t terminal, names int) []string {
 	width := cmp.Or(t.width, usualWidth)
 	v := judge(s)
-	name := pad(printable([]byte(s.Name)), names)
+	name := pad(titleText(s), names)
 	head := t.paint(bold, name) + "  " + t.paint(v.colour, v.word) + "  " +
 		shorten(v.sentence, width-names-len(v.word)-4)
 	lines := []string{head}
 	row := func(label, colour, text string) {
 		lines = append(lines, "  "+t.paint(dim, pad(label, 10))+" "+t.paint(colour, shorten(text, width-13)))
 	}
-	row("accepting", "", acceptingText(s))
-	row("waiting", waitingColour(s), waitingText(s.Queue))
-	for i, text := range hubTexts(s, now) {
-		row([]string{"hub", "", ""}[min(i, 2)], "", text)
+	if s.Part != partForward {
+		row("accepting", "", acceptingText(s))
 	}
-	row("forwarded", "", forwardedText(s.Forward))
+	row("waiting", waitingColour(s), waitingText(s))
+	if s.Part != partGateway {
+		for i, text := range hubTexts(s, now) {
+			row([]string{"hub", "", ""}[min(i, 2)], "", text)
+		}
+		row("forwarded", "", forwardedText(s.Forward))
+	}
 	row("disk", "", diskText(s.Queue))
 	row("version", "", versionText(s, now))
 	return lines
+}
+
+// titleText is the stamp's name, and which half of it this is.
+func titleText(s stampStatus) string {
+	title := printable([]byte(s.Name))
+	if s.Part != "" {
+		title += " (" + printable([]byte(s.Part)) + ")"
+	}
+	return title
 }
 
 func acceptingText(s stampStatus) string {
@@ -104,16 +133,21 @@ func acceptingText(s stampStatus) string {
 }
 
 func waitingColour(s stampStatus) string {
-	if s.Queue.UnforwardedMessages > 0 && (s.Forward.Breaker.State != "closed" || s.held() != nil) {
+	away := s.Part != partGateway && s.Forward.Breaker.State != "closed"
+	if s.Queue.UnforwardedMessages > 0 && (away || s.held() != nil) {
 		return yellow
 	}
 	return ""
 }
 
-func waitingText(q queueStatus) string {
+func waitingText(s stampStatus) string {
+	q := s.Queue
 	if q.UnreadLanes > 0 {
 		return fmt.Sprintf("%s and what else is in %s of earlier processes, still being read",
 			messages(q.UnforwardedMessages), noun(q.UnreadLanes, "lane"))
+	}
+	if q.UnforwardedMessages == 0 && s.Part == partGateway {
+		return "nothing that this process knows of"
 	}
 	if q.UnforwardedMessages == 0 {
 		return "nothing: all that was accepted is in the hub"

@@ -14,6 +14,7 @@ import (
 	"postroad/internal/durable"
 	"postroad/internal/httpserve"
 	"postroad/internal/hub"
+	"postroad/internal/queue"
 )
 
 // DevOptions are the flags of "postroad dev".
@@ -91,7 +92,7 @@ func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err e
 		settings.HTTP.Listen = x.listen
 		settings.Queue.Dir = filepath.ToSlash(filepath.Join(o.Dir, x.name))
 		settings.Hub.Brokers = []string{hubAddr}
-		s, err := newStamp(settings, p)
+		s, err := newStamp(settings, queue.WritesAndDrains, p)
 		if err != nil {
 			for _, made := range stamps {
 				err = errors.Join(err, made.abandon())

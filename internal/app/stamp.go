@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,17 +31,21 @@ type process struct {
 	recorder *drill.Recorder
 }
 
-// stamp is a gateway, a queue and a forwarder.
+// stamp is a gateway, a queue and a forwarder, or, where the halves run apart,
+// the queue with one of the two.
 type stamp struct {
 	settings config.Stamp
+	part     queue.Part
 	version  telemetry.Version
 	log      *slog.Logger
 	queue    *queue.Queue
-	sink     *kafka.Sink
-	forward  *forward.Forwarder
-	gateway  *gateway.Gateway
-	server   *httpserve.Server
-	started  time.Time
+	// sink and forward are nil in a gateway alone.
+	sink    *kafka.Sink
+	forward *forward.Forwarder
+	// gateway and server are nil in a forwarder alone.
+	gateway *gateway.Gateway
+	server  *httpserve.Server
+	started time.Time
 	// board is set once the forwarder is made: metrics may be asked for before.
 	board atomic.Pointer[forward.Board]
 	// draining is set when the gateway was told to stop.
@@ -51,51 +54,65 @@ type stamp struct {
 
 var errDraining = errors.New("draining")
 
+// writes and drains say which halves run in this process.
+func (s *stamp) writes() bool { return s.part != queue.Drains }
+func (s *stamp) drains() bool { return s.part != queue.Writes }
+
 // newStamp binds the stamp's listener and opens its queue; nothing runs yet. On
 // an error it has undone what it did.
-func newStamp(settings config.Stamp, p process) (_ *stamp, err error) {
+func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err error) {
 	s := &stamp{
-		settings: settings, version: p.version, started: time.Now().UTC(),
+		settings: settings, part: part, version: p.version, started: time.Now().UTC(),
 		log: p.log.With("stamp", settings.Stamp.Name),
 	}
 	reg := prometheus.WrapRegistererWith(prometheus.Labels{"stamp": settings.Stamp.Name}, p.registry)
-	var undo []func() error
 	defer func() {
-		for i := len(undo) - 1; i >= 0 && err != nil; i-- {
-			err = errors.Join(err, undo[i]())
+		if err != nil {
+			err = errors.Join(err, s.abandon())
 		}
 	}()
 	// The listener first: an address in use is the likeliest error, and should
 	// leave no trace in the queue.
 	var handler http.Handler
-	if s.server, err = httpserve.New(settings.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(w, r)
-	}), httpserve.Deps{Log: s.log, Name: "gateway " + settings.Stamp.Name}); err != nil {
-		return nil, err
+	if s.writes() {
+		if s.server, err = httpserve.New(settings.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handler.ServeHTTP(w, r)
+		}), httpserve.Deps{Log: s.log, Name: "gateway " + settings.Stamp.Name}); err != nil {
+			return nil, err
+		}
 	}
-	undo = append(undo, s.server.Close)
 	if s.queue, err = queue.Open(settings.Queue, queue.Deps{
-		Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name, Synced: p.recorder.GroupsSynced,
+		Part: part, Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name, Synced: p.recorder.GroupsSynced,
 		Forwarded: s.forwarded,
 	}); err != nil {
 		return nil, err
 	}
-	undo = append(undo, s.queue.Close)
-	if s.sink, err = kafka.NewSink(settings.Hub, kafka.Deps{Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name}); err != nil {
-		return nil, err
+	if s.drains() {
+		if err := s.newForwarder(reg, p); err != nil {
+			return nil, err
+		}
 	}
-	undo = append(undo, func() error { s.sink.Close(); return nil })
-	if s.forward, err = forward.New(settings.Forward, forward.Deps{
+	if s.writes() {
+		if s.gateway, err = gateway.New(settings.Gateway, s.gatewayDeps(reg, p)); err != nil {
+			return nil, err
+		}
+		handler = s.gateway.Handler()
+	}
+	return s, nil
+}
+
+// newForwarder makes the half that drains the queue.
+func (s *stamp) newForwarder(reg prometheus.Registerer, p process) (err error) {
+	if s.sink, err = kafka.NewSink(s.settings.Hub, kafka.Deps{Log: s.log, Registerer: reg, Stamp: s.settings.Stamp.Name}); err != nil {
+		return err
+	}
+	if s.forward, err = forward.New(s.settings.Forward, forward.Deps{
 		Source: source{s.queue}, Sink: p.recorded(s.sink), Log: s.log, Registerer: reg,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	s.board.Store(s.forward.Board())
-	if s.gateway, err = gateway.New(settings.Gateway, s.gatewayDeps(reg, p)); err != nil {
-		return nil, err
-	}
-	handler = s.gateway.Handler()
-	return s, nil
+	return nil
 }
 
 func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
@@ -106,7 +123,7 @@ func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
 	}
 	d := gateway.Deps{
 		Store:    s.queue,
-		Tracker:  tracker{s.queue, s.forward.Board()},
+		Tracker:  tracker{s.queue, s.board.Load()},
 		Identity: gateway.Identity{Stamp: id.Name, Region: id.Region, Zone: id.Zone, Hostname: host, Version: s.version.Version},
 		IPs:      addresses(),
 		Retain:   s.settings.Queue.Retain,
@@ -160,56 +177,40 @@ func (s *stamp) ready() error {
 func (s *stamp) push(st *stack) {
 	name := func(part string) string { return part + " of " + s.settings.Stamp.Name }
 	st.push(layer{name: name("queue"), run: s.queue.Run, close: s.queue.Close})
-	st.push(layer{name: name("connection to the hub"), close: func() error { s.sink.Close(); return nil }})
-	st.push(layer{name: name("forwarder"), run: s.forward.Run})
-	st.push(layer{name: name("gateway"), run: func(ctx context.Context) error {
-		// Not ready at once, so that balancers leave; what still comes is taken
-		// until the delay is over.
-		stop := context.AfterFunc(ctx, func() {
-			s.draining.Store(true)
-			time.AfterFunc(s.settings.HTTP.DrainDelay, s.gateway.Drain)
+	if s.drains() {
+		st.push(layer{name: name("connection to the hub"), close: func() error { s.sink.Close(); return nil }})
+		st.push(layer{name: name("forwarder"), run: s.forward.Run})
+	}
+	if s.writes() {
+		st.push(layer{
+			name: name("gateway"), run: s.serve,
+			grace: s.settings.HTTP.DrainDelay + s.settings.HTTP.ShutdownTimeout + defaultGrace,
 		})
-		defer stop()
-		return s.server.Run(ctx)
-	}, grace: s.settings.HTTP.DrainDelay + s.settings.HTTP.ShutdownTimeout + defaultGrace})
+	}
+}
+
+// serve runs the gateway's listener until ctx ends: not ready at once, so that
+// balancers leave; what still comes is taken until the delay is over.
+func (s *stamp) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.draining.Store(true)
+		time.AfterFunc(s.settings.HTTP.DrainDelay, s.gateway.Drain)
+	})
+	defer stop()
+	return s.server.Run(ctx)
 }
 
 // abandon gives back what newStamp took, of a stamp that was never pushed.
 func (s *stamp) abandon() error {
-	s.sink.Close()
-	return errors.Join(s.server.Close(), s.queue.Close())
-}
-
-// RunStamp runs one stamp until ctx ends, then drains it.
-func RunStamp(ctx context.Context, settings config.Stamp, d Deps) (err error) {
-	p, err := newProcess(d)
-	if err != nil {
-		return err
+	var errs []error
+	if s.sink != nil {
+		s.sink.Close()
 	}
-	st := newStack(p.log)
-	defer func() { err = errors.Join(err, st.stop(), p.close()) }()
-	admin, err := p.admin(settings.Admin)
-	if err != nil {
-		return err
+	if s.queue != nil {
+		errs = append(errs, s.queue.Close())
 	}
-	st.push(layer{name: "admin", run: admin.Run})
-	s, err := newStamp(settings, p)
-	if err != nil {
-		return err
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
 	}
-	s.push(st)
-	if _, err := p.console(st, admin, settings.Console, []*stamp{s}); err != nil {
-		return err
-	}
-	admin.AddCheck("queue", func(context.Context) error { return s.ready() })
-	mountStatus(admin, []*stamp{s}, nil)
-	context.AfterFunc(ctx, admin.Stopping)
-	admin.Started()
-	fmt.Fprintf(d.Stdout, "stamp %s: gateway %s, admin %s\n", settings.Stamp.Name, s.server.URL(), admin.URL())
-	if err := writeAddresses(d.AddressesFile, Addresses{
-		Gateways: map[string]string{settings.Stamp.Name: s.server.URL()}, Admin: admin.URL(),
-	}); err != nil {
-		return err
-	}
-	return st.wait(ctx)
+	return errors.Join(errs...)
 }

@@ -24,13 +24,20 @@ type stampStatus struct {
 	Zone    string    `json:"zone,omitempty"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
-	Gateway string    `json:"gateway"`
-	// Accepting says whether a POST would be taken now; Refusing is why not.
-	Accepting bool           `json:"accepting"`
-	Refusing  string         `json:"refusing,omitempty"`
-	Queue     queue.Status   `json:"queue"`
-	Forward   forward.Status `json:"forward"`
-	Hub       hubStatus      `json:"hub"`
+	// Part says which half of a stamp this process is, "gateway" or "forward";
+	// empty where it is both. Each half tells what it knows: a gateway knows of
+	// forwarding what the queue's saved progress says.
+	Part string `json:"part,omitempty"`
+	// Gateway is the base URL of the gateway; empty where there is none.
+	Gateway string `json:"gateway,omitempty"`
+	// Accepting says whether a POST would be taken now, or, of a forwarder
+	// alone, whether its queue can be worked with; Refusing is why not.
+	Accepting bool         `json:"accepting"`
+	Refusing  string       `json:"refusing,omitempty"`
+	Queue     queue.Status `json:"queue"`
+	// Forward and Hub are left out by a gateway alone.
+	Forward *forward.Status `json:"forward,omitempty"`
+	Hub     *hubStatus      `json:"hub,omitempty"`
 }
 
 type hubStatus struct {
@@ -40,9 +47,18 @@ type hubStatus struct {
 func (s *stamp) status() stampStatus {
 	st := stampStatus{
 		Name: s.settings.Stamp.Name, Region: s.settings.Stamp.Region, Zone: s.settings.Stamp.Zone,
-		Version: s.version.Version, Started: s.started, Gateway: s.server.URL(), Accepting: true,
-		Queue: s.queue.Status(), Forward: s.forward.Status(),
-		Hub: hubStatus{Brokers: s.settings.Hub.Brokers},
+		Version: s.version.Version, Started: s.started, Accepting: true, Queue: s.queue.Status(),
+	}
+	if s.writes() {
+		st.Gateway = s.server.URL()
+	} else {
+		st.Part = "forward"
+	}
+	if s.drains() {
+		forwarding := s.forward.Status()
+		st.Forward, st.Hub = &forwarding, &hubStatus{Brokers: s.settings.Hub.Brokers}
+	} else {
+		st.Part = "gateway"
 	}
 	if err := s.ready(); err != nil {
 		st.Accepting, st.Refusing = false, err.Error()

@@ -22,6 +22,8 @@ var commentsJSON []byte
 type Root struct {
 	// Command is what takes these settings, such as "postroad stamp".
 	Command string
+	// About, where set, stands below the heading.
+	About string
 	// Settings points to the struct.
 	Settings any
 }
@@ -29,7 +31,10 @@ type Root struct {
 // Roots are the settings structs of all commands that take a file.
 func Roots() []Root {
 	stamp := DefaultStamp()
-	return []Root{{Command: "postroad stamp", Settings: &stamp}}
+	return []Root{{
+		Command: "postroad stamp, postroad gateway, postroad forward", Settings: &stamp,
+		About: "A stamp in one process, or its halves on a shared queue directory. One file serves all three commands: each half takes every section and passes over what it does not run. What differs between processes, such as addresses, can be given by `--set` or the environment.",
+	}}
 }
 
 const referenceHead = `# Settings
@@ -66,6 +71,9 @@ func ReferenceFrom(w io.Writer, commentsJSON []byte, roots ...Root) error {
 			return fmt.Errorf("reference of %s: %w", r.Command, err)
 		}
 		fmt.Fprintf(&b, "\n## %s\n", r.Command)
+		if r.About != "" {
+			fmt.Fprintf(&b, "\n%s\n", r.About)
+		}
 		for _, c := range t.root.children {
 			if err := reference(&b, c, comments); err != nil {
 				return fmt.Errorf("reference of %s: %w", r.Command, err)

@@ -56,10 +56,10 @@ func TestReferenceText(t *testing.T) {
 		"..Token": "Token opens the door."
 	}`
 	var out bytes.Buffer
-	if err := ReferenceFrom(&out, []byte(comments), Root{"postroad part", &s}); err != nil {
+	if err := ReferenceFrom(&out, []byte(comments), Root{Command: "postroad part", About: "What it is.", Settings: &s}); err != nil {
 		t.Fatal(err)
 	}
-	want := "\n## postroad part\n" +
+	want := "\n## postroad part\n\nWhat it is.\n" +
 		"\n### part\n\n`part` is one part.\n" +
 		"\n- **`part.max_bytes`** · integer · default `3145728` (3 MiB) · `POSTROAD_PART_MAX_BYTES`\n\n  `max_bytes` is the most, in bytes.\n" +
 		"\n- **`part.peers`** · list of texts · empty by default · `POSTROAD_PART_PEERS`\n\n  Those that help. Default empty: nobody helps.\n" +
@@ -67,7 +67,7 @@ func TestReferenceText(t *testing.T) {
 	if got := strings.TrimPrefix(out.String(), referenceHead); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if err := ReferenceFrom(&out, []byte(`{}`), Root{"postroad part", &s}); err == nil {
+	if err := ReferenceFrom(&out, []byte(`{}`), Root{Command: "postroad part", About: "What it is.", Settings: &s}); err == nil {
 		t.Error("a setting without a comment passes")
 	}
 }

@@ -14,24 +14,33 @@ import (
 	"postroad/internal/telemetry"
 )
 
-// Stamp are the settings of "postroad stamp": those of a stamp's parts, a
-// section each.
+// Stamp are the settings of "postroad stamp", "postroad gateway" and "postroad
+// forward": those of a stamp's parts, a section each. The halves take all of
+// them and pass over what they do not run: one file serves a whole stamp, and
+// what only both halves together can get wrong (see Validate) is found by each.
 type Stamp struct {
 	// Stamp says which stamp this is; answers, records and metrics carry it.
 	Stamp Identity `yaml:"stamp"`
 	// HTTP is the listener that clients and front doors reach the gateway at.
+	// "postroad forward" does not open it.
 	HTTP httpserve.Options `yaml:"http"`
-	// Gateway accepts messages over HTTP.
+	// Gateway accepts messages over HTTP. "postroad forward" passes over it.
 	Gateway gateway.Options `yaml:"gateway"`
-	// Queue keeps accepted messages on stable storage.
+	// Queue keeps accepted messages on stable storage. Every process that
+	// shares the directory must be given the same ttl and takeover_margin.
 	Queue queue.Options `yaml:"queue"`
-	// Hub is where messages go, and how it is reached.
+	// Hub is where messages go, and how it is reached. "postroad gateway" never
+	// reaches it and needs only batch_max_bytes, which bounds what it accepts.
 	Hub kafka.Options `yaml:"hub"`
-	// Forward sends messages from the queue to the hub.
+	// Forward sends messages from the queue to the hub. "postroad gateway"
+	// passes over it.
 	Forward forward.Options `yaml:"forward"`
 	// Admin is the listener for operators: probes, metrics, status, console.
+	// Each process on one machine needs an address of its own.
 	Admin httpserve.AdminOptions `yaml:"admin"`
 	// Console is the page on the admin listener that shows and sends messages.
+	// It is there in "postroad stamp" only, which has both a gateway to send to
+	// and the hub to read.
 	Console console.Options `yaml:"console"`
 	// Log says what is logged to standard error, and how.
 	Log telemetry.LogOptions `yaml:"log"`
