@@ -46,6 +46,8 @@ type Binary struct {
 	Path string
 	// Dir takes logs, flight recorders and files of addresses.
 	Dir string
+	// Plain leaves the flight recorder out, for those who measure.
+	Plain bool
 
 	started int
 }
@@ -69,6 +71,9 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 	p.cmd = exec.Command(b.Path, append(args, "--addresses-file", addresses)...) //nolint:noctx // it outlives ctx on purpose
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
+	if b.Plain {
+		p.cmd.Env = append(os.Environ(), RecorderEnv+"=")
+	}
 	p.Started = time.Now()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
@@ -156,6 +161,9 @@ func (p *Process) end(signal syscall.Signal) error {
 		return errors.Join(fmt.Errorf("process %d is not gone %v after %v", p.cmd.Process.Pid, 2*startTimeout, signal), p.cmd.Process.Kill())
 	}
 }
+
+// PID is the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Ended is closed once the process is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
