@@ -4,26 +4,13 @@ import (
 	"math/rand/v2"
 )
 
-// Crash ends the machine now: every later call on it, and on its handles,
-// returns ErrCrashed, and so does one that is under way.
-func (f *FS) Crash() {
-	defer f.lock()()
-	f.dead = true
-}
-
-// Crashed reports whether the machine has ended.
-func (f *FS) Crashed() bool {
-	defer f.lock()()
-	return f.dead
-}
-
 // Reboot crashes the machine, if it has not, and returns another one with what
 // its disk holds after a power cut. What was not stable is there or not by the
 // seed; each further Reboot of the same machine gives another such outcome.
 // Capacity stays, faults do not.
 func (f *FS) Reboot() *FS {
 	defer f.lock()()
-	f.dead = true
+	f.die()
 	f.reboots++
 	fate := fate{rng: f.random(^f.reboots)}
 	return boot(fate.rng.Uint64(), f.disk.cut(fate))
@@ -33,7 +20,7 @@ func (f *FS) Reboot() *FS {
 // was stable.
 func (f *FS) RebootBare() *FS {
 	defer f.lock()()
-	f.dead = true
+	f.die()
 	return boot(f.seed, f.disk.cut(fate{}))
 }
 
@@ -42,7 +29,7 @@ func (f *FS) RebootBare() *FS {
 // stable is still not.
 func (f *FS) Restart() *FS {
 	defer f.lock()()
-	f.dead = true
+	f.die()
 	f.reboots++
 	return boot(f.random(^f.reboots).Uint64(), f.disk.clone())
 }
@@ -99,6 +86,7 @@ func (n *node) cut(f fate) *node {
 
 func (n *node) cutDir(f fate) *node {
 	out := newDir()
+	out.id, out.change = n.id, n.change
 	mood := f.mood()
 	all := map[string]struct{}{}
 	for name := range n.stableNames {
@@ -143,6 +131,7 @@ func pick[T any](f fate, m mood, stable T, between []T, current T) T {
 
 func (n *node) cutFile(f fate) *node {
 	out := newFile()
+	out.id, out.change = n.id, n.change
 	mood := f.mood()
 	out.size = n.cutSize(f, mood)
 	out.stableSize = out.size

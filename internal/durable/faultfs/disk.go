@@ -79,6 +79,10 @@ func (d *disk) add(name string, child *node) error {
 	if err != nil {
 		return err
 	}
+	return d.link(dir, last, child)
+}
+
+func (d *disk) link(dir *node, last string, child *node) error {
 	if dir.names[last] != nil {
 		return syscall.EEXIST
 	}
@@ -98,6 +102,10 @@ func (d *disk) remove(name string) error {
 	if err != nil {
 		return err
 	}
+	return d.unlink(dir, last)
+}
+
+func (d *disk) unlink(dir *node, last string) error {
 	child := dir.names[last]
 	switch {
 	case child == nil:

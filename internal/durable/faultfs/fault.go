@@ -28,6 +28,7 @@ type Fault struct {
 
 	name    string
 	applied extent
+	again   bool // applied twice; the second answer is given
 	err     error
 	crash   bool
 }
@@ -60,6 +61,11 @@ func FailTorn(err error) Fault { return Fault{name: "fail torn", applied: part, 
 // FailAfter has the operation be applied whole and then fail: the answer was
 // lost.
 func FailAfter(err error) Fault { return Fault{name: "fail after", applied: everything, err: err} }
+
+// LostReply has the operation be applied, its answer be lost, and the request
+// be sent and applied a second time: what was created exists already, what was
+// removed is missing. What may be done twice succeeds.
+func LostReply() Fault { return Fault{name: "lost reply", applied: everything, again: true} }
 
 // CrashBefore ends the machine at the operation, which is not applied.
 func CrashBefore() Fault { return Fault{name: "crash before", err: ErrCrashed, crash: true} }

@@ -34,6 +34,10 @@ type node struct {
 	linked bool // has a name
 	opens  int  // handles
 
+	// On a share: its name for clients, and a number that grows with each
+	// change that a client can tell from its attributes.
+	id, change uint64
+
 	// Of a directory: what processes see, what is stable, and for each name
 	// changed since it was last stable, the states it has been in between.
 	names, stableNames map[string]*node
