@@ -29,7 +29,7 @@ type HubOptions struct {
 type HubReport struct {
 	// Kills has what was seen of each kill.
 	Kills []HubKill
-	judged
+	Result
 }
 
 // HubKill is one time that the hub was away.
@@ -50,7 +50,7 @@ func (r HubReport) String() string {
 		fmt.Fprintf(&b, "hub killed, %d: breaker open after %.1f s (%s), closed %.1f s after the hub was back, %d requests acknowledged meanwhile\n",
 			i+1, k.Opened.Seconds(), k.Cause, k.Closed.Seconds(), k.Acknowledged)
 	}
-	b.WriteString(r.judged.String())
+	b.WriteString(r.Result.String())
 	return b.String()
 }
 
@@ -132,7 +132,7 @@ func (k *hubKiller) run(ctx context.Context) error {
 	if err = errors.Join(err, <-done); err != nil {
 		return fmt.Errorf("%w; the stamp's log ends:\n%s", err, k.stamp.LogTail())
 	}
-	k.report.judged, err = judgeTopic(ctx, &k.binary, k.ledger, k.stamp, k.hub.Addresses.Hub)
+	k.report.Result, err = k.binary.Judge(ctx, k.ledger, k.stamp, k.hub.Addresses.Hub, topic)
 	return err
 }
 

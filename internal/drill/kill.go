@@ -45,7 +45,7 @@ type KillReport struct {
 	// those kills count, Between how many of these came between sync and
 	// answer.
 	Attempts, Hits, Between int
-	judged
+	Result
 	// Took is how long all of it lasted.
 	Took time.Duration
 }
@@ -53,15 +53,12 @@ type KillReport struct {
 // String is the report for a person.
 func (r KillReport) String() string {
 	return fmt.Sprintf("killed %d times in %.1f s: %d while enough was in flight, %d of these between sync and answer\n%s",
-		r.Attempts, r.Took.Seconds(), r.Hits, r.Between, r.judged)
+		r.Attempts, r.Took.Seconds(), r.Hits, r.Between, r.Result)
 }
 
 // attemptsPerKill bounds how often the process is killed for each kill that
 // has to hit.
 const attemptsPerKill = 5
-
-// drainLimit is how long forwarding what is left may take, reading it back too.
-const drainLimit = 2 * time.Minute
 
 // killer is a kill drill under way.
 type killer struct {
@@ -208,76 +205,7 @@ func (k *killer) judge(ctx context.Context) error {
 	})
 	err = errors.Join(err, stop())
 	if err == nil {
-		k.report.judged, err = judgeTopic(ctx, &k.binary, k.ledger, p, p.Addresses.Hub)
+		k.report.Result, err = k.binary.Judge(ctx, k.ledger, p, p.Addresses.Hub, topic)
 	}
 	return errors.Join(err, p.Stop())
-}
-
-// judged is the verdict on what a reader of a hub sees.
-type judged struct {
-	Verdict Verdict
-	// Early is how many acknowledged messages were not there yet when the
-	// stamps first said that everything was in the hub: 0, where their status
-	// is true.
-	Early int
-	// Status is what the process said of itself in the end, where the verdict
-	// is bad, and the end of its log.
-	Status string
-}
-
-// String is the verdict for a person.
-func (j judged) String() string {
-	text := j.Verdict.String() + j.Status
-	if j.Early > 0 {
-		text = fmt.Sprintf("%d messages were not in the hub yet when the status said that none was missing\n", j.Early) + text
-	}
-	return text
-}
-
-// judgeTopic waits until a process has forwarded all it has, by its own
-// account, and judges what a reader of the hub sees. What is missing then is
-// waited for: a message that comes late is not lost.
-func judgeTopic(ctx context.Context, b *Binary, l *Ledger, p *Process, hub string) (judged, error) {
-	if err := p.WaitDrained(ctx, drainLimit); err != nil {
-		return judged{}, err
-	}
-	first, err := readTopic(ctx, b, l, hub)
-	result := judged{Verdict: first, Early: first.Lost.Count}
-	if err != nil || first.Lost.Count == 0 {
-		return result, err
-	}
-	for came := time.Now(); time.Since(came) < lateLimit && result.Verdict.Lost.Count > 0; {
-		if err := rest(ctx, latePause); err != nil {
-			return result, err
-		}
-		before := result.Verdict.Lost.Count
-		if result.Verdict, err = readTopic(ctx, b, l, hub); err != nil {
-			return result, err
-		}
-		if result.Verdict.Lost.Count < before {
-			came = time.Now()
-		}
-	}
-	if !result.Verdict.OK() {
-		result.Status, err = p.statusText(ctx)
-	}
-	return result, err
-}
-
-// lateLimit is how long nothing of what is missing may come before it is taken
-// for lost, latePause the rest between two looks.
-const (
-	lateLimit = 30 * time.Second
-	latePause = time.Second
-)
-
-// readTopic judges what a reader of the hub sees now.
-func readTopic(ctx context.Context, b *Binary, l *Ledger, hub string) (Verdict, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, drainLimit, fmt.Errorf("reading the topic took more than %v", drainLimit))
-	defer cancel()
-	panel := newPanel(l)
-	if err := b.Tail(ctx, hub, topic, func(r Record) error { panel.saw(r); return nil }); err != nil {
-		return Verdict{}, errors.Join(err, context.Cause(ctx))
-	}
-	return panel.verdict()
 }

@@ -47,6 +47,7 @@ type Load struct {
 	workers []*worker
 
 	acknowledged atomic.Int64
+	unknown      atomic.Int64
 	underWay     atomic.Int64
 }
 
@@ -88,6 +89,10 @@ func NewLoad(l *Ledger, o LoadOptions) *Load {
 
 // Acknowledged is how many requests have been acknowledged so far.
 func (l *Load) Acknowledged() int64 { return l.acknowledged.Load() }
+
+// Unknown is how many answers left the outcome open, so far: those that said so,
+// and those that did not come.
+func (l *Load) Unknown() int64 { return l.unknown.Load() }
 
 // UnderWay is how many requests are sent and not answered.
 func (l *Load) UnderWay() int64 { return l.underWay.Load() }
@@ -141,6 +146,7 @@ func (w *worker) drive(ctx context.Context, conn *Conn, ordered bool) {
 		case Acknowledged:
 			w.load.acknowledged.Add(1)
 		case Unknown:
+			w.load.unknown.Add(1)
 			if p.repeatable && len(w.unknown) < maxUnknown && w.rng.IntN(2) == 0 {
 				w.unknown = append(w.unknown, p)
 			}

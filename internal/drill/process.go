@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -49,8 +50,16 @@ type Binary struct {
 	// Plain leaves the flight recorder out, for those who measure.
 	Plain bool
 
+	// Through, where set, is a command and its first arguments that the binary
+	// is started through. It must become the binary by execve, so that signals
+	// and the process id are the binary's.
+	Through []string
+
 	started int
 }
+
+// ErrEnded is a process that ended before anybody asked it to.
+var ErrEnded = errors.New("it ended by itself")
 
 // startTimeout bounds how long a process may take to listen, and each other
 // short wait for a process.
@@ -67,8 +76,9 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
-	defer log.Close()                                                            //nolint:errcheck // the process has its own descriptor
-	p.cmd = exec.Command(b.Path, append(args, "--addresses-file", addresses)...) //nolint:noctx // it outlives ctx on purpose
+	defer log.Close() //nolint:errcheck // the process has its own descriptor
+	line := slices.Concat(b.Through, []string{b.Path}, args, []string{"--addresses-file", addresses})
+	p.cmd = exec.Command(line[0], line[1:]...) //nolint:noctx // it outlives ctx on purpose
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
 	if b.Plain {
@@ -83,7 +93,11 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 		close(p.ended)
 	}()
 	if err := p.waitListening(ctx, addresses); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %v: %w; its log ends:\n%s", args, err, p.LogTail()), p.Kill())
+		err = fmt.Errorf("start %v: %w; its log ends:\n%s", args, err, p.LogTail())
+		if !errors.Is(err, ErrEnded) {
+			err = errors.Join(err, p.Kill())
+		}
+		return nil, err
 	}
 	return p, nil
 }
@@ -92,7 +106,7 @@ func (p *Process) waitListening(ctx context.Context, file string) error {
 	return Until(ctx, startTimeout, "it says where it listens", func() (bool, error) {
 		select {
 		case <-p.ended:
-			return false, errors.Join(errors.New("it ended by itself"), p.err)
+			return false, errors.Join(ErrEnded, p.err)
 		default:
 		}
 		text, err := os.ReadFile(file)
@@ -128,6 +142,9 @@ func Until(ctx context.Context, limit time.Duration, what string, done func() (b
 	}
 }
 
+// Err is how the process ended, nil for exit code 0; valid once it has Ended.
+func (p *Process) Err() error { return p.err }
+
 // Kill sends SIGKILL, which nothing can catch, and waits until the process is
 // gone. The process must not have ended before.
 func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
@@ -146,7 +163,7 @@ func (p *Process) Stop() error {
 func (p *Process) end(signal syscall.Signal) error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("process %d ended by itself, %s; its log ends:\n%s", p.cmd.Process.Pid, p.cmd.ProcessState, p.LogTail())
+		return fmt.Errorf("process %d: %w, %s; its log ends:\n%s", p.cmd.Process.Pid, ErrEnded, p.cmd.ProcessState, p.LogTail())
 	default:
 	}
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
