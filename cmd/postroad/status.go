@@ -53,6 +53,10 @@ type queueStatus struct {
 	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
 	DiskFreeBytes       int64   `json:"disk_free_bytes"`
 	DiskTotalBytes      int64   `json:"disk_total_bytes,omitempty"`
+	FileSystem          struct {
+		Type    string `json:"type,omitempty"`
+		Verdict string `json:"verdict,omitempty"`
+	} `json:"file_system,omitzero"`
 	// DamagedMessages were set aside because their bytes are damaged.
 	DamagedMessages int64 `json:"damaged_messages,omitempty"`
 }

@@ -36,6 +36,8 @@ func judge(s stampStatus) verdict {
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
 	case s.held() != nil:
 		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
+	case s.Queue.FileSystem.Verdict == "refused":
+		return verdict{"UNSAFE", yellow, "on " + printable([]byte(s.Queue.FileSystem.Type)) + " what was accepted may be lost; the override is set"}
 	case s.Queue.DiskFreeBytes < lowDisk:
 		return verdict{"DISK LOW", yellow, size(s.Queue.DiskFreeBytes) + " left for messages"}
 	case oldest > oldAfter && s.Part == partGateway:
@@ -203,6 +205,12 @@ func diskText(q queueStatus) string {
 	}
 	if q.Dir != "" {
 		text += " at " + printable([]byte(q.Dir))
+	}
+	if fs := q.FileSystem; fs.Type != "" {
+		text += ", " + printable([]byte(fs.Type))
+		if fs.Verdict != "supported" {
+			text += " (" + printable([]byte(fs.Verdict)) + ")"
+		}
 	}
 	return text
 }

@@ -68,7 +68,7 @@ func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 	for _, s := range stamps {
 		a.Gateways[s.settings.Stamp.Name] = s.server.URL()
 	}
-	fmt.Fprint(d.Stdout, welcome(a, o.Dir))
+	fmt.Fprint(d.Stdout, welcome(a, o.Dir), unsafeNote(stamps[0].queue.Status().FileSystem))
 	if err := writeAddresses(d.AddressesFile, a); err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err e
 		settings.HTTP.Listen = x.listen
 		settings.Queue.Dir = filepath.ToSlash(filepath.Join(o.Dir, x.name))
 		settings.Hub.Brokers = []string{hubAddr}
+		settings.Queue.UnsafeFileSystem = true // a trial in a container's own layer is worth having
 		s, err := newStamp(settings, queue.WritesAndDrains, p)
 		if err != nil {
 			for _, made := range stamps {
@@ -133,6 +134,14 @@ func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps
 	st.push(layer{name: "probes of the door", run: dr.Run})
 	st.push(layer{name: "door", run: server.Run})
 	return server.URL(), dr, nil
+}
+
+// unsafeNote says, where it is so, that what is kept may be lost.
+func unsafeNote(s durable.Support) string {
+	if s.Verdict != durable.Refused {
+		return ""
+	}
+	return fmt.Sprintf("For a trial only: the data is on %s (%s), where a stamp in production would not start.\n\n", s.Type, s.Why())
 }
 
 func welcome(a Addresses, dir string) string {

@@ -33,6 +33,7 @@ func halfSettings(dir, hub string) config.Stamp {
 	s.Stamp.Name = "onprem"
 	s.HTTP.Listen, s.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	s.Queue.Dir = filepath.ToSlash(dir)
+	s.Queue.UnsafeFileSystem = true // the test's directory may be in memory
 	s.Hub.Brokers = []string{hub}
 	return s
 }

@@ -104,6 +104,7 @@ func startStamp(r *running, dir string, brokers []string, log *slog.Logger) (_ *
 	s := &stamp{}
 	opts := queue.DefaultOptions()
 	opts.Dir = filepath.ToSlash(dir)
+	opts.UnsafeFileSystem = true // what is measured need not outlive the run
 	if s.queue, err = queue.Open(opts, queue.Deps{
 		Log: log, Stamp: "bench", Synced: func(int) { s.syncs.Add(1) },
 	}); err != nil {

@@ -112,6 +112,7 @@ func (k *hubKiller) startStamp(ctx context.Context) (err error) {
 		"--set", "http.listen=127.0.0.1:0",
 		"--set", "admin.listen=127.0.0.1:0",
 		"--set", "queue.dir="+filepath.Join(k.Dir, "queue"),
+		"--set", "queue.unsafe_file_system=true", // a drill may run in memory
 		"--set", "hub.brokers="+k.hub.Addresses.Hub,
 	)
 	return err

@@ -118,13 +118,3 @@ func (OS) Lock(name string) (io.Closer, error) {
 	}
 	return f, nil
 }
-
-// FillsZero reports whether segments on the file system of name gain from being
-// zero-filled ahead: ext2 to ext4 and XFS, which overwrite in place. statfs.
-func (OS) FillsZero(name string) (bool, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(name, &st); err != nil {
-		return false, &fs.PathError{Op: "statfs", Path: name, Err: err}
-	}
-	return st.Type == unix.EXT4_SUPER_MAGIC || st.Type == unix.XFS_SUPER_MAGIC, nil
-}

@@ -34,6 +34,10 @@ type Options struct {
 	MaxPendingBytes int64 `yaml:"max_pending_bytes"`
 	// HeartbeatInterval is how often a writer renews its heartbeat.
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
+	// UnsafeFileSystem goes on where the file system under the directory is
+	// refused as one on which acknowledged messages may be lost. For tests and
+	// trials; it logs an error at each start.
+	UnsafeFileSystem bool `yaml:"unsafe_file_system"`
 	// TTL is how long a heartbeat counts. A writer whose renewal is older
 	// acknowledges nothing more and begins a new lane.
 	TTL time.Duration `yaml:"ttl"`

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"postroad/internal/durable"
 	"postroad/internal/message"
 )
 
@@ -24,8 +25,10 @@ type Queue struct {
 	at       layout
 	self     owner
 	zeroFill bool
-	lock     io.Closer
-	metrics  *metrics
+	// fileSystem is what the directory stands on; zero where the FS does not say.
+	fileSystem durable.Support
+	lock       io.Closer
+	metrics    *metrics
 
 	// own is the chain of this process's lanes; old are those found at start.
 	own *chain
@@ -105,6 +108,9 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 
 func (q *Queue) openDirectory() error {
 	fsys := q.deps.FS
+	if err := q.lookAtFileSystem(); err != nil {
+		return err
+	}
 	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.quarantine()} {
 		// Not the directories above: below a share that is not mounted they
 		// would appear on the machine's own disk.
@@ -131,13 +137,6 @@ func (q *Queue) openDirectory() error {
 			return fmt.Errorf("another process uses this directory: %w", err)
 		}
 		q.lock = lock
-	}
-	q.zeroFill = q.opts.ZeroFill == "always"
-	if kind, ok := fsys.(interface{ FillsZero(string) (bool, error) }); ok && q.opts.ZeroFill == "auto" {
-		var err error
-		if q.zeroFill, err = kind.FillsZero(q.opts.Dir); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ func options(dir string) queue.Options {
 	o.Dir = dir
 	o.SegmentBytes = 64 << 10
 	o.ReserveBytes = 0
+	o.UnsafeFileSystem = true // the test's directory may be in memory
 	return o
 }
 

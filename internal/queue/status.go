@@ -3,6 +3,7 @@ package queue
 import (
 	"path"
 
+	"postroad/internal/durable"
 	"postroad/internal/wal"
 )
 
@@ -26,13 +27,16 @@ type Status struct {
 	DamagedMessages uint64 `json:"damaged_messages,omitempty"`
 	DiskFreeBytes   int64  `json:"disk_free_bytes"`
 	DiskTotalBytes  int64  `json:"disk_total_bytes"`
+	// FileSystem is what the directory stands on; one that is refused is used
+	// all the same because of Options.UnsafeFileSystem.
+	FileSystem durable.Support `json:"file_system,omitzero"`
 	// Trouble says why messages are refused now; empty where they are taken.
 	Trouble string `json:"trouble,omitempty"`
 }
 
 // Status looks at the queue now.
 func (q *Queue) Status() Status {
-	s := Status{Dir: q.opts.Dir, DamagedMessages: q.damaged.Load()}
+	s := Status{Dir: q.opts.Dir, FileSystem: q.fileSystem, DamagedMessages: q.damaged.Load()}
 	now := q.deps.Now()
 	for _, l := range q.lanes() {
 		s.Lanes++
