@@ -1,7 +1,9 @@
 package faultfs_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"postroad/internal/durable"
 	"postroad/internal/durable/faultfs"
@@ -21,4 +23,29 @@ func TestConformanceAfterReboot(t *testing.T) {
 		}
 		return disk.Reboot(), "/old/new"
 	})
+}
+
+// To one host alone a share is a file system like any other: whatever its
+// kernel does of itself, and however long caches live.
+func TestConformanceOfOneHost(t *testing.T) {
+	for _, opts := range []faultfs.ShareOptions{
+		{},
+		{Calm: true},
+		{LookupCache: faultfs.LookupPos},
+		{LookupCache: faultfs.LookupNone},
+		{AttrMax: time.Nanosecond},
+		{Granularity: time.Second},
+	} {
+		for seed := range uint64(5) {
+			t.Run(fmt.Sprintf("%+v, seed %d", opts, seed), func(t *testing.T) {
+				fstest.Test(t, func(t *testing.T) (durable.FS, string) {
+					host := faultfs.NewShare(seed, opts).Host("a")
+					if err := host.Mkdir("/d"); err != nil {
+						t.Fatal(err)
+					}
+					return host, "/d"
+				})
+			})
+		}
+	}
 }

@@ -62,9 +62,9 @@ func FailTorn(err error) Fault { return Fault{name: "fail torn", applied: part, 
 // lost.
 func FailAfter(err error) Fault { return Fault{name: "fail after", applied: everything, err: err} }
 
-// LostReply has the operation be applied, its answer be lost, and the request
-// be sent and applied a second time: what was created exists already, what was
-// removed is missing. What may be done twice succeeds.
+// LostReply has Create, Mkdir or Remove be applied, the answer be lost, and the
+// request be sent and applied a second time: what was created exists already,
+// what was removed is missing. Other operations may be done twice and succeed.
 func LostReply() Fault { return Fault{name: "lost reply", applied: everything, again: true} }
 
 // CrashBefore ends the machine at the operation, which is not applied.

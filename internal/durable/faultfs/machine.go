@@ -211,7 +211,7 @@ func (m *machine) finish(c call, fault Fault, index int) (err error) {
 	switch {
 	case fault.applied == everything || fault.applied == part && splits:
 		err = c.apply(fault.amount(c.op.Length, rng))
-		if fault.again {
+		if fault.again && (c.op.Kind == OpCreate || c.op.Kind == OpMkdir || c.op.Kind == OpRemove) {
 			err = c.apply(c.op.Length)
 		}
 	case c.spoil != nil && !fault.crash:

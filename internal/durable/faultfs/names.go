@@ -35,7 +35,7 @@ func (f *FS) open(op Op, write bool, find func() (*node, error)) (durable.File, 
 	h := &file{fs: f, name: op.Name, write: write}
 	err := f.do(call{op: op, apply: func(int) error {
 		n, err := find()
-		if err == nil {
+		if err == nil && h.node == nil {
 			h.node = n
 			n.opens++
 		}

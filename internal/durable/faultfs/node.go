@@ -155,6 +155,6 @@ func (c *cell) write() {
 	c.stable, c.older, c.onDisk = c.cur, nil, true
 }
 
-func sortedKeys[K int64 | string, V any](m map[K]V) []K {
+func sortedKeys[K int64 | uint64 | string, V any](m map[K]V) []K {
 	return slices.Sorted(maps.Keys(m))
 }
