@@ -217,6 +217,7 @@ func (c *client) list(id uint64) ([]fs.DirEntry, error) {
 // stir has the kernels do what they may at any time: write some of what is
 // dirty, in any order.
 func (s *Share) stir() {
+	s.expire()
 	for _, c := range s.clients {
 		if c.dead || !c.chance(4) {
 			continue

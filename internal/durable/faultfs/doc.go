@@ -25,10 +25,21 @@
 // The same seed, calls and faults give the same outcome, as long as the calls
 // are made in the same order.
 //
-// A machine (FS: numbering, faults, handles) and its disk (tree, pages, space)
-// are separate, so that several machines can be put on one disk, each with
-// caches of its own between.
+// Shares. A Share is a server with a disk; a Host is a process on a machine that
+// has mounted it, with the same faults and trace as FS. Between them are the
+// caches of a network file system: names, missing ones too, listings,
+// attributes and pages may be old; written pages are the host's own until they
+// are sent, in any order; a crash of the host loses them. What is assumed, and
+// after which documents, is in docs/design/share-model.md.
+//
+//	share := faultfs.NewShare(seed, faultfs.ShareOptions{})
+//	a, b := share.Host("a"), share.Host("b")
+//	a.Pause()                      // the process stands still, time goes on
+//	b = b.Restart()                // the host crashed and was started again
+//	share.PowerCut()               // the server's
+//	t.Log(share.History(100))      // what all of them did last
 //
 // What it does not do: permissions, links, times, truncation (durable.FS has
-// none of them), and disks that lose what they said was stable.
+// none of them), locks, and disks that lose what they said was stable (but for
+// a share's AsyncExport).
 package faultfs

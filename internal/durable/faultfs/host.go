@@ -87,7 +87,13 @@ func (h *Host) make(name string, child *node, fresh bool) error {
 		return err
 	}
 	before := dir.change
-	if err := c.share.create(dir, last, child); err != nil {
+	err = c.share.create(dir, last, child)
+	if old := dir.names[last]; err != nil && old != nil {
+		if _, doomed := c.share.doomed[old.id]; doomed {
+			return syscall.ENOENT
+		}
+	}
+	if err != nil {
 		if d := c.dirs[dir.id]; d != nil && !c.chance(4) {
 			delete(d.entries, last)
 		}
@@ -118,6 +124,9 @@ func (h *Host) find(name string, fresh bool) (*node, error) {
 	at, err := h.client.resolve(name, fresh)
 	if err != nil {
 		return nil, err
+	}
+	if _, doomed := h.client.share.doomed[at.id]; doomed {
+		return nil, syscall.ENOENT
 	}
 	return h.client.share.get(at.id)
 }

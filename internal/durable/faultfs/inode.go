@@ -245,8 +245,7 @@ func (c *client) closed(ino *inode, wrote bool) error {
 	ino.handles--
 	n := c.share.nodes[ino.id]
 	if n != nil && c.share.opts.SMB {
-		n.opens--
-		c.share.disk.release(n)
+		c.share.left(n, 1)
 	}
 	if ino.handles == 0 && ino.silly != "" {
 		if dir := c.share.nodes[ino.sillyDir]; dir != nil {
@@ -268,7 +267,9 @@ func (c *client) remove(dir *node, last string) error {
 	if child == nil || child.dir || c.share.opts.SMB || c.files[child.id] == nil || c.files[child.id].handles == 0 {
 		err := c.share.remove(dir, last)
 		if err == nil {
-			delete(c.files, child.id)
+			if c.share.nodes[child.id] == nil {
+				delete(c.files, child.id)
+			}
 			c.changed(dir, before, last, dentry{})
 		}
 		return err

@@ -28,6 +28,10 @@ type ShareOptions struct {
 	// SMB has files that any host has open refuse to be removed, SyncDir do
 	// nothing, and close not commit.
 	SMB bool
+	// DeletePending has SMB take the removal of an open file and carry it out
+	// once the last handle is closed. Until then the name is listed, keeps its
+	// directory from being removed, and cannot be opened or used again.
+	DeletePending bool
 	// SessionTimeout is how long an SMB server keeps the opens of a host that
 	// crashed. 0 means 60 seconds.
 	SessionTimeout time.Duration
@@ -78,6 +82,7 @@ type Share struct {
 	boots   uint64 // a client sends again what an earlier boot may have lost
 	clients []*client
 	gone    []lostSession
+	doomed  map[uint64]doom // by id
 	history []moment
 }
 
@@ -89,7 +94,7 @@ const rootID = 1
 func NewShare(seed uint64, opts ShareOptions) *Share {
 	s := &Share{
 		seed: seed, opts: opts.withDefaults(), disk: newDisk(), lastID: rootID,
-		rng: rand.New(rand.NewPCG(seed, 0x5a)), nodes: map[uint64]*node{},
+		rng: rand.New(rand.NewPCG(seed, 0x5a)), nodes: map[uint64]*node{}, doomed: map[uint64]doom{},
 	}
 	s.disk.root.id = rootID
 	s.nodes[rootID] = s.disk.root
@@ -123,6 +128,7 @@ func (s *Share) PowerCut() {
 	s.disk.root, s.disk.used = root, root.treeSpace()
 	s.boots++
 	s.gone = nil
+	clear(s.doomed)
 	clear(s.nodes)
 	s.index(root)
 	if !s.opts.SMB {
@@ -227,7 +233,7 @@ func (s *Share) create(dir *node, last string, child *node) error {
 func (s *Share) remove(dir *node, last string) error {
 	child := dir.names[last]
 	if child != nil && len(child.names) == 0 && s.inUse(child) {
-		return syscall.EBUSY
+		return s.refuse(dir, last, child)
 	}
 	if err := s.disk.unlink(dir, last); err != nil {
 		return err
@@ -235,6 +241,35 @@ func (s *Share) remove(dir *node, last string) error {
 	delete(s.nodes, child.id)
 	s.renamed(dir)
 	return nil
+}
+
+// doom is where the name of a file stands that goes with its last handle.
+type doom struct {
+	dir  *node
+	name string
+}
+
+// refuse is what an SMB server answers to the removal of an open file.
+func (s *Share) refuse(dir *node, last string, child *node) error {
+	switch _, doomed := s.doomed[child.id]; {
+	case doomed:
+		return syscall.ENOENT
+	case !s.opts.DeletePending:
+		return syscall.EBUSY
+	}
+	s.doomed[child.id] = doom{dir, last}
+	s.touch(dir)
+	return nil
+}
+
+// left is called when handles of a file were closed.
+func (s *Share) left(n *node, handles int) {
+	n.opens -= handles
+	s.disk.release(n)
+	if d, doomed := s.doomed[n.id]; doomed && n.opens == 0 {
+		delete(s.doomed, n.id)
+		_ = s.remove(d.dir, d.name) // it stands there and nobody has it open
+	}
 }
 
 // move gives a file another name in its directory.
@@ -272,22 +307,17 @@ type lostSession struct {
 }
 
 // inUse reports whether an SMB server has a file open for anybody.
-func (s *Share) inUse(n *node) bool {
-	if !s.opts.SMB {
-		return false
-	}
-	kept := s.gone[:0]
-	for _, session := range s.gone {
-		if s.opts.Now() < session.until {
-			kept = append(kept, session)
-			continue
-		}
-		for id, opens := range session.opens {
+func (s *Share) inUse(n *node) bool { return s.opts.SMB && n.opens > 0 }
+
+// expire forgets the sessions of crashed hosts whose time is over.
+func (s *Share) expire() {
+	for len(s.gone) > 0 && s.opts.Now() >= s.gone[0].until {
+		session := s.gone[0]
+		s.gone = s.gone[1:]
+		for _, id := range sortedKeys(session.opens) {
 			if n := s.nodes[id]; n != nil {
-				n.opens -= opens
+				s.left(n, session.opens[id])
 			}
 		}
 	}
-	s.gone = kept
-	return n.opens > 0
 }
