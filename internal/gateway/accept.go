@@ -44,7 +44,8 @@ func (g *Gateway) keep(c *call) (accepted, error) {
 		first, err := g.append(c)
 		return accepted{first: first, time: b.time}, err
 	}
-	found, err := g.index.begin(b.keyHash, b.digest, b.time)
+	digest := message.GroupDigest(b.msgs)
+	found, err := g.index.begin(b.keyHash, digest, b.time)
 	if err != nil {
 		return accepted{}, err
 	}
@@ -57,7 +58,7 @@ func (g *Gateway) keep(c *call) (accepted, error) {
 			b.msgs[i].Repeat = true
 		}
 	}
-	entry := keyEntry{hash: b.keyHash, digest: b.digest, id: b.msgs[0].ID, time: b.time.UnixMicro(), state: keyUnknown}
+	entry := keyEntry{hash: b.keyHash, digest: digest, id: b.msgs[0].ID, time: b.time.UnixMicro(), state: keyUnknown}
 	// Whatever happens the key does not stay in progress.
 	defer func() { g.index.end(entry) }()
 	first, err := g.append(c)

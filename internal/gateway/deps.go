@@ -41,6 +41,27 @@ type Tracker interface {
 	Scan(ctx context.Context, id message.ID) (message.Receipt, message.Outcome, error)
 }
 
+// KeySource knows the idempotency keys of requests that earlier processes of the
+// stamp have acknowledged.
+type KeySource interface {
+	// Keys hands out those that were accepted since a time, about newest
+	// first. An error of yield ends it and is returned. Any other error says
+	// that keys may be missing; those that were handed out are right.
+	Keys(ctx context.Context, since time.Time, yield func(StoredKey) error) error
+}
+
+// StoredKey is the idempotency key of a request that is stored.
+type StoredKey struct {
+	// Hash is that of the key: Message.KeyHash. Digest identifies the request:
+	// message.GroupDigest of its messages.
+	Hash, Digest message.Hash
+	// ID is the dedupe id of the first message, First its place.
+	ID    message.ID
+	First message.Place
+	// Time is when the request was accepted: Message.Time.
+	Time time.Time
+}
+
 // Observer is told how far each POST of messages has come, so that a drill can
 // count the requests that are durable and not yet answered when it kills the
 // process. Its methods are called from many goroutines and must not block.
@@ -72,6 +93,8 @@ type Deps struct {
 	// Store and Tracker are required.
 	Store   Store
 	Tracker Tracker
+	// Keys is read by LoadKeys; nil where there are none.
+	Keys KeySource
 	// Identity is required; its Stamp must not be empty.
 	Identity Identity
 	// IPs are the machine's addresses, the one to show first. May be empty.

@@ -23,7 +23,9 @@ type Gateway struct {
 	metrics  *metrics
 	cors     *cors
 	draining atomic.Bool
-	static   static
+	// keysLoaded is set once LoadKeys has loaded what there is.
+	keysLoaded atomic.Bool
+	static     static
 }
 
 // static is what answers and records have in common, made once. Nobody may

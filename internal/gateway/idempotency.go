@@ -17,7 +17,9 @@ import (
 // the dedupe id, show it once. An index that refused new keys when full would
 // turn away messages for the sake of an answer.
 //
-// It lives in memory and dies with the process.
+// It lives in memory. What an earlier process was asked under a key is loaded
+// after this one has begun to take messages, and stands in tables of its own:
+// it comes about newest first, and what this process was asked counts more.
 type keyIndex struct {
 	shards    [keyShards]keyShard
 	retention time.Duration
@@ -30,9 +32,70 @@ const keyShards = 16
 
 type keyShard struct {
 	mu sync.Mutex
-	// table and busy are guarded by mu. busy holds the keys in progress.
-	table keyTable
-	busy  map[message.Hash]struct{}
+	// All below is guarded by mu. table holds what this process was asked,
+	// loaded what earlier ones were; together they have at most max keys. busy
+	// holds the keys in progress.
+	table, loaded keyTable
+	max           int
+	busy          map[message.Hash]struct{}
+}
+
+// byKey and byID return what is known of a key or dedupe id, or nil. It is valid
+// until the next change. Entries that are too old may stand between younger ones.
+func (s *keyShard) byKey(hash message.Hash, oldest int64) *keyEntry {
+	if e := s.table.byKey(hash); e != nil {
+		return e
+	}
+	return young(s.loaded.byKey(hash), oldest)
+}
+
+func (s *keyShard) byID(id message.ID, oldest int64) *keyEntry {
+	if e := young(s.table.byID(id), oldest); e != nil && e.state == keyStored {
+		return e
+	}
+	return young(s.loaded.byID(id), oldest)
+}
+
+func young(e *keyEntry, oldest int64) *keyEntry {
+	if e == nil || e.time < oldest {
+		return nil
+	}
+	return e
+}
+
+// expire forgets keys that were accepted before oldest, in microseconds: those
+// of this process in order of age, those of earlier ones about so.
+func (s *keyShard) expire(oldest int64) {
+	s.table.expire(oldest)
+	for e := s.loaded.last(); e != nil && e.time < oldest; e = s.loaded.last() {
+		s.loaded.pop()
+	}
+}
+
+// add makes e the newest entry and reports whether another one was dropped to
+// make room: of the loaded ones, while there are any.
+func (s *keyShard) add(e keyEntry) (evicted bool) {
+	if s.loaded.len() > 0 && s.table.len()+s.loaded.len() >= s.max {
+		s.loaded.pop()
+		evicted = true
+	}
+	return s.table.add(e) || evicted
+}
+
+// load adds an entry of an earlier process, unless something newer is known, and
+// reports whether there was room.
+func (s *keyShard) load(e keyEntry) bool {
+	if s.table.byKey(e.hash) != nil {
+		return true
+	}
+	if known := s.loaded.byKey(e.hash); known != nil && !e.newer(known) {
+		return true
+	}
+	if s.table.len()+s.loaded.len() >= s.max {
+		return false
+	}
+	s.loaded.add(e)
+	return true
 }
 
 // keyState is what is known of a key.
@@ -58,7 +121,8 @@ type known struct {
 func newKeyIndex(o IdempotencyOptions, evicted func()) *keyIndex {
 	x := &keyIndex{retention: o.Retention, evicted: evicted}
 	for i := range x.shards {
-		x.shards[i] = keyShard{table: newKeyTable(o.MaxKeys / keyShards), busy: make(map[message.Hash]struct{})}
+		most := max(o.MaxKeys/keyShards, 1)
+		x.shards[i] = keyShard{table: newKeyTable(most), loaded: newKeyTable(most), max: most, busy: make(map[message.Hash]struct{})}
 	}
 	return x
 }
@@ -74,11 +138,12 @@ func (x *keyIndex) begin(hash, digest message.Hash, now time.Time) (known, error
 	s := x.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.table.expire(now.Add(-x.retention).UnixMicro())
+	oldest := now.Add(-x.retention).UnixMicro()
+	s.expire(oldest)
 	if _, busy := s.busy[hash]; busy {
 		return known{}, errKeyBusy
 	}
-	e := s.table.byKey(hash)
+	e := s.byKey(hash, oldest)
 	switch {
 	case e == nil:
 		s.busy[hash] = struct{}{}
@@ -104,7 +169,7 @@ func (x *keyIndex) end(e keyEntry) {
 	if e.state == keyFree {
 		return
 	}
-	if s.table.add(e) {
+	if s.add(e) {
 		x.evicted()
 	}
 }
@@ -116,8 +181,8 @@ func (x *keyIndex) find(id message.ID, now time.Time) (message.Place, bool) {
 	for i := range x.shards {
 		s := &x.shards[i]
 		s.mu.Lock()
-		e := s.table.byID(id)
-		found := e != nil && e.state == keyStored && e.time >= oldest
+		e := s.byID(id, oldest)
+		found := e != nil
 		var p message.Place
 		if found {
 			p = e.place()
@@ -130,13 +195,34 @@ func (x *keyIndex) find(id message.ID, now time.Time) (message.Place, bool) {
 	return message.Place{}, false
 }
 
-// len returns how many keys are remembered.
+// load remembers a key of an earlier process and reports whether there was room.
+// A key that this process knows, or has in progress, is its own affair.
+func (x *keyIndex) load(e keyEntry) bool {
+	s := x.shard(e.hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load(e)
+}
+
+// len returns how many keys are remembered, those of earlier processes included.
 func (x *keyIndex) len() int {
 	n := 0
 	for i := range x.shards {
 		s := &x.shards[i]
 		s.mu.Lock()
-		n += s.table.len()
+		n += s.table.len() + s.loaded.len()
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// loaded returns how many keys of earlier processes are remembered.
+func (x *keyIndex) loaded() int {
+	n := 0
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.Lock()
+		n += s.loaded.len()
 		s.mu.Unlock()
 	}
 	return n

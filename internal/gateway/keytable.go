@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/binary"
 	"unsafe"
 
@@ -42,6 +43,13 @@ const (
 	// chunkLen makes a chunk fill 8 KiB, a size the allocator has.
 	chunkLen = 8192 / keyEntrySize
 )
+
+// newer reports whether e was accepted after another entry of its key. Two of
+// one microsecond are told apart by their places, so that the order in which
+// they are loaded makes no difference.
+func (e *keyEntry) newer(than *keyEntry) bool {
+	return cmp.Or(cmp.Compare(e.time, than.time), e.lane.Compare(than.lane), cmp.Compare(e.seq, than.seq)) > 0
+}
 
 // setLane records the lane. One that is no lane id makes the entry unknown, so
 // that a repeat is stored again and not answered with a wrong place.
@@ -134,6 +142,26 @@ func (t *keyTable) drop() {
 	if t.tail%chunkLen == 0 || t.tail == t.head {
 		t.release(pos / chunkLen)
 	}
+}
+
+// pop forgets the entry that was added last.
+func (t *keyTable) pop() {
+	pos := (t.head - 1) % t.ring()
+	e := t.at(pos)
+	t.keys.remove(hash64(e.hash), pos, t.sameKey(e.hash), func(p uint64) uint64 { return hash64(t.at(p).hash) })
+	t.ids.remove(hash64(e.id), pos, t.sameID(e.id), func(p uint64) uint64 { return hash64(t.at(p).id) })
+	t.head--
+	if t.head%chunkLen == 0 || t.tail == t.head {
+		t.release(pos / chunkLen)
+	}
+}
+
+// last returns the entry that was added last, or nil.
+func (t *keyTable) last() *keyEntry {
+	if t.head == t.tail {
+		return nil
+	}
+	return t.at((t.head - 1) % t.ring())
 }
 
 // release frees a chunk that the tail has left, and the one it stands in when

@@ -82,6 +82,8 @@ func (m *metrics) register(reg prometheus.Registerer, g *Gateway) error {
 		gauge("postroad_gateway_inflight_requests", "POSTs of messages in progress.", func() float64 { return float64(g.load.requests.Load()) }),
 		gauge("postroad_gateway_inflight_bytes", "Memory for request bodies in progress, in bytes.", func() float64 { return float64(g.load.bytes.Load()) }),
 		gauge("postroad_gateway_idempotency_keys", "Idempotency keys remembered.", func() float64 { return float64(g.index.len()) }),
+		gauge("postroad_gateway_loaded_idempotency_keys", "Idempotency keys of earlier processes that are remembered.", func() float64 { return float64(g.index.loaded()) }),
+		gauge("postroad_gateway_idempotency_keys_ready", "1 once the idempotency keys of earlier processes are loaded.", g.keysReady),
 	} {
 		if err := reg.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("register a gateway metric: %w", err))
