@@ -15,8 +15,10 @@ import (
 )
 
 type benchCommand struct {
-	Ingest benchIngest `cmd:"" help:"How fast messages are accepted, against HTTP and the disk alone."`
-	Start  benchStart  `cmd:"" help:"How long postroad dev takes to its first message."`
+	Ingest  benchIngest  `cmd:"" help:"How fast messages are accepted, against HTTP and the disk alone."`
+	Drain   benchDrain   `cmd:"" help:"How fast a backlog goes out, against a bare producer."`
+	Backlog benchBacklog `cmd:"" help:"What a backlog takes of disk and memory, and how soon a start on it accepts."`
+	Start   benchStart   `cmd:"" help:"How long postroad dev takes to its first message."`
 }
 
 // benchFlags are the flags of every benchmark.
@@ -46,12 +48,35 @@ type benchIngest struct {
 	Connections []int         `help:"Connections that single messages are posted over." default:"64,256" placeholder:"N"`
 	Batches     int           `help:"Connections that batches are posted over." default:"16" placeholder:"N"`
 	Samples     int           `help:"Messages that are followed to the hub on an idle system." default:"500" placeholder:"N"`
+	Only        []string      `help:"Parts to measure: idle, singles, batches, storage (all)." placeholder:"PART"`
+	peersFlag
+}
+
+// peersFlag names the program of bench/peers.
+type peersFlag struct {
+	Peers string `help:"Program of bench/peers, which measures the stores of others and a bare producer; make bench builds it." default:"" placeholder:"FILE" type:"path"`
+}
+
+// binaryFlag names the binary whose processes are measured.
+type binaryFlag struct {
+	Binary string `help:"Binary to start (this one)." default:"" placeholder:"FILE" type:"path"`
+}
+
+func (f *binaryFlag) binary() (string, error) {
+	if f.Binary != "" {
+		return f.Binary, nil
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("this binary: %w", err)
+	}
+	return path, nil
 }
 
 // Help says what is measured.
 func (c *benchIngest) Help() string {
 	return "Measures the whole way in (gateway, queue, forwarder, embedded hub, as they are shipped) against a handler that does nothing and against the disk alone, round for round in one process, load generator included." +
-		" Shares are what counts: figures of different machines cannot be compared. Takes about three minutes."
+		" With --peers, the stores of others beside the queue. Shares are what counts: figures of different machines cannot be compared. Takes about seven minutes."
 }
 
 // Run measures the way in.
@@ -59,6 +84,7 @@ func (c *benchIngest) Run(ctx context.Context, out streams) error {
 	o := bench.IngestOptions{
 		Dir: c.dir(), Duration: c.Duration, Rounds: c.Rounds,
 		Connections: c.Connections, BatchConnections: c.Batches, Samples: c.Samples,
+		Peers: c.Peers, Only: c.Only,
 	}
 	if err := o.Validate(); err != nil {
 		return &usageError{err}
@@ -66,10 +92,67 @@ func (c *benchIngest) Run(ctx context.Context, out streams) error {
 	return c.run(out, func(d bench.Deps) (benchReport, error) { return bench.Ingest(ctx, o, d) })
 }
 
+type benchDrain struct {
+	benchFlags
+	Messages int `help:"Messages in the backlog." default:"500000" placeholder:"N"`
+	Bytes    int `help:"Size of a message." default:"256" placeholder:"N"`
+	binaryFlag
+	peersFlag
+}
+
+// Help says what is measured.
+func (c *benchDrain) Help() string {
+	return "Fills a stamp whose hub is away, starts both, and watches the records come into the hub." +
+		" With --peers, a bare producer then produces the same records into the same hub, and the share of its rate is what counts. Takes about two minutes."
+}
+
+// Run measures the drain.
+func (c *benchDrain) Run(ctx context.Context, out streams) error {
+	binary, err := c.binary()
+	if err != nil {
+		return err
+	}
+	o := bench.DrainOptions{Binary: binary, Dir: c.dir(), Rounds: c.Rounds, Messages: c.Messages, Bytes: c.Bytes, Peers: c.Peers}
+	if err := o.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return c.run(out, func(d bench.Deps) (benchReport, error) { return bench.Drain(ctx, o, d) })
+}
+
+type benchBacklog struct {
+	benchFlags
+	Messages    int `help:"Messages in the backlog, fewer where the disk has no room for them; a full measurement takes 10000000." default:"1000000" placeholder:"N"`
+	Bytes       int `help:"Size of a message." default:"1024" placeholder:"N"`
+	Connections int `help:"Connections that the messages come over." default:"16" placeholder:"N"`
+	binaryFlag
+}
+
+// Help says what is measured.
+func (c *benchBacklog) Help() string {
+	return "Fills a stamp whose hub is away, kills it, starts it, stops it, starts it and lets it drain, in processes of the shipped binary:" +
+		" bytes on the disk, resident memory in each phase, and how soon a start on the backlog accepts a message. Takes about five minutes."
+}
+
+// Run measures the backlog.
+func (c *benchBacklog) Run(ctx context.Context, out streams) error {
+	binary, err := c.binary()
+	if err != nil {
+		return err
+	}
+	o := bench.BacklogOptions{
+		Binary: binary, Dir: c.dir(), Rounds: c.Rounds,
+		Messages: c.Messages, Bytes: c.Bytes, Connections: c.Connections,
+	}
+	if err := o.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return c.run(out, func(d bench.Deps) (benchReport, error) { return bench.Backlog(ctx, o, d) })
+}
+
 type benchStart struct {
 	benchFlags
-	Messages int    `help:"Messages in the data that is not fresh." default:"20000" placeholder:"N"`
-	Binary   string `help:"Binary to start (this one)." default:"" placeholder:"FILE" type:"path"`
+	Messages int `help:"Messages in the data that is not fresh." default:"20000" placeholder:"N"`
+	binaryFlag
 }
 
 // Help says what is measured.
@@ -79,13 +162,11 @@ func (c *benchStart) Help() string {
 
 // Run measures the start.
 func (c *benchStart) Run(ctx context.Context, out streams) error {
-	o := bench.StartOptions{Binary: c.Binary, Dir: c.dir(), Rounds: c.Rounds, Messages: c.Messages}
-	if o.Binary == "" {
-		var err error
-		if o.Binary, err = os.Executable(); err != nil {
-			return fmt.Errorf("this binary: %w", err)
-		}
+	binary, err := c.binary()
+	if err != nil {
+		return err
 	}
+	o := bench.StartOptions{Binary: binary, Dir: c.dir(), Rounds: c.Rounds, Messages: c.Messages}
 	if err := o.Validate(); err != nil {
 		return &usageError{err}
 	}

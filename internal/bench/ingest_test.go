@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,21 +37,21 @@ func TestIngest(t *testing.T) {
 	if len(r.Singles) != 2 || lines == 0 {
 		t.Fatalf("%d comparisons, %d lines of progress", len(r.Singles), lines)
 	}
-	for _, c := range append(r.Singles, r.Batches) {
+	for _, c := range slices.Concat(r.Singles, r.Storage, []Comparison{r.Batches}) {
 		for i, x := range c.Contenders {
-			if x.Rate.Median <= 0 || x.Rate.Min > x.Rate.Max || i == 0 && x.Share != (Figure{1, 1, 1}) {
+			if x.Rate.Median <= 0 || x.Rate.Min > x.Rate.Max || len(x.Rounds) != 2 || i == 0 && x.Share != (Figure{1, 1, 1}) {
 				t.Errorf("%d connections: %+v", c.Connections, x)
 			}
 		}
 	}
-	if goals := r.Goals(); len(goals) != 5 { // one of Q1: there is no target at 2 connections
+	if goals := r.Goals(); len(goals) != 6 { // one of Q1, one of Q2: there is no target at 2 connections
 		t.Errorf("goals: %+v", goals)
 	}
 	var text bytes.Buffer
 	if err := r.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{nameNoop, nameFull, nameAlone, nameRaw, "Q1 at 64", "Q3", "Q6", "postroad test"} {
+	for _, want := range []string{nameNoop, nameFull, nameAway, nameAlone, nameFiles, nameQueue, nameRaw, "Q1 at 64", "Q2 at 64", "Q3", "Q6", "postroad test"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in the report:\n%s", want, text.String())
 		}
@@ -121,7 +122,7 @@ func TestRawLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rate, err := l.hammer(t.Context(), []byte("0123456789"), 4, 20*time.Millisecond)
+	rate, err := hammer(t.Context(), 4, 20*time.Millisecond, func() error { return l.append([]byte("0123456789")) })
 	if err != nil || rate <= 0 {
 		t.Errorf("rate %v, %v", rate, err)
 	}

@@ -127,27 +127,36 @@ func (l *rawLog) next() error {
 	return nil
 }
 
-// hammer appends b over and over from n callers, each after the one before is
-// durable, and returns the appends per second within d.
-func (l *rawLog) hammer(ctx context.Context, b []byte, n int, d time.Duration) (float64, error) {
-	began := time.Now()
-	end := began.Add(d)
-	counts, errs := make([]int, n), make([]error, n)
-	var all sync.WaitGroup
+// hammer calls act over and over from n callers, each after the one before has
+// returned, and returns the calls per second within d. Counting begins once
+// each caller has been answered.
+func hammer(ctx context.Context, n int, d time.Duration, act func() error) (float64, error) {
+	var warm, all sync.WaitGroup
+	begin := make(chan struct{})
+	var end time.Time // set before begin is closed
+	counts, errs := make([]int64, n), make([]error, n)
+	warm.Add(n)
 	for i := range n {
 		all.Go(func() {
-			for ctx.Err() == nil {
-				if errs[i] = l.append(b); errs[i] != nil || time.Now().After(end) {
+			errs[i] = act()
+			warm.Done()
+			<-begin
+			for errs[i] == nil && ctx.Err() == nil {
+				if errs[i] = act(); time.Now().After(end) {
 					return
 				}
 				counts[i]++
 			}
 		})
 	}
+	warm.Wait()
+	began := time.Now()
+	end = began.Add(d)
+	close(begin)
 	all.Wait()
 	total := int64(0)
 	for _, c := range counts {
-		total += int64(c)
+		total += c
 	}
 	return perSecond(total, d, int64(n), time.Since(began)), errors.Join(append(errs, ctx.Err())...)
 }

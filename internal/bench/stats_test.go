@@ -2,7 +2,9 @@ package bench
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -81,14 +83,14 @@ func TestPerSecond(t *testing.T) {
 }
 
 func TestSummariseTakesSharesRoundForRound(t *testing.T) {
-	got := summarise([]contender{{name: "floor"}, {name: "x"}}, []measured{
+	got := summarise([]contender{{name: "floor"}, {name: "x", syncs: new(atomic.Int64)}}, []measured{
 		{rates: []float64{100, 10, 0}}, {rates: []float64{50, 8, 1}, syncs: []float64{3, 1, 2}},
 	}, 1000)
 	want := []Contender{
-		{"floor", Figure{10_000, 0, 100_000}, Figure{1, 0, 1}, Figure{}},
-		{"x", Figure{8000, 1000, 50_000}, Figure{0.5, 0, 0.8}, Figure{2, 1, 3}},
+		{"floor", Figure{10_000, 0, 100_000}, Figure{1, 0, 1}, nil, []float64{100_000, 10_000, 0}},
+		{"x", Figure{8000, 1000, 50_000}, Figure{0.5, 0, 0.8}, &Figure{2, 1, 3}, []float64{50_000, 8000, 1000}},
 	}
-	if !slices.Equal(got, want) {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
