@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (b *Binary) Judge(ctx context.Context, l *Ledger, p *Process, hub, topic st
 	if err != nil || first.Lost.Count == 0 {
 		return result, err
 	}
-	for came := time.Now(); time.Since(came) < lateLimit && result.Verdict.Lost.Count > 0; {
+	for came := time.Now(); time.Since(came) < cmp.Or(b.Late, lateLimit) && result.Verdict.Lost.Count > 0; {
 		if err := rest(ctx, latePause); err != nil {
 			return result, err
 		}
