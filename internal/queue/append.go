@@ -16,6 +16,8 @@ import (
 // request is one Append on its way through the committer.
 type request struct {
 	frames *wal.Frames
+	// key is what is indexed of the request; nil where it has no client's key.
+	key *keyRecord
 	// place and err are set before the batch's done is closed.
 	place message.Place
 	err   error
@@ -61,7 +63,7 @@ func (q *Queue) Append(ctx context.Context, msgs []message.Message) (message.Pla
 		release(frames)
 		return message.Place{}, err
 	}
-	r := &request{frames: frames}
+	r := &request{frames: frames, key: keyOf(msgs)}
 	b, err := q.join(r)
 	if err != nil {
 		release(frames)
@@ -271,6 +273,7 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 	q.metrics.messages.Add(float64(w.next - first))
 	w.lane.appended.Store(w.bytes)
 	w.lane.durable.Store(w.next - 1)
+	q.keys.committed(w, requests[:n])
 	q.deps.Synced(n)
 	q.own.grown()
 	return n, nil

@@ -139,6 +139,9 @@ type Deps struct {
 	// where nothing is known. It is for counting what waits, and decides
 	// nothing.
 	Forwarded func(lane string) uint64
+	// KeysRetain is how long clients' idempotency keys are kept in key files;
+	// 0 means 24 hours. It is the gateway's idempotency.retention.
+	KeysRetain time.Duration
 	// Synced, where set, is called with the number of groups after each sync
 	// and fence check, before their callers are answered.
 	Synced func(groups int)
@@ -159,6 +162,9 @@ func (d Deps) withDefaults() Deps {
 	}
 	if d.Forwarded == nil {
 		d.Forwarded = func(string) uint64 { return 0 }
+	}
+	if d.KeysRetain <= 0 {
+		d.KeysRetain = 24 * time.Hour
 	}
 	if d.Synced == nil {
 		d.Synced = func(int) {}

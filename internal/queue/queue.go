@@ -30,6 +30,9 @@ type Queue struct {
 	lock       io.Closer
 	metrics    *metrics
 
+	// keys are written beside the messages.
+	keys *keyLog
+
 	// own is the chain of this process's lanes; old are those found at start.
 	own *chain
 	old []*chain
@@ -100,6 +103,7 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 	q.reopen = time.NewTimer(reopenInterval)
 	q.reopen.Stop()
 	q.metrics = newMetrics(q, deps.Registerer)
+	q.keys = newKeyLog(q)
 	if !q.tryOpen() && !errors.Is(q.noLane, message.ErrFull) {
 		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, q.noLane)
 	}
@@ -153,9 +157,14 @@ func (q *Queue) Run(ctx context.Context) error {
 	for _, c := range q.old {
 		wg.Go(func() { q.takeOver(ctx, c) })
 	}
+	written := make(chan struct{})
+	var keys sync.WaitGroup
+	keys.Go(func() { q.keys.loop(written) })
 	<-ctx.Done()
 	close(stop)
 	wg.Wait()
+	close(written)
+	keys.Wait()
 	q.own.finish()
 	return nil
 }
