@@ -12,14 +12,14 @@ import (
 	"postroad/internal/durable/faultfs"
 )
 
-// standing is a disk that says what it is.
-type standing struct {
+// ground is a disk that says what it is.
+type ground struct {
 	*faultfs.FS
 	support durable.Support
 	asked   []string
 }
 
-func (s *standing) Support(dir string) (durable.Support, error) {
+func (s *ground) Support(dir string) (durable.Support, error) {
 	s.asked = append(s.asked, dir)
 	if !durable.Exists(s.FS, dir) {
 		return durable.Support{}, &fs.PathError{Op: "open", Path: dir, Err: fs.ErrNotExist}
@@ -47,7 +47,7 @@ func TestFileSystemIsLookedAt(t *testing.T) {
 		{"sound, never filled", sound, false, "never", false, nil, false},
 		{"remarked, always filled", remarked, false, "always", false, []string{"level=WARN"}, true},
 	} {
-		disk := &standing{FS: faultfs.New(1), support: x.support}
+		disk := &ground{FS: faultfs.New(1), support: x.support}
 		var log bytes.Buffer
 		opts := DefaultOptions()
 		opts.Dir, opts.UnsafeFileSystem, opts.ZeroFill, opts.SegmentBytes = "/q", x.unsafe, x.zeroFill, minSegmentBytes
@@ -86,7 +86,7 @@ func TestFileSystemIsLookedAt(t *testing.T) {
 }
 
 func TestFileSystemThatCannotBeLookedAt(t *testing.T) {
-	disk := &standing{FS: faultfs.New(1)}
+	disk := &ground{FS: faultfs.New(1)}
 	opts := DefaultOptions()
 	opts.Dir = "/missing/q"
 	if _, err := Open(opts, Deps{FS: disk}); !errors.Is(err, fs.ErrNotExist) {
