@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +84,7 @@ func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err 
 	}
 	if s.queue, err = queue.Open(settings.Queue, queue.Deps{
 		Part: part, Log: s.log, Registerer: reg, Stamp: settings.Stamp.Name, Synced: p.recorder.GroupsSynced,
-		Forwarded: s.forwarded,
+		Forwarded: s.forwarded, KeysRetain: settings.Gateway.Idempotency.Retention,
 	}); err != nil {
 		return nil, err
 	}
@@ -124,6 +125,7 @@ func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
 	d := gateway.Deps{
 		Store:    s.queue,
 		Tracker:  tracker{s.queue, s.board.Load()},
+		Keys:     keys{s.queue},
 		Identity: gateway.Identity{Stamp: id.Name, Region: id.Region, Zone: id.Zone, Hostname: host, Version: s.version.Version},
 		IPs:      addresses(),
 		Retain:   s.settings.Queue.Retain,
@@ -197,6 +199,9 @@ func (s *stamp) serve(ctx context.Context) error {
 		time.AfterFunc(s.settings.HTTP.DrainDelay, s.gateway.Drain)
 	})
 	defer stop()
+	var loading sync.WaitGroup
+	loading.Go(func() { s.gateway.LoadKeys(ctx) })
+	defer loading.Wait()
 	return s.server.Run(ctx)
 }
 
