@@ -55,6 +55,7 @@ type grammar struct {
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`
 	Status  statusCommand  `cmd:"" group:"use" help:"Show the state of a stamp."`
 	Bench   benchCommand   `cmd:"" group:"use" help:"Measure against floors in the same run."`
+	Queue   queueCommand   `cmd:"" group:"use" help:"Look into a queue directory, and mend it."`
 	Config  configCommand  `cmd:"" group:"set" help:"Check, print or describe a configuration."`
 	Version versionCommand `cmd:"" group:"set" help:"Print the version."`
 }
