@@ -73,7 +73,7 @@ func (j *Judge) Verdict() Verdict {
 	v := &j.verdict
 	for i := range j.ledger.sends {
 		s := &j.ledger.sends[i]
-		n := int(s.messages)
+		n := len(s.prints)
 		v.Sent += n
 		switch {
 		case s.acknowledged:
@@ -95,8 +95,8 @@ func (j *Judge) Verdict() Verdict {
 	}
 	for _, send := range slices.Sorted(maps.Keys(part)) {
 		s := &j.ledger.sends[send]
-		if seen := part[send]; seen < int(s.messages) {
-			v.Torn.add("%s: %d of its %d messages seen, its outcome is unknown", s, seen, s.messages)
+		if seen := part[send]; seen < len(s.prints) {
+			v.Torn.add("%s: %d of its %d messages seen, its outcome is unknown", s, seen, len(s.prints))
 		}
 	}
 	return *v
@@ -132,7 +132,7 @@ func (j *Judge) weigh(p Print, part map[Send]int) {
 	if least < most {
 		v.UnknownSeen += max(0, min(seen, most)-least)
 	}
-	if len(places) == 1 && s.messages > 1 && !s.acknowledged && s.open > 0 && seen > 0 {
+	if len(places) == 1 && len(s.prints) > 1 && !s.acknowledged && s.open > 0 && seen > 0 {
 		part[places[0].send]++
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"sync"
+	"time"
 )
 
 // Print is what the ledger knows a message by: a hash of the bytes that were
@@ -68,8 +69,8 @@ type sent struct {
 	stream Stream
 	// at counts the requests of the stream.
 	at int32
-	// messages is how many it carries.
-	messages int32
+	// prints are its messages in order.
+	prints []Print
 	// open counts attempts that may have stored it: those without an answer
 	// and those with an answer that leaves it open.
 	open int32
@@ -77,6 +78,8 @@ type sent struct {
 	// the others is not promised.
 	again        bool
 	acknowledged bool
+	// answered is when it was first acknowledged.
+	answered time.Time
 }
 
 // place is one message of one request.
@@ -104,7 +107,7 @@ func (l *Ledger) Sending(name string, stream Stream, at int, prints ...Print) Se
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Send(len(l.sends))
-	l.sends = append(l.sends, sent{name: name, stream: stream, at: int32(at), messages: int32(len(prints)), open: 1})
+	l.sends = append(l.sends, sent{name: name, stream: stream, at: int32(at), prints: prints, open: 1})
 	for i, p := range prints {
 		l.byPrint[p] = append(l.byPrint[p], place{s, int32(i)})
 	}
@@ -126,7 +129,9 @@ func (l *Ledger) Answered(s Send, o Outcome) {
 	defer l.mu.Unlock()
 	switch o {
 	case Acknowledged:
-		l.sends[s].acknowledged = true
+		if !l.sends[s].acknowledged {
+			l.sends[s].acknowledged, l.sends[s].answered = true, time.Now()
+		}
 	case Refused:
 		l.sends[s].open--
 	}
@@ -137,4 +142,28 @@ func (l *Ledger) Requests() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.sends)
+}
+
+// each calls fn for every request that was acknowledged by then.
+func (l *Ledger) each(by time.Time, fn func(prints []Print)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.sends {
+		if s := &l.sends[i]; s.acknowledged && !s.answered.After(by) {
+			fn(s.prints)
+		}
+	}
+}
+
+// repeated is how many requests were sent more than once.
+func (l *Ledger) repeated() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for i := range l.sends {
+		if l.sends[i].again {
+			n++
+		}
+	}
+	return n
 }

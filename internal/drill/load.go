@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,9 @@ type LoadOptions struct {
 	// Pace is about how long a connection rests after each answer; 0 not at
 	// all.
 	Pace time.Duration
+	// Elsewhere sends what has an unknown outcome again at another target than
+	// before, as a client does that does not wait for a sick gateway.
+	Elsewhere bool
 	// Seed decides what is sent.
 	Seed uint64
 }
@@ -46,6 +50,10 @@ type Load struct {
 	ledger  *Ledger
 	workers []*worker
 
+	// elsewhere are requests to be sent again at another target than before.
+	mu        sync.Mutex
+	elsewhere []pending // guarded by mu
+
 	acknowledged atomic.Int64
 	unknown      atomic.Int64
 	underWay     atomic.Int64
@@ -63,6 +71,8 @@ type worker struct {
 
 type pending struct {
 	send Send
+	// at is the target that it was sent to last.
+	at string
 	request
 }
 
@@ -127,19 +137,19 @@ func (w *worker) run(ctx context.Context, target Target) {
 			w.pause(ctx, redialPause)
 			continue
 		}
-		w.drive(ctx, conn, target.Ordered)
+		w.drive(ctx, conn, target)
 		conn.Close()
 	}
 }
 
 // drive sends over one connection until it breaks or ctx ends.
-func (w *worker) drive(ctx context.Context, conn *Conn, ordered bool) {
+func (w *worker) drive(ctx context.Context, conn *Conn, target Target) {
 	stream := NoStream
-	if ordered && w.mix.key != nil {
+	if target.Ordered && w.mix.key != nil {
 		stream = w.load.ledger.NewStream()
 	}
 	for at := 0; ctx.Err() == nil; at++ {
-		p := w.take(stream, at)
+		p := w.take(stream, at, target.URL)
 		outcome, alive := w.send(conn, p.request)
 		w.load.ledger.Answered(p.send, outcome)
 		switch outcome {
@@ -147,8 +157,8 @@ func (w *worker) drive(ctx context.Context, conn *Conn, ordered bool) {
 			w.load.acknowledged.Add(1)
 		case Unknown:
 			w.load.unknown.Add(1)
-			if p.repeatable && len(w.unknown) < maxUnknown && w.rng.IntN(2) == 0 {
-				w.unknown = append(w.unknown, p)
+			if p.repeatable && w.rng.IntN(2) == 0 {
+				w.keep(p)
 			}
 		case Refused:
 			w.pause(ctx, refusePause)
@@ -162,16 +172,50 @@ func (w *worker) drive(ctx context.Context, conn *Conn, ordered bool) {
 	}
 }
 
-// take returns the request to send now, entered in the ledger.
-func (w *worker) take(stream Stream, at int) pending {
+// keep remembers a request that is to be sent again, unless there are too many.
+func (w *worker) keep(p pending) {
+	if !w.load.opts.Elsewhere {
+		if len(w.unknown) < maxUnknown {
+			w.unknown = append(w.unknown, p)
+		}
+		return
+	}
+	l := w.load
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.elsewhere) < maxUnknown*len(l.workers) {
+		l.elsewhere = append(l.elsewhere, p)
+	}
+}
+
+// again returns a request to be sent again to a target, if there is one.
+func (w *worker) again(target string) (pending, bool) {
 	if n := len(w.unknown); n > 0 {
 		p := w.unknown[n-1]
 		w.unknown = w.unknown[:n-1]
+		return p, true
+	}
+	l := w.load
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.elsewhere, func(p pending) bool { return p.at != target })
+	if i < 0 {
+		return pending{}, false
+	}
+	p := l.elsewhere[i]
+	l.elsewhere = slices.Delete(l.elsewhere, i, i+1)
+	return p, true
+}
+
+// take returns the request to send now, entered in the ledger.
+func (w *worker) take(stream Stream, at int, target string) pending {
+	if p, ok := w.again(target); ok {
+		p.at = target
 		w.load.ledger.Again(p.send)
 		return p
 	}
 	r := w.mix.next()
-	return pending{w.load.ledger.Sending(r.name, stream, at, r.prints...), r}
+	return pending{w.load.ledger.Sending(r.name, stream, at, r.prints...), target, r}
 }
 
 // send returns the outcome, and whether the connection can be used further.

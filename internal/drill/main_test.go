@@ -17,6 +17,21 @@ import (
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the random tests; 0 takes one by chance")
 
+var keepFlag = flag.String("keep", "", "`directory` that keeps the files of the drills of several processes; a temporary one by default")
+
+// keptDir is a new directory for a drill.
+func keptDir(t *testing.T) string {
+	t.Helper()
+	if *keepFlag == "" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(*keepFlag, t.Name()+"-") //nolint:usetesting // it is to be kept
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // seed returns the seed of a random test and prints it.
 func seed(t testing.TB) uint64 {
 	s := *seedFlag

@@ -163,6 +163,20 @@ func (p *Process) Stop() error {
 	return nil
 }
 
+// Pause stops the process where it is, as a machine does that hangs, until
+// Resume.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("signal process %d: %w", p.cmd.Process.Pid, err)
+	}
+	return nil
+}
+
 func (p *Process) end(signal syscall.Signal) error {
 	select {
 	case <-p.ended:
@@ -223,6 +237,10 @@ type StampStatus struct {
 		Trouble             string `json:"trouble"`
 	} `json:"queue"`
 	Forward struct {
+		// Chains are those that this process drains.
+		Chains []struct {
+			ID string `json:"id"`
+		} `json:"chains"`
 		ForwardedTotal int64 `json:"forwarded_total"`
 		Breaker        struct {
 			State string `json:"state"`

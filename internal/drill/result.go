@@ -39,6 +39,12 @@ func (b *Binary) Judge(ctx context.Context, l *Ledger, p *Process, hub, topic st
 	if err := p.WaitDrained(ctx, drainLimit); err != nil {
 		return Result{}, err
 	}
+	return b.judgeDrained(ctx, l, p, hub, topic)
+}
+
+// judgeDrained is Judge of processes that have forwarded everything, by their
+// own account; p is one of them.
+func (b *Binary) judgeDrained(ctx context.Context, l *Ledger, p *Process, hub, topic string) (Result, error) {
 	first, err := b.read(ctx, l, hub, topic)
 	result := Result{Verdict: first, Early: first.Lost.Count}
 	if err != nil || first.Lost.Count == 0 {

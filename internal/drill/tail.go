@@ -14,8 +14,13 @@ import (
 
 // Tail reads a topic from its beginning to its present end by `postroad tail`,
 // as a reader sees it: each message once.
-func (b *Binary) Tail(ctx context.Context, hub, topic string, saw func(Record) error) (err error) {
-	cmd := exec.CommandContext(ctx, b.Path, "tail", topic, "--hub", hub, "--from", "beginning", "--until-end", "--json")
+func (b *Binary) Tail(ctx context.Context, hub, topic string, saw func(Record) error) error {
+	return b.tail(ctx, hub, topic, saw, "--until-end")
+}
+
+func (b *Binary) tail(ctx context.Context, hub, topic string, saw func(Record) error, flags ...string) (err error) {
+	args := append([]string{"tail", topic, "--hub", hub, "--from", "beginning", "--json"}, flags...)
+	cmd := exec.CommandContext(ctx, b.Path, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
