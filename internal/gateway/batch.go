@@ -35,9 +35,10 @@ type batch struct {
 
 	// headers and text are the memory of the messages' headers, digests that
 	// of identify.
-	headers []message.Header
-	text    []byte
-	digests []message.Hash
+	headers  []message.Header
+	text     []byte
+	lastType []byte // in text; see keepType
+	digests  []message.Hash
 	// ids are those that come from keys of the messages' own, else zero.
 	ids  []message.ID
 	body *body
@@ -55,7 +56,7 @@ const (
 
 // keepMessages is the largest number of messages whose memory is kept for
 // later batches.
-const keepMessages = 1024
+const keepMessages = 2048
 
 // reset makes the batch empty, without references to what it held.
 func (b *batch) reset() {
@@ -72,11 +73,20 @@ func (b *batch) reset() {
 	}
 }
 
+// grow makes room for n more messages of one header each, so that a batch of
+// thousands is not copied over and over while it grows.
+func (b *batch) grow(n int) {
+	b.msgs, b.own, b.lines = slices.Grow(b.msgs, n), slices.Grow(b.own, n), slices.Grow(b.lines, n)
+	b.headers = slices.Grow(b.headers, n)
+	b.digests, b.ids = slices.Grow(b.digests, n), slices.Grow(b.ids, n)
+}
+
 // add appends a message whose headers are those that were added to b.headers
 // since mark, and puts these in order. own is the message's own key, or "".
 func (b *batch) add(m message.Message, mark int, own string) {
-	mine := b.headers[mark:]
-	slices.SortFunc(mine, func(x, y message.Header) int { return strings.Compare(x.Name, y.Name) })
+	if mine := b.headers[mark:]; len(mine) > 1 {
+		slices.SortFunc(mine, func(x, y message.Header) int { return strings.Compare(x.Name, y.Name) })
+	}
 	m.Headers = b.headers[mark:len(b.headers):len(b.headers)]
 	b.msgs = append(b.msgs, m)
 	b.own = append(b.own, own)

@@ -16,6 +16,7 @@ import (
 // that of lines that have none.
 func (b *batch) readLines(r *jsonReader, text, key []byte, most int) error {
 	b.unit = "line"
+	b.grow(min(bytes.Count(text, []byte{'\n'})+1, most, len(text)/shortestLine+1))
 	for number := 1; len(text) > 0; number++ {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte{'\n'})
@@ -36,6 +37,16 @@ func (b *batch) readLines(r *jsonReader, text, key []byte, most int) error {
 	return nil
 }
 
+// shortestLine is the length of the shortest line that holds a message,
+// {"value":1}, in bytes.
+const shortestLine = 11
+
+// The content types of values without one, by their kind.
+const (
+	typeText = "text/plain; charset=utf-8"
+	typeJSON = "application/json"
+)
+
 // line is what one line may hold.
 type line struct {
 	key, id []byte
@@ -48,25 +59,24 @@ type line struct {
 // hub's null value would mean a deletion. The content type is that of the
 // headers, or else follows from the kind of value.
 func (b *batch) readLine(r *jsonReader, src, key []byte) error {
-	var l line
-	r.reset(src)
-	if err := r.object(l.member); err != nil {
-		return err
-	}
-	if err := r.end(); err != nil {
-		return err
+	l, ok := plainLine(src)
+	if !ok {
+		var err error
+		if l, err = r.line(src); err != nil {
+			return err
+		}
 	}
 	if l.key == nil {
 		l.key = key
 	}
-	value, contentType := []byte(l.value), "application/json"
+	value, contentType := []byte(l.value), typeJSON
 	switch l.value.Kind() {
 	case '"':
 		var err error
 		if value, err = text("value", l.value); err != nil {
 			return err
 		}
-		contentType = "text/plain; charset=utf-8"
+		contentType = typeText
 	case 'n':
 		return refuse(message.ErrInvalid, "value is null")
 	case 0:
@@ -82,6 +92,16 @@ func (b *batch) readLine(r *jsonReader, src, key []byte) error {
 	}
 	b.add(message.Message{Key: l.key, Value: value}, mark, own)
 	return nil
+}
+
+// line reads any line.
+func (r *jsonReader) line(src []byte) (line, error) {
+	var l line
+	r.reset(src)
+	if err := r.object(l.member); err != nil {
+		return line{}, err
+	}
+	return l, r.end()
 }
 
 // member takes one member of a line. A null is as good as not there.
@@ -148,9 +168,17 @@ func (b *batch) readHeaders(r *jsonReader, headers jsontext.Value, contentType s
 		}
 	}
 	if !typed {
-		b.headers = append(b.headers, message.Header{Name: "content-type", Value: b.keepText(contentType)})
+		b.headers = append(b.headers, message.Header{Name: "content-type", Value: b.keepType(contentType)})
 	}
 	return nil
+}
+
+// keepType keeps a content type, once for all lines in a row that have it.
+func (b *batch) keepType(contentType string) []byte {
+	if string(b.lastType) != contentType {
+		b.lastType = b.keepText(contentType)
+	}
+	return b.lastType
 }
 
 // header reads one header. Names keep their letter case but for content-type,
