@@ -31,7 +31,7 @@ type tailCommand struct {
 
 // Help says what is shown once.
 func (c *tailCommand) Help() string {
-	return `Shows each message once, although the topic itself may hold a message twice: by the same rule, and the same look-back, as every reader of Postroad's. Messages that others wrote to the topic are shown as they are.`
+	return `Shows each message once, although the topic itself may hold a message twice: by the same rule, and the same look-back, as every reader of Postroad's. Messages that others wrote to the topic are shown as they are. What a replay appended is shown with --from beginning or a time, where the topic no longer holds the message that it is a copy of, and never while it arrives.`
 }
 
 // dialTimeout is how long the first connection to the hub may take.

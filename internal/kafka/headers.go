@@ -75,6 +75,11 @@ func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, a *attr
 		buf = append(buf, '1')
 		add(HeaderRepeat, at)
 	}
+	if m.Replay {
+		at = len(buf)
+		buf = append(buf, '1')
+		add(HeaderReplay, at)
+	}
 	return hs, buf
 }
 

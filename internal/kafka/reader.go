@@ -87,9 +87,6 @@ type FollowOptions struct {
 	// it began. A missing topic is then message.ErrNotFound; otherwise it is
 	// waited for.
 	UntilEnd bool
-	// Replays shows records that a replay wrote, too. They are copies of
-	// messages that were shown in their time.
-	Replays bool
 	// Ready, if not nil, is called once, when reading has begun: everything
 	// appended from then on will be shown.
 	Ready func()
@@ -99,7 +96,9 @@ type FollowOptions struct {
 // of message.Window, in order within a partition. Records without an id are
 // always shown. It reads only what is committed, and reading begins a window
 // earlier than showing does, so that it decides as if it had read from the
-// beginning. The hub may go away and come back. A record that retention removed
+// beginning. Records that a replay wrote serve a hub that lost data: they are
+// shown as history, where the window does not hold their id, and not to whoever
+// follows while they arrive; the window never holds them. The hub may go away and come back. A record that retention removed
 // before it was read is missing; the log says so.
 //
 // It returns nil where ctx ended or UntilEnd is reached, fn's error, or an
@@ -151,6 +150,10 @@ type follower struct {
 type followed struct {
 	window *message.Window
 	show   int64 // records below are read for the look-back only
+	// history is where what the topic held ended when following began: replays
+	// below are shown. What a replay appends later is nothing new to whoever
+	// follows.
+	history int64
 	next   int64 // the next offset to read
 	end    int64 // with UntilEnd: done when next gets here
 }
@@ -277,6 +280,9 @@ func (f *follower) place(p int32, start, end int64, times kadm.ListedOffsets) *f
 			show = f.wanted(p, start, end, times)
 		}
 		fp = &followed{window: message.NewWindow(f.opts.Window), show: show, next: max(start, show-w), end: end}
+		if !f.began {
+			fp.history = end
+		}
 		f.parts[p] = fp
 	}
 	return fp
@@ -391,10 +397,10 @@ func (f *follower) take(r *kgo.Record) error {
 		return nil
 	}
 	m := parseMarks(r.Headers)
-	if m.replay && !f.want.Replays {
+	switch {
+	case m.replay && (r.Offset >= fp.history || m.hasID && fp.window.Holds(m.id, r.Offset)):
 		return nil
-	}
-	if m.hasID && !m.replay && fp.window.Seen(m.id, r.Offset) || r.Offset < fp.show {
+	case m.hasID && !m.replay && fp.window.Seen(m.id, r.Offset), r.Offset < fp.show:
 		return nil
 	}
 	return f.fn(recordOf(r, &m))

@@ -109,11 +109,61 @@ func TestFollowOddRecords(t *testing.T) {
 		}
 		return out
 	}
-	if got := offsets(all(t, addr, FollowOptions{})); !slices.Equal(got, []int64{0, 1, 2, 3, 5}) {
+	// The replay is history that the window does not hold, and makes nothing a
+	// duplicate itself.
+	if got := offsets(all(t, addr, FollowOptions{})); !slices.Equal(got, []int64{0, 1, 2, 3, 4, 5}) {
 		t.Errorf("shown %v", got)
 	}
-	if got := offsets(all(t, addr, FollowOptions{Replays: true})); !slices.Equal(got, []int64{0, 1, 2, 3, 4, 5}) {
-		t.Errorf("shown with replays %v", got)
+}
+
+// A replay is shown where the hub no longer holds what it is a copy of, and to
+// nobody who follows while it arrives.
+func TestFollowReplays(t *testing.T) {
+	_, addr := startCluster(t)
+	s := startSink(t, options(addr))
+	replay := func(seq uint64) message.Stored {
+		m := stored(seq)
+		m.Replay = true
+		return m
+	}
+	produce(t, s, 0, stored(1), stored(2), replay(1), replay(3), stored(4))
+	if got := seqs(all(t, addr, FollowOptions{})); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
+		t.Errorf("from the beginning: %v", got)
+	}
+	if got := seqs(all(t, addr, FollowOptions{From: FromTime(time.Now().Add(-time.Hour))})); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
+		t.Errorf("from an hour ago: %v", got)
+	}
+	// Of the look-back the window knows that a replay above is a copy.
+	if got := seqs(all(t, addr, FollowOptions{From: FromOffsets(map[int32]int64{0: 2})})); !slices.Equal(got, []uint64{3, 4}) {
+		t.Errorf("from offset 2: %v", got)
+	}
+	o := options(addr)
+	o.Window = 1
+	r, err := NewReader(o, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var far []uint64 // out of view the copy is all there is
+	if err := r.Follow(t.Context(), FollowOptions{Topic: "messages", UntilEnd: true}, func(rec Record) error { far = append(far, rec.Seq); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(far, []uint64{1, 2, 1, 3, 4}) {
+		t.Errorf("with a window of one offset: %v", far)
+	}
+	history, ready := follow(t, options(addr), FollowOptions{Topic: "messages"})
+	live, ready2 := follow(t, options(addr), FollowOptions{Topic: "messages", From: FromEnd()})
+	next(t, ready)
+	next(t, ready2)
+	produce(t, s, 0, replay(5), replay(1), stored(5), stored(6))
+	var got []uint64
+	for range 6 {
+		got = append(got, next(t, history).Seq)
+	}
+	if !slices.Equal(got, []uint64{1, 2, 3, 4, 5, 6}) {
+		t.Errorf("history, then live: %v", got)
+	}
+	if a, b := next(t, live).Seq, next(t, live).Seq; a != 5 || b != 6 {
+		t.Errorf("live: %d, %d, want 5 and 6: a replay is not shown and makes no other a duplicate", a, b)
 	}
 }
 

@@ -15,7 +15,7 @@ const DefaultWindow = 32768
 // successor, at another stamp) would be shown twice.
 //
 // A record that must never make another a duplicate (no id, marked as a
-// replay, aborted) is not given to Seen.
+// replay, aborted) is not given to Seen; for a replay Holds asks.
 //
 // A Window belongs to the one goroutine that reads the partition. It takes 32
 // bytes an entry when full, 24 for id and offset, 8 for the hash table, and
@@ -88,6 +88,13 @@ func (w *Window) seenBelow(id ID, offset int64) bool {
 		}
 	}
 	return false
+}
+
+// Holds reports whether a record of id at offset, which is above that of the
+// last Seen, would be a duplicate, and records nothing.
+func (w *Window) Holds(id ID, offset int64) bool {
+	slot, found := w.find(id)
+	return found && w.entries[w.index[slot]-1].offset >= offset-w.w
 }
 
 // Len returns how many records the next offset may find: at most W.

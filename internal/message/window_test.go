@@ -164,6 +164,31 @@ func TestWindowEdge(t *testing.T) {
 	}
 }
 
+// Holds answers as Seen would for the next offset, and changes no later answer.
+func TestWindowHolds(t *testing.T) {
+	rng := randomly(t)
+	for _, w := range []int{0, 1, 3, 100, 600} {
+		records := stream(rng, 2000, 300, 3)
+		ids := fewIDs(rng, 5)
+		asked, plain := NewWindow(w), NewWindow(w)
+		rule := naive{w: int64(w), at: map[ID][]int64{}}
+		for i, r := range records {
+			id := records[rng.IntN(i+1)].id
+			if rng.IntN(4) == 0 {
+				id = ids[rng.IntN(len(ids))]
+			}
+			want := slices.ContainsFunc(rule.at[id], func(o int64) bool { return o >= r.offset-int64(w) && o < r.offset })
+			if got := asked.Holds(id, r.offset); got != want {
+				t.Fatalf("W %d, record %d: holds %v, want %v", w, i, got, want)
+			}
+			rule.seen(r.id, r.offset)
+			if asked.Seen(r.id, r.offset) != plain.Seen(r.id, r.offset) {
+				t.Fatalf("W %d: asking changed the answer about record %d", w, i)
+			}
+		}
+	}
+}
+
 // DESIGN: the full 128-bit id is compared, in at most 32 bytes an entry.
 func TestWindowMemory(t *testing.T) {
 	rng := randomly(t)
