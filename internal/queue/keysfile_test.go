@@ -47,7 +47,7 @@ func readKeys(b []byte, salt uint32) (blocks []keyBlock, bad []badKeys) {
 }
 
 func TestGoldenKeyFile(t *testing.T) {
-	kept := golden(t, "keys.v1", encodeKeyBlocks(goldenKeyFile, goldenKeyBlocks()))
+	kept := golden(t, "keys.v1.golden", encodeKeyBlocks(goldenKeyFile, goldenKeyBlocks()))
 	blocks, bad := readKeys(kept, goldenKeyFile.salt())
 	if len(bad) != 0 || !reflect.DeepEqual(blocks, goldenKeyBlocks()) {
 		t.Errorf("read %+v, bad %+v", blocks, bad)
