@@ -1,6 +1,9 @@
 package gateway
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // plainLine reads a line of NDJSON in the form that nearly all have: an object
 // of key, value and id, each at most once, that are strings of printable ASCII
@@ -76,15 +79,32 @@ func plainString(b []byte) (quoted, rest []byte, ok bool) {
 	if !ok {
 		return nil, nil, false
 	}
-	for i, c := range inside {
-		if c == '"' {
+	i := 0
+	for i+8 <= len(inside) && plainWord(binary.LittleEndian.Uint64(inside[i:])) {
+		i += 8
+	}
+	for ; i < len(inside); i++ {
+		switch c := inside[i]; {
+		case c == '"':
 			at := len(b) - len(inside) - 1
 			end := at + i + 2
 			return b[at:end:end], b[end:], true
-		}
-		if c < ' ' || c == '\\' || c > '~' {
-			break
+		case !plainByte(c):
+			return nil, nil, false
 		}
 	}
 	return nil, nil, false
+}
+
+// plainByte tells printable ASCII that needs no escape.
+func plainByte(c byte) bool { return c >= ' ' && c <= '~' && c != '"' && c != '\\' }
+
+// plainWord tells eight bytes that are all plain, by the usual tricks: with
+// bytes below 0x80, x-n borrows into the top bit of each byte below n, and a
+// byte that equals c is zero in x^c. A borrow may make the byte above look bad,
+// never a bad one good.
+func plainWord(x uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, slash, del := x^ones*'"', x^ones*'\\', x^ones*0x7f
+	return (x|(x-ones*' ')|((quote-ones)&^quote)|((slash-ones)&^slash)|((del-ones)&^del))&tops == 0
 }

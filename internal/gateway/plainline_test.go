@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"testing"
 )
@@ -58,4 +59,20 @@ func FuzzPlainLine(f *testing.F) {
 			t.Fatalf("read as\n%+v, want\n%+v", plain, strict)
 		}
 	})
+}
+
+// TestPlainWord: a word is plain iff each of its bytes is, wherever the bad one
+// stands and whatever is beside it.
+func TestPlainWord(t *testing.T) {
+	for c := range 256 {
+		for at := range 8 {
+			for _, beside := range []byte{' ', '!', '#', '[', ']', 'x', '~'} {
+				word := bytes.Repeat([]byte{beside}, 8)
+				word[at] = byte(c)
+				if got, want := plainWord(binary.LittleEndian.Uint64(word)), plainByte(byte(c)); got != want && (got || beside != ' ') {
+					t.Fatalf("%q: %v, want %v", word, got, want)
+				}
+			}
+		}
+	}
 }
