@@ -26,7 +26,7 @@ const samples = 3
 // sample. TestProofFaults… try them all.
 func TestFaultAtACall(t *testing.T) {
 	b := newBench(t)
-	sound := b.sound()
+	sound := b.sound(script{})
 	tally := make(tally)
 	for _, kind := range kinds {
 		for _, name := range kind.calls {
@@ -39,7 +39,7 @@ func TestFaultAtACall(t *testing.T) {
 				continue
 			}
 			for range samples {
-				b.hit(tally, injection{name, kind.do, 0}, numbers)
+				b.hit(tally, injection{call: name, do: kind.do}, numbers)
 			}
 		}
 	}
@@ -47,9 +47,9 @@ func TestFaultAtACall(t *testing.T) {
 }
 
 // sound is the trace of a run without a fault.
-func (b *bench) sound() trace {
+func (b *bench) sound(s script) trace {
 	b.t.Helper()
-	r, err := b.run(nil, false)
+	r, err := b.run(s)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -79,7 +79,14 @@ func (b *bench) hit(tally tally, inject injection, numbers []int) {
 // a file of the queue.
 func (b *bench) once(tally tally, inject injection) bool {
 	b.t.Helper()
-	r, err := b.run(&inject, false)
+	return b.play(tally, script{inject: &inject})
+}
+
+// play is once for any script with a fault.
+func (b *bench) play(tally tally, s script) bool {
+	b.t.Helper()
+	r, err := b.run(s)
+	inject := *s.inject
 	if err != nil {
 		b.t.Error(err)
 		return true
@@ -112,12 +119,12 @@ func (y tally) String() string {
 // service goes on in a new lane that names the one it follows.
 func TestFailedSync(t *testing.T) {
 	b := newBench(t)
-	numbers := b.sound().numbers("fdatasync")
+	numbers := b.sound(script{}).numbers("fdatasync")
 	for _, do := range []string{"error=EIO", "error=ENOSPC"} {
 		seen := false
 		for n := 0; n < attempts && !seen; n++ {
-			inject := injection{"fdatasync", do, numbers[len(numbers)/3+b.rng.IntN(len(numbers)/3)]}
-			r, err := b.run(&inject, false)
+			inject := injection{call: "fdatasync", do: do, when: numbers[len(numbers)/3+b.rng.IntN(len(numbers)/3)]}
+			r, err := b.run(script{inject: &inject})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,10 +157,10 @@ func TestFailedSync(t *testing.T) {
 func TestFakedAnswersAreFound(t *testing.T) {
 	b := newBench(t)
 	b.binary.Late = time.Second // what was never stored does not come
-	numbers := b.sound().numbers("pwrite64")
-	inject := injection{"pwrite64", "signal=SIGKILL", numbers[len(numbers)/2]}
+	numbers := b.sound(script{}).numbers("pwrite64")
+	inject := injection{call: "pwrite64", do: "signal=SIGKILL", when: numbers[len(numbers)/2]}
 	for range attempts {
-		r, err := b.run(&inject, true)
+		r, err := b.run(script{inject: &inject, lie: true})
 		if err != nil {
 			t.Fatal(err)
 		}

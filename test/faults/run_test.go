@@ -50,13 +50,23 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// run is one run of the script: a stamp under strace and load, then another on
-// what it left.
-type run struct {
-	*bench
+// script says what happens in a run: a stamp under strace and load, then another
+// on what it left.
+type script struct {
 	inject *injection
 	// lie answers 202 for the stamp where it gives no answer: the sabotage.
-	lie   bool
+	lie bool
+	// takeover lets another stamp go first, without strace, which is killed
+	// under load. target then tells which of the files that it left the fault
+	// is for; nil where the fault has no path.
+	takeover bool
+	target   func(queue string) (string, error)
+}
+
+// run is one run of a script.
+type run struct {
+	*bench
+	script
 	queue string
 	topic string
 	load  *drill.Load
@@ -86,10 +96,10 @@ const (
 // run goes through the script with a fault. An error says that something else
 // than the fault went wrong, such as a process that hangs; whether the promise
 // held is in the result.
-func (b *bench) run(inject *injection, lie bool) (*run, error) {
+func (b *bench) run(s script) (*run, error) {
 	b.runs++
 	r := &run{
-		bench: b, inject: inject, lie: lie,
+		bench: b, script: s,
 		queue: filepath.Join(b.dir, fmt.Sprintf("queue-%03d", b.runs)), topic: fmt.Sprintf("faults-%03d", b.runs),
 	}
 	ledger := drill.NewLedger()
@@ -97,13 +107,50 @@ func (b *bench) run(inject *injection, lie bool) (*run, error) {
 		Topic: r.topic, Connections: 3, ValueBytes: 1500, Patience: patience, Seed: b.seed + uint64(b.runs),
 	})
 	ctx := b.t.Context()
-	if err := r.traced(ctx); err != nil {
-		return r, fmt.Errorf("run %d, %v: %w", b.runs, inject, err)
-	}
-	if err := r.restarted(ctx, ledger); err != nil {
-		return r, fmt.Errorf("run %d, after %v: %w", b.runs, inject, err)
+	for _, act := range []func(context.Context) error{
+		r.killed, r.traced, func(ctx context.Context) error { return r.restarted(ctx, ledger) },
+	} {
+		if err := act(ctx); err != nil {
+			return r, fmt.Errorf("run %d, %v: %w", b.runs, r.inject, err)
+		}
 	}
 	return r, nil
+}
+
+// killed runs a stamp under load and kills it, where the script says so.
+func (r *run) killed(ctx context.Context) error {
+	if !r.takeover {
+		return nil
+	}
+	p, err := r.start(ctx)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(r.acknowledge(ctx, p, enough), p.Kill()); err != nil || r.target == nil {
+		return err
+	}
+	r.inject.path, err = r.target(r.queue)
+	return err
+}
+
+// acknowledge puts a process under load until so many more requests are
+// acknowledged.
+func (r *run) acknowledge(ctx context.Context, p *drill.Process, n int64) error {
+	loadCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- r.load.Run(loadCtx, drill.Target{URL: p.Addresses.Gateways["faults"], Ordered: true})
+	}()
+	before := r.load.Acknowledged()
+	err := drill.Until(ctx, serveLimit, "the load is acknowledged", func() (bool, error) {
+		return r.load.Acknowledged() >= before+n, nil
+	})
+	cancel()
+	if err = errors.Join(err, <-loaded); err != nil {
+		return fmt.Errorf("%w; the log ends:\n%s", err, p.LogTail())
+	}
+	return nil
 }
 
 // start starts a stamp on the run's queue. Segments are small and beats and
@@ -160,15 +207,16 @@ func (r *run) serve(ctx context.Context, p *drill.Process) error {
 	}
 	loaded := make(chan error, 1)
 	go func() { loaded <- r.load.Run(loadCtx, drill.Target{URL: target, Ordered: true}) }()
+	before, untold := r.load.Acknowledged(), r.load.Unknown()
 	err := drill.Until(ctx, serveLimit, "the load is acknowledged", func() (bool, error) {
 		select {
 		case <-p.Ended():
 			return true, nil
 		default:
-			return r.load.Acknowledged() >= enough, nil
+			return r.load.Acknowledged() >= before+enough, nil
 		}
 	})
-	told := r.load.Unknown()
+	told := r.load.Unknown() - untold
 	stopped := p.Stop()
 	if !errors.Is(stopped, drill.ErrEnded) {
 		r.told = told
@@ -190,19 +238,8 @@ func (r *run) restarted(ctx context.Context, ledger *drill.Ledger) error {
 	if err != nil {
 		return err
 	}
-	loadCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	loaded := make(chan error, 1)
-	go func() {
-		loaded <- r.load.Run(loadCtx, drill.Target{URL: p.Addresses.Gateways["faults"], Ordered: true})
-	}()
-	before := r.load.Acknowledged()
-	err = drill.Until(ctx, serveLimit, "the load is acknowledged", func() (bool, error) {
-		return r.load.Acknowledged() >= before+more, nil
-	})
-	cancel()
-	if err = errors.Join(err, <-loaded); err != nil {
-		return errors.Join(fmt.Errorf("%w; the log ends:\n%s", err, p.LogTail()), p.Stop())
+	if err := r.acknowledge(ctx, p, more); err != nil {
+		return errors.Join(err, p.Stop())
 	}
 	r.result, err = r.binary.Judge(ctx, ledger, p, r.hub.Addresses.Hub, r.topic)
 	return errors.Join(err, p.Stop())

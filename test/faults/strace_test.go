@@ -25,13 +25,17 @@ import (
 // own. So a run is not repeatable call by call. What makes the tests sound all
 // the same: the numbers are taken from a run without faults, a run counts only
 // if the trace says that the fault hit a file of the queue, and the trace says
-// which. (A filter by path would count exactly, but knows files by full names,
-// and those of lanes and claims are random.)
+// which.
+//
+// With a path only the calls on that file are counted, and the first is hit for
+// certain. strace knows files by their full names only, and those of lanes and
+// claims are random: so this is for what an earlier process has left.
 type injection struct {
 	call string
 	// do is what happens, in strace's words: "error=EIO", "signal=SIGKILL".
 	do   string
 	when int
+	path string
 }
 
 func (i injection) String() string { return fmt.Sprintf("%s:%s:when=%d", i.call, i.do, i.when) }
@@ -62,6 +66,9 @@ func through(strace, log string, calls []string, i *injection) []string {
 	if i != nil {
 		args = append(args, "-e", "inject="+i.String())
 	}
+	if i != nil && i.path != "" {
+		args = append(args, "-P", i.path)
+	}
 	return args
 }
 
@@ -70,8 +77,9 @@ type call struct {
 	thread, name string
 	// nth counts the thread's calls of this name.
 	nth int
-	// file is the kind of file of the queue that it is about, "" if none.
-	file string
+	// file is the kind of file of the queue that it is about, "" if none; path
+	// is its path in the queue's directory.
+	file, path string
 	// injected says that it failed on purpose.
 	injected bool
 	// cut says that it did not return before the process was gone.
@@ -164,7 +172,11 @@ func (p *parser) line(text string) {
 			p.count[thread] = make(map[string]int)
 		}
 		p.count[thread][name]++
-		c := &call{thread: thread, name: name, nth: p.count[thread][name], file: p.kind(text), cut: true}
+		c := &call{thread: thread, name: name, nth: p.count[thread][name], cut: true}
+		if found := p.file.FindStringSubmatch(text); found != nil {
+			c.path = strings.Trim(found[1], "/")
+			c.file = kindOf(c.path)
+		}
 		p.trace.calls = append(p.trace.calls, c)
 		p.open[thread] = c
 		if !strings.HasSuffix(text, "<unfinished ...>") {
@@ -178,13 +190,9 @@ func (p *parser) returned(c *call, text string) {
 	c.cut = strings.HasSuffix(text, "= ?")
 }
 
-// kind names the kind of file of the queue that a call is about.
-func (p *parser) kind(text string) string {
-	found := p.file.FindStringSubmatch(text)
-	if found == nil {
-		return ""
-	}
-	parts := strings.Split(strings.Trim(found[1], "/"), "/")
+// kindOf names the kind of file that a path in the queue's directory is.
+func kindOf(path string) string {
+	parts := strings.Split(path, "/")
 	last := parts[len(parts)-1]
 	switch {
 	case len(parts) == 1:
@@ -250,10 +258,10 @@ func TestParseTrace(t *testing.T) {
 		t.Error("the end of the process goes unnoticed")
 	}
 	for inject, hit := range map[injection]string{
-		{"fdatasync", "error=EIO", 1}:     "fdatasync of segment",
-		{"pwrite64", "signal=SIGKILL", 1}: "pwrite64 of process's heartbeat",
-		{"pwrite64", "signal=SIGKILL", 2}: "",
-		{"mkdirat", "error=EIO", 1}:       "",
+		{call: "fdatasync", do: "error=EIO", when: 1}:     "fdatasync of segment",
+		{call: "pwrite64", do: "signal=SIGKILL", when: 1}: "pwrite64 of process's heartbeat",
+		{call: "pwrite64", do: "signal=SIGKILL", when: 2}: "",
+		{call: "mkdirat", do: "error=EIO", when: 1}:       "",
 	} {
 		text := ""
 		for _, c := range p.trace.hits(inject) {
