@@ -144,18 +144,24 @@ type laneBoard struct {
 	held int // guarded by the Board's mu
 
 	mu   sync.Mutex
-	ring []landed // guarded by mu; of the newest seqs, at seq % len
+	ring []outcome // guarded by mu; of the newest seqs, at seq % len
 	// floor and next, guarded by mu: below floor nothing is known, and from
 	// there to below next all are settled, but for gaps.
 	floor, next uint64
 	gaps        []gap // guarded by mu
-	waiting     map[uint64][]*waiter
+	// elsewhere, guarded by mu, are seqs below next that were moved to a side
+	// lane and are not known to be in the hub yet, or became dead letters.
+	elsewhere places
+	waiting   map[uint64][]*waiter
 }
 
-type landed struct {
+// outcome is what became of one message.
+type outcome struct {
 	seq       uint64
 	offset    int64 // -1 where not known
 	partition int32
+	ending    ending
+	reason    string // why it is a dead letter
 }
 
 type gap struct{ from, to uint64 } // seqs [from, to) that will never come
@@ -174,11 +180,7 @@ const maxGaps = 1024
 func (l *laneBoard) outcome(seq uint64) (message.Outcome, knowledge) {
 	if n := uint64(len(l.ring)); n > 0 {
 		if e := l.ring[seq%n]; e.seq == seq {
-			o := message.Outcome{State: message.StateForwarded}
-			if e.offset >= 0 {
-				o.Located, o.Partition, o.Offset = true, e.partition, e.offset
-			}
-			return o, settled
+			return e.public()
 		}
 	}
 	for _, g := range l.gaps {
@@ -189,10 +191,26 @@ func (l *laneBoard) outcome(seq uint64) (message.Outcome, knowledge) {
 	switch {
 	case seq < l.floor:
 		return message.Outcome{State: message.StateQueued}, unknown
+	case seq < l.next && l.elsewhere.has(message.Place{Seq: seq}):
+		return message.Outcome{State: message.StateQueued}, unknown
 	case seq < l.next:
 		return message.Outcome{State: message.StateForwarded}, settled
 	}
 	return message.Outcome{State: message.StateQueued}, open
+}
+
+// public is the outcome as callers know it. A message that was moved may yet be
+// forwarded.
+func (e *outcome) public() (message.Outcome, knowledge) {
+	switch {
+	case e.ending == moved:
+		return message.Outcome{State: message.StateQueued}, open
+	case e.ending == buried:
+		return message.Outcome{State: message.StateDead, Reason: e.reason}, settled
+	case e.offset >= 0:
+		return message.Outcome{State: message.StateForwarded, Located: true, Partition: e.partition, Offset: e.offset}, settled
+	}
+	return message.Outcome{State: message.StateForwarded}, settled
 }
 
 // begin notes that draining begins at seq: what is below is not seen here.
@@ -228,26 +246,56 @@ func (l *laneBoard) settleUnknown(which func(seq uint64) bool) {
 }
 
 // record notes where a message landed, and that all below next are settled.
-func (l *laneBoard) record(e landed, next uint64) {
+func (l *laneBoard) record(e outcome, next uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.put(e)
 	l.next = max(l.next, next)
-	if len(l.waiting) > 0 {
-		o, _ := l.outcome(e.seq)
+	l.note(e)
+}
+
+// tell notes what became of a message that does not stand in its lane any more.
+func (b *Board) tell(lane string, e outcome) {
+	b.mu.Lock()
+	l := b.lanes[lane]
+	b.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put(e)
+	l.note(e)
+}
+
+// note keeps what the ring will forget, and answers those who wait. The caller
+// holds mu.
+func (l *laneBoard) note(e outcome) {
+	place := message.Place{Seq: e.seq}
+	if e.ending == landed {
+		if l.elsewhere != nil {
+			l.elsewhere.remove(place)
+		}
+	} else {
+		if l.elsewhere == nil {
+			l.elsewhere = places{}
+		}
+		l.elsewhere.add(place)
+	}
+	if o, known := e.public(); known == settled && len(l.waiting) > 0 {
 		l.answer(e.seq, o)
 	}
 }
 
 // put writes the ring, which grows while it does not hold a lane's whole past.
-func (l *laneBoard) put(e landed) {
+func (l *laneBoard) put(e outcome) {
 	n := uint64(len(l.ring))
 	if n == 0 {
-		l.ring = make([]landed, min(1024, l.size))
+		l.ring = make([]outcome, min(1024, l.size))
 		n = uint64(len(l.ring))
 	}
 	for old := l.ring[e.seq%n]; old.seq != 0 && old.seq != e.seq && int(n) < l.size; old = l.ring[e.seq%n] {
-		bigger := make([]landed, 2*n)
+		bigger := make([]outcome, 2*n)
 		for _, o := range l.ring {
 			if o.seq > 0 {
 				bigger[o.seq%(2*n)] = o

@@ -32,7 +32,7 @@ func TestBoardKeepsRecentOutcomes(t *testing.T) {
 		if seq >= 3000 && seq < 3010 {
 			continue
 		}
-		l.record(landed{seq: seq, offset: int64(seq), partition: int32(seq % 3)}, seq+1)
+		l.record(outcome{seq: seq, offset: int64(seq), partition: int32(seq % 3)}, seq+1)
 	}
 	rows := []struct {
 		seq  uint64
@@ -68,7 +68,7 @@ func TestBoardAwait(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			for seq := uint64(1); seq <= 900; seq++ {
 				<-time.After(time.Duration(rng.IntN(1000)) * time.Microsecond)
-				l.record(landed{seq: seq, offset: int64(seq)}, seq+1)
+				l.record(outcome{seq: seq, offset: int64(seq)}, seq+1)
 			}
 		}()
 		for range 200 {
@@ -97,7 +97,7 @@ func TestBoardAwaitGivesUp(t *testing.T) {
 		synctest.Wait()
 		l := b.hold(boardLane) // draining of the lane begins after the wait did
 		l.begin(1)
-		l.record(landed{seq: 11, offset: 4, partition: 2}, 1)
+		l.record(outcome{seq: 11, offset: 4, partition: 2}, 1)
 		began := time.Now()
 		got := <-result
 		if time.Since(began) != 5*time.Second {
@@ -139,7 +139,7 @@ func TestBoardForgetsLanes(t *testing.T) {
 	b := newBoard(1024)
 	for i := range 100 {
 		l := b.hold(string(rune('A'+i%26)) + string(rune('A'+i/26)))
-		l.record(landed{seq: 1}, 2)
+		l.record(outcome{seq: 1}, 2)
 		b.drop(l)
 	}
 	if n := len(b.lanes); n > boardLanes || n != len(b.order) {
@@ -154,7 +154,7 @@ func TestBoardInRuins(t *testing.T) {
 	seq := uint64(1)
 	for range maxGaps + 5 {
 		l.skip(seq, seq+1)
-		l.record(landed{seq: seq + 1, offset: -1}, seq+2)
+		l.record(outcome{seq: seq + 1, offset: -1}, seq+2)
 		seq += 2
 	}
 	if len(l.gaps) > maxGaps {

@@ -22,6 +22,7 @@ type breaker struct {
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	shut  atomic.Bool   // not closed: the fast path of pass
 	kicks chan struct{} // holds at most one wish for a probe
+	trips chan error    // holds at most one error that opens it
 	ended chan struct{} // the trial ended
 	gauge func(gobreaker.State)
 
@@ -40,7 +41,7 @@ type breaker struct {
 func newBreaker(opts Options, log *slog.Logger, probe func(context.Context) error, gauge func(gobreaker.State)) *breaker {
 	b := &breaker{
 		opts: opts, log: log, probe: probe, gauge: gauge,
-		kicks: make(chan struct{}, 1), ended: make(chan struct{}, 1), changed: make(chan struct{}),
+		kicks: make(chan struct{}, 1), trips: make(chan error, 1), ended: make(chan struct{}, 1), changed: make(chan struct{}),
 		state: gobreaker.StateClosed, since: time.Now(),
 	}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -57,6 +58,18 @@ func newBreaker(opts Options, log *slog.Logger, probe func(context.Context) erro
 // kick asks for a probe, because something went wrong or nothing comes.
 func (b *breaker) kick() {
 	signal(b.kicks)
+}
+
+// trip opens the breaker whatever probes say: the hub answers, and refuses all
+// that it is sent.
+func (b *breaker) trip(err error) {
+	if b.shut.Load() {
+		return
+	}
+	select {
+	case b.trips <- err:
+	default:
+	}
 }
 
 // report hears of every exchange with the hub.
@@ -126,6 +139,16 @@ const probeSpacing = 250 * time.Millisecond
 func (b *breaker) watchClosed(ctx context.Context) {
 	select {
 	case <-ctx.Done():
+		return
+	case err := <-b.trips:
+		b.fail(err)
+		for b.current() == gobreaker.StateClosed {
+			done, allowed := b.cb.Allow()
+			if allowed != nil {
+				return
+			}
+			done(err)
+		}
 		return
 	case <-b.kicks:
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,12 @@ type Forwarder struct {
 	metrics *metrics
 	breaker *breaker
 	board   *Board
+	budget  *budget
+	gates   gates
+	slabs   slabPool
+	graves  *graves
+	reads   chan struct{} // holds a token for each read-back under way
+	resetAt atomic.Int64  // when the sink was last reset, in Unix nanoseconds; 0 for never
 
 	total atomic.Int64 // messages forwarded
 	rate  atomic.Int64 // of late, in thousandths a second
@@ -39,15 +46,19 @@ func New(opts Options, deps Deps) (*Forwarder, error) {
 	if deps.Source == nil || deps.Sink == nil {
 		return nil, errors.New("forwarder: source and sink are required")
 	}
-	f := &Forwarder{opts: opts, deps: deps, log: deps.Log, board: newBoard(opts.BoardMessages)}
+	f := &Forwarder{
+		opts: opts, deps: deps, log: deps.Log, board: newBoard(opts.BoardMessages), budget: newBudget(opts),
+		reads: make(chan struct{}, maxReads),
+	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	m, err := newMetrics(deps.Registerer, f.inFlight, func() float64 { return float64(len(f.running())) })
+	m, err := newMetrics(deps.Registerer, f.inFlight, func() float64 { return float64(len(f.running())) }, f.heldTopics)
 	if err != nil {
 		return nil, fmt.Errorf("forwarder metrics: %w", err)
 	}
 	f.metrics = m
+	f.graves = newGraves(opts.DeadLetterTopic, deps.Sink, f.log, m)
 	f.breaker = newBreaker(opts, f.log, deps.Sink.Probe, m.breakerState)
 	deps.Sink.Watch(f.breaker.report)
 	return f, nil
@@ -63,11 +74,15 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { f.breaker.watch(ctx) })
 	wg.Go(func() { f.observe(ctx) })
+	wg.Go(func() { f.graves.run(ctx) })
 	slots := make(chan struct{}, f.opts.MaxChains)
 	for fails := 0; ctx.Err() == nil; {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+			continue
+		case <-time.After(turnTime):
+			f.makeTurn()
 			continue
 		}
 		chain, err := f.deps.Source.Claim(ctx)
@@ -95,6 +110,25 @@ func (f *Forwarder) Run(ctx context.Context) error {
 	return nil
 }
 
+// turnTime is how long all places may be taken before a chain must give its up.
+const turnTime = 30 * time.Second
+
+// makeTurn has the chain that has been drained for longest give up its claim, so
+// that no chain starves behind max_chains others: above all not a live one behind
+// those that dead processes left, with years of backlog or a topic that is held.
+// What is not settled of it is handed out again, after the live ones.
+func (f *Forwarder) makeTurn() {
+	if f.breaker.shut.Load() {
+		return // nothing gets on anywhere
+	}
+	all := f.running()
+	if len(all) == 0 {
+		return
+	}
+	oldest := slices.MinFunc(all, func(a, b *drainer) int { return a.began.Compare(b.began) })
+	signal(oldest.yield)
+}
+
 func (f *Forwarder) drain(ctx context.Context, c Chain) {
 	d := newDrainer(f, c)
 	f.mu.Lock()
@@ -116,7 +150,7 @@ func (f *Forwarder) running() []*drainer {
 func (f *Forwarder) inFlight() float64 {
 	n := 0
 	for _, d := range f.running() {
-		sent, _, _ := d.flight.counters()
+		sent, _ := d.flight.counters()
 		n += sent
 	}
 	return float64(n)
@@ -176,8 +210,14 @@ func (f *Forwarder) observe(ctx context.Context) {
 // refresh makes the sink give everything back. The drainers then read back what
 // did get into the hub, and send the rest with a new time of producing.
 func (f *Forwarder) refresh(silent time.Duration) {
-	f.metrics.resets.Inc()
 	f.log.Warn("taking messages back from the client", "silent_for", silent.Round(time.Second))
+	f.reset()
+}
+
+// reset makes the sink give back all that it has of all chains.
+func (f *Forwarder) reset() {
+	f.metrics.resets.Inc()
+	f.resetAt.Store(time.Now().UnixNano()) // before: who is given something back looks at it
 	if err := f.deps.Sink.Reset(); err != nil {
 		f.note(fmt.Errorf("reset the connection to the hub: %w", err))
 		f.log.Error("could not reset the connection to the hub", "err", err)
@@ -193,6 +233,9 @@ type Status struct {
 	ForwardedTotal int64 `json:"forwarded_total"`
 	// RatePerSecond is how many of late.
 	RatePerSecond float64 `json:"rate_per_second"`
+	// DeadTotal were refused by the hub for good since the process began, and
+	// are dead letters now.
+	DeadTotal int64 `json:"dead_total"`
 	// LastError is the last thing that went wrong, which may be over.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
@@ -202,8 +245,8 @@ type Status struct {
 type ChainStatus struct {
 	ID string `json:"id"`
 	// State is taking over, draining, recovering (messages came back and are
-	// sent again), held (the hub refuses them until somebody changes something)
-	// or stopping.
+	// sent again), held (the hub refuses those of some topic until somebody
+	// changes something) or stopping.
 	State string `json:"state"`
 	// Lane is the one being drained, NextSeq its first message that is not in
 	// the hub.
@@ -217,6 +260,44 @@ type ChainStatus struct {
 	Error string `json:"error,omitempty"`
 	// NextTry is when it is tried again, while held or recovering.
 	NextTry time.Time `json:"next_try,omitzero"`
+	// Topics are those with which something is the matter, held ones first. All
+	// others go on.
+	Topics []TopicStatus `json:"topics,omitempty"`
+}
+
+// TopicStatus is the state of a topic of a chain with which something is the
+// matter.
+type TopicStatus struct {
+	Topic string `json:"topic"`
+	// State is recovering or held, as a chain's.
+	State string `json:"state"`
+	// Aside says that messages stand in a side lane until the hub takes them.
+	Aside   bool      `json:"aside,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	NextTry time.Time `json:"next_try,omitzero"`
+}
+
+func cmpHeld(a, b TopicStatus) int {
+	if (a.State == stateHeld) != (b.State == stateHeld) {
+		if a.State == stateHeld {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a.Topic, b.Topic)
+}
+
+func (f *Forwarder) heldTopics() float64 {
+	n := 0
+	for _, d := range f.running() {
+		for _, t := range d.flight.topicStates() {
+			if t.State == stateHeld || t.Aside {
+				n++
+			}
+		}
+	}
+	return float64(n)
 }
 
 // Status returns the present state.
@@ -224,6 +305,7 @@ func (f *Forwarder) Status() Status {
 	s := Status{
 		Breaker: f.breaker.status(), Chains: []ChainStatus{},
 		ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000,
+		DeadTotal: f.graves.count(),
 	}
 	at, err := f.breaker.lastFailure()
 	f.mu.Lock()

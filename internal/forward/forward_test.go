@@ -78,6 +78,7 @@ func testOptions() forward.Options {
 	o.ProbeInterval = 50 * time.Millisecond
 	o.HoldInterval = 50 * time.Millisecond
 	o.DrainTimeout = 20 * time.Second
+	o.TakeoverWait = 50 * time.Millisecond
 	return o
 }
 
@@ -299,8 +300,8 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// A message that the hub will never take does not take its neighbours with it,
-// and is not lost: its chain says so and waits.
+// A message that the hub will never take becomes a dead letter with the hub's
+// reason, alone: its neighbours get through, in order, and the chain goes on.
 func TestDead(t *testing.T) {
 	_, addr := startCluster(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000"}))
 	st := newStore("a")
@@ -315,17 +316,26 @@ func TestDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	fo := testOptions()
+	fo.DeadLetterTopic = "dead-letters"
 	f, stop := run(t, fo, forward.Deps{Source: sourceOf(st), Sink: sink, Log: log.logger()})
-	poll(t, "the log names the message", func() bool {
-		return strings.Contains(log.String(), "lane="+laneA+" seq=51") && strings.Contains(log.String(), "MESSAGE_TOO_LARGE")
-	})
-	poll(t, "held", func() bool { c := f.Status().Chains; return len(c) == 1 && c[0].State == "held" && c[0].NextSeq == 51 })
+	st.await(t, "settled", (*store).settled)
 	stop()
-	if err := judge(slices.Delete(slices.Clone(want), 50, 51)[:50], shown(t, addr, "messages", 1000)); err != nil {
-		t.Error(err)
+	if len(st.buried) != 1 || st.buried[0].Seq != 51 || !strings.Contains(st.buried[0].Reason, "MESSAGE_TOO_LARGE") ||
+		!strings.Contains(st.buried[0].Reason, "dead") {
+		t.Fatalf("dead letters %+v", st.buried)
 	}
-	if next := st.progress.Lanes[0].Next; next != 51 {
-		t.Errorf("progress is at %d, want 51: the message is not to be lost", next)
+	if !strings.Contains(log.String(), "lane="+laneA+" seq=51") {
+		t.Error("the log does not name the message")
+	}
+	if n := f.Status().DeadTotal; n != 1 {
+		t.Errorf("the status counts %d dead", n)
+	}
+	o51, ok := f.Board().Outcome(message.Place{Lane: laneA, Seq: 51})
+	if !ok || o51.State != message.StateDead || o51.Reason != st.buried[0].Reason {
+		t.Errorf("the board says %+v, %v", o51, ok)
+	}
+	if err := judge(slices.Delete(slices.Clone(want), 50, 51), shown(t, addr, "messages", 1000)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -16,13 +16,17 @@ type metrics struct {
 	saves      prometheus.Counter
 	saveErrors prometheus.Counter
 	resets     prometheus.Counter
+	dead       prometheus.Counter
+	diverted   prometheus.Counter
+	copiesLost prometheus.Counter
+	claimsLost prometheus.Counter
 	latency    prometheus.Histogram
 	breaker    prometheus.Gauge
 }
 
 // newMetrics makes the metrics; inFlight and chains are asked when they are
 // read.
-func newMetrics(reg prometheus.Registerer, inFlight, chains func() float64) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, inFlight, chains, held func() float64) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "postroad_forward_" + name, Help: help})
 	}
@@ -37,6 +41,10 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains func() float64) (*me
 		saves:      counter("saves_total", "Times progress was saved."),
 		saveErrors: counter("save_errors_total", "Times progress could not be saved."),
 		resets:     counter("resets_total", "Times messages were taken back from the client because the hub did not answer."),
+		dead:       counter("dead_messages_total", "Messages that the hub refused for good, alone, and that became dead letters."),
+		diverted:   counter("diverted_messages_total", "Messages of held topics that were moved to side lanes."),
+		copiesLost: counter("dead_copies_lost_total", "Dead letters of which no copy got into dead_letter_topic."),
+		claimsLost: counter("claims_lost_total", "Chains that another process took over while they were drained here."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "postroad_forward_latency_seconds", Help: "Time from a message's being accepted to the hub's acknowledgement.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400},
@@ -49,13 +57,17 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains func() float64) (*me
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.messages, m.bytes, m.duplicates, m.lost, m.refused, m.saves, m.saveErrors, m.resets, m.latency, m.breaker,
+		m.messages, m.bytes, m.duplicates, m.lost, m.refused, m.saves, m.saveErrors, m.resets, m.dead, m.diverted,
+		m.copiesLost, m.claimsLost, m.latency, m.breaker,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "postroad_forward_in_flight_messages", Help: "Messages given to the hub and not yet answered.",
 		}, inFlight),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "postroad_forward_chains", Help: "Chains of lanes being drained.",
 		}, chains),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "postroad_forward_held_topics", Help: "Topics that the hub refuses, counted once for each chain.",
+		}, held),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

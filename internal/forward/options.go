@@ -14,17 +14,19 @@ import (
 
 // Options are the settings of the forwarder.
 type Options struct {
-	// MaxInFlight is how many messages of one chain may wait for the hub's
-	// answer, 1 to 1000000. Default 16384.
+	// MaxInFlight is how many messages may wait in memory for the hub's answer,
+	// of all chains together, 1 to 1000000; one of each chain always may. Chains
+	// with something to send share it equally. Default 16384.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// MaxInFlightBytes is how many bytes they may have together; one message
-	// always may. At least 1048576. Default 33554432 (32 MiB).
+	// MaxInFlightBytes is how many bytes they may have together, shared like
+	// max_in_flight. At least 1048576. Default 33554432 (32 MiB).
 	MaxInFlightBytes int64 `yaml:"max_in_flight_bytes"`
 	// Batch is how many messages are taken from the queue at a time, 1 to
 	// 10000. Default 1000.
 	Batch int `yaml:"batch"`
-	// MaxChains is how many chains are drained at the same time, 1 to 64: the
-	// live one and those that dead processes left. Default 4.
+	// MaxChains is how many chains are drained at the same time, 1 to 1024: one
+	// for each gateway process that runs, and those that dead ones left. Where
+	// there are more, they take turns. Default 64.
 	MaxChains int `yaml:"max_chains"`
 	// SaveInterval is how often progress is saved, 100ms to 1m. Default 5s.
 	SaveInterval time.Duration `yaml:"save_interval"`
@@ -44,6 +46,21 @@ type Options struct {
 	// HoldInterval is the longest time between two tries where the hub refuses
 	// messages until somebody changes something, 10ms to 1h. Default 60s.
 	HoldInterval time.Duration `yaml:"hold_interval"`
+	// HoldAfter is how long messages of a topic that the hub refuses wait in
+	// memory before they move to a side lane on disk, 0 to 24h. They move sooner
+	// where they fill max_in_flight, so that other topics never wait for them.
+	// Default 10m.
+	HoldAfter time.Duration `yaml:"hold_after"`
+	// TakeoverWait is how long a chain is left alone after taking it over from a
+	// process that may be alive, and messages after the connection to the hub was
+	// replaced, so that requests still on their way land first and are not sent
+	// again, 0 to 10m. At least the hub.request_timeout is wise. Default 10s.
+	TakeoverWait time.Duration `yaml:"takeover_wait"`
+	// DeadLetterTopic is a topic into which a copy of each message that the hub
+	// refuses for good is sent, with the reason in its header postroad-reason. It
+	// is a convenience: a copy that fails is counted and not tried again. The dead
+	// letters are in the queue. Default "", none.
+	DeadLetterTopic string `yaml:"dead_letter_topic"`
 	// TripAfter is how many probes in a row must fail to open the breaker, 1 to
 	// 100. Default 2.
 	TripAfter int `yaml:"trip_after"`
@@ -67,13 +84,15 @@ func DefaultOptions() Options {
 		MaxInFlight:      16384,
 		MaxInFlightBytes: 32 << 20,
 		Batch:            1000,
-		MaxChains:        4,
+		MaxChains:        64,
 		SaveInterval:     5 * time.Second,
 		SaveMessages:     10000,
 		DrainTimeout:     5 * time.Second,
 		ProbeTimeout:     2 * time.Second,
 		ProbeInterval:    3 * time.Second,
 		HoldInterval:     time.Minute,
+		HoldAfter:        10 * time.Minute,
+		TakeoverWait:     10 * time.Second,
 		TripAfter:        2,
 		TrialTimeout:     10 * time.Second,
 		RefreshAfter:     10 * time.Minute,
@@ -97,13 +116,18 @@ func (o Options) Validate() error {
 	between("max_in_flight", int64(o.MaxInFlight), 1, 1000000)
 	between("max_in_flight_bytes", o.MaxInFlightBytes, 1<<20, 1<<40)
 	between("batch", int64(o.Batch), 1, 10000)
-	between("max_chains", int64(o.MaxChains), 1, 64)
+	between("max_chains", int64(o.MaxChains), 1, 1024)
 	lasting("save_interval", o.SaveInterval, 100*time.Millisecond, time.Minute)
 	between("save_messages", int64(o.SaveMessages), 1, 1<<40)
 	lasting("drain_timeout", o.DrainTimeout, 0, 10*time.Minute)
 	lasting("probe_timeout", o.ProbeTimeout, 100*time.Millisecond, time.Minute)
 	lasting("probe_interval", o.ProbeInterval, 10*time.Millisecond, time.Minute)
 	lasting("hold_interval", o.HoldInterval, 10*time.Millisecond, time.Hour)
+	lasting("hold_after", o.HoldAfter, 0, 24*time.Hour)
+	lasting("takeover_wait", o.TakeoverWait, 0, 10*time.Minute)
+	if o.DeadLetterTopic != "" && !message.ValidTopic(o.DeadLetterTopic) {
+		errs = append(errs, fmt.Errorf("dead_letter_topic: %q: must be empty or a topic's name, 1 to %d of [A-Za-z0-9._-]", o.DeadLetterTopic, message.MaxTopicLen))
+	}
 	between("trip_after", int64(o.TripAfter), 1, 100)
 	lasting("trial_timeout", o.TrialTimeout, 100*time.Millisecond, 10*time.Minute)
 	lasting("refresh_after", o.RefreshAfter, time.Second, 24*time.Hour)
@@ -119,28 +143,56 @@ type Source interface {
 	Claim(ctx context.Context) (Chain, error)
 }
 
-// Chain is a claimed chain of lanes. Save may be called beside Next; the other
-// methods are called one at a time.
+// Chain is a claimed chain of lanes, with the side lanes of its held topics. Next,
+// NextHeld, Divert, Bury and Save may run beside each other, each of them one at a
+// time (NextHeld, Divert and Bury: one at a time for each topic); the other methods
+// are called one at a time. An error that is message.ErrClaimLost, of any of them,
+// ends draining at once.
 type Chain interface {
 	// ID names the chain in logs and status.
 	ID() string
 	// Progress is as the last holder saved it; without marks for a fresh chain,
-	// else with every lane of the chain that there is.
+	// else with every lane of the chain that there is, side lanes too.
 	Progress() message.Progress
-	// Next returns the next messages in order, 1..limit of them, waiting for
-	// the first; io.EOF after the last message of a chain that has ended. Seqs
-	// ascend but may have gaps (damage is set aside by the queue). Messages own
-	// their memory. After an error nothing was taken.
+	// Doubtful reports that the last holder fell because its heartbeat stood
+	// still, and may be alive: what it sent may still be on its way to the hub. A
+	// holder that gives the chain up without a Save has not waited for that, and
+	// leaves the doubt to the next.
+	Doubtful() bool
+	// Next returns the next messages of the chain's own lanes in order, 1..limit
+	// of them, waiting for the first; io.EOF after the last message of a chain
+	// that has ended. Seqs ascend but may have gaps (damage is set aside by the
+	// queue). Messages own their memory. After an error nothing was taken.
 	Next(ctx context.Context, limit int) ([]message.Stored, error)
-	// Save makes progress durable before it returns.
+	// Held lists the topics of which messages stood unsettled in side lanes when
+	// the chain was claimed.
+	Held() []string
+	// Divert moves messages, all of one topic and in order, to that topic's side
+	// lane. It is durable when it returns; the messages are settled then as far
+	// as the chain's own lanes go, and come again from NextHeld. After an error
+	// any of them may have been moved. A message that stands in the side lanes
+	// already, where a holder died between Divert and Save, should not be moved
+	// twice; what stands there twice is sent once by one holder.
+	Divert(ctx context.Context, topic string, msgs []message.Stored) error
+	// NextHeld returns the next messages of a topic's side lanes in order,
+	// 1..limit of them; io.EOF where all that was moved so far has been returned.
+	// A later Divert makes more.
+	NextHeld(ctx context.Context, topic string, limit int) ([]message.Stored, error)
+	// Bury makes dead letters of messages, each with its Reason. It is durable
+	// when it returns.
+	Bury(ctx context.Context, msgs []message.Stored) error
+	// Save makes progress durable before it returns. It names side lanes like
+	// others, by where their messages stand.
 	Save(ctx context.Context, p message.Progress) error
-	// Release gives the claim up, after a last Save.
+	// Release gives the claim up, after a last Save or without one where the
+	// claim is lost.
 	Release(ctx context.Context) error
 }
 
 // Sink is the hub. An error may have a method Class() string: "retry" passes
 // by itself, "hold" lasts until somebody changes something, "dead" lies in the
-// message. Without it an error counts as retry.
+// message. Without it an error counts as retry. A method HubWide() bool that says
+// true tells that it is not one topic's: nothing that is sent will be taken.
 type Sink interface {
 	// Watch makes report hear of every exchange with the hub: nil for an
 	// answer, else why there was none.
@@ -156,8 +208,8 @@ type Sink interface {
 	// partition will stand.
 	Ends(ctx context.Context, of []message.Mark) ([]message.Mark, error)
 	// ReadBack reads the partitions from their marks to their present ends and
-	// reports the place of each message there at the stamp that sent it. lost are
-	// marks out of range, with the offset at which reading began instead.
+	// reports the place of each message there at the stamp that sent it, where it
+	// was first stored. lost are marks out of range, with the offset at which reading began instead.
 	ReadBack(ctx context.Context, from []message.Mark, found func(message.Place, message.Mark)) (lost []message.Mark, err error)
 	// Turn and Produce: messages of a partition are appended in the order of
 	// the calls. done is called once, from another goroutine, with the offset
@@ -198,4 +250,10 @@ func classOf(err error) string {
 		return c.Class()
 	}
 	return classRetry
+}
+
+// hubWide reports whether an error concerns the hub as a whole.
+func hubWide(err error) bool {
+	var w interface{ HubWide() bool }
+	return errors.As(err, &w) && w.HubWide() && classOf(err) == classHold
 }

@@ -23,6 +23,11 @@ func (s places) add(p message.Place) bool {
 	return before&bit == 0
 }
 
+// has reports whether p is in the set.
+func (s places) has(p message.Place) bool {
+	return s[p.Lane][p.Seq/64]&(1<<(p.Seq%64)) != 0
+}
+
 // remove reports whether p was in the set.
 func (s places) remove(p message.Place) bool {
 	lane := s[p.Lane]

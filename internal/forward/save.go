@@ -2,10 +2,13 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"postroad/internal/message"
 )
 
 // save makes the present progress durable, once, where it changed since the
@@ -14,13 +17,17 @@ import (
 func (d *drainer) save(ctx context.Context) error {
 	d.saveMu.Lock()
 	defer d.saveMu.Unlock()
-	p, version := d.flight.progress()
-	if version == d.saved {
+	p, version := d.flight.progress(true)
+	// While messages are under way it is saved although nothing has changed: that
+	// is how the holder learns that the claim is lost, and a hub that does not
+	// answer must not keep it from that.
+	if sent, _ := d.flight.counters(); version == d.saved && sent == 0 {
 		return nil
 	}
 	if err := d.chain.Save(ctx, p); err != nil {
 		d.f.metrics.saveErrors.Inc()
 		d.saving(fmt.Errorf("save progress: %w", err))
+		d.claimed(err)
 		return err
 	}
 	d.saving(nil)
@@ -47,6 +54,46 @@ func (d *drainer) keep(ctx context.Context) {
 	}
 }
 
+// saving notes for the status how the last try to save progress went.
+func (d *drainer) saving(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saveErr = err
+}
+
+// claimed looks whether an error of the chain says that somebody else has it
+// now. Then nothing more of it may be sent: the successor reads the hub back once
+// and sends what is missing, and whatever landed behind that would be there
+// twice. So the door to the sink is shut, and what is under way taken back; that
+// this disturbs the forwarder's other chains, which read back and mend, is the
+// price.
+func (d *drainer) claimed(err error) {
+	if !errors.Is(err, message.ErrClaimLost) {
+		return
+	}
+	d.lostMu.Lock()
+	first := d.lost == nil
+	if first {
+		d.lost = err
+	}
+	d.lostMu.Unlock()
+	if !first {
+		return
+	}
+	d.f.metrics.claimsLost.Inc()
+	d.log.Warn("somebody else drains the chain now, it is given up", "err", err)
+	if sent, _ := d.flight.counters(); sent > 0 {
+		d.f.reset()
+	}
+	d.cancel()
+}
+
+func (d *drainer) isLost() bool {
+	d.lostMu.RLock()
+	defer d.lostMu.RUnlock()
+	return d.lost != nil
+}
+
 // saveInsisting repeats save until it succeeds. The error is ctx's.
 func (d *drainer) saveInsisting(ctx context.Context) error {
 	for fails := 0; ; fails++ {
@@ -56,6 +103,9 @@ func (d *drainer) saveInsisting(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, message.ErrClaimLost) {
+			return err // and ctx has ended
 		}
 		d.f.note(err)
 		d.log.Error("could not save progress, trying again", "err", err, "fails", fails+1)
@@ -69,40 +119,62 @@ func (d *drainer) saveInsisting(ctx context.Context) error {
 const stopTimeout = 5 * time.Second
 
 // stop ends draining: over says that the whole chain is settled. What is in
-// flight gets drain_timeout, unless the hub is away; then the sink is closed,
-// so that nothing is sent any more when the claim is given up.
-func (d *drainer) stop(over bool) {
-	d.become(stateStopping, nil, time.Time{})
+// flight gets drain_timeout, unless the hub is away; then it is taken back from
+// the sink, so that nothing is sent any more when the claim is given up.
+func (d *drainer) stop(whole context.Context, over, began bool) {
+	d.become(stateStopping, nil)
+	lost := d.isLost()
 	if !over {
-		d.land()
+		d.land(lost, whole.Err() != nil)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if err := d.save(ctx); err != nil {
-		d.log.Error("could not save progress at the end; the next holder goes on from what was saved before", "err", err)
+	if !lost && began { // else there is nothing new, see Chain.Doubtful
+		if err := d.save(ctx); err != nil {
+			d.log.Error("could not save progress at the end; the next holder goes on from what was saved before", "err", err)
+		}
 	}
 	if err := d.chain.Release(ctx); err != nil {
 		d.log.Error("could not give up the claim", "err", err)
 	}
-	d.log.Info("stopped draining", "whole", over)
+	d.log.Info("stopped draining", "whole", over, "lost", lost)
 }
 
-func (d *drainer) land() {
+// land waits for what is in flight. Where the forwarder as a whole ends, the sink
+// is closed if it takes too long, else its connection is only replaced.
+func (d *drainer) land(lost, ending bool) {
 	timeout := d.f.opts.DrainTimeout
-	if d.f.breaker.current() != gobreaker.StateClosed {
+	if lost || d.f.breaker.current() != gobreaker.StateClosed {
 		timeout = 0
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	if d.quiet(ctx) == nil {
+	if d.landed(timeout) {
 		return
 	}
-	sent, _, _ := d.flight.counters()
-	d.log.Warn("the hub did not answer in time, giving messages back to the queue", "in_flight", sent)
-	d.f.deps.Sink.Close()
-	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := d.quiet(ctx); err != nil {
-		d.log.Error("the client did not give messages back", "err", err)
+	sent, _ := d.flight.counters()
+	d.log.Warn("giving messages back to the queue that the hub has not answered", "in_flight", sent)
+	if ending {
+		d.f.deps.Sink.Close()
+	} else {
+		d.f.reset()
+	}
+	if !d.landed(stopTimeout) {
+		d.log.Error("the client did not give messages back")
+	}
+}
+
+// landed waits until nothing is in flight, and reports whether that is so in
+// time.
+func (d *drainer) landed(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for {
+		if sent, _ := d.flight.counters(); sent == 0 {
+			return true
+		}
+		select {
+		case <-timer.C:
+			return false
+		case <-d.flight.wake:
+		}
 	}
 }

@@ -32,10 +32,23 @@ type store struct {
 	released int              // guarded by mu
 	saveErr  error            // guarded by mu: what Save answers
 	more     chan struct{}    // guarded by mu: closed when something changes
+	sides    []*side          // guarded by mu: side lanes, in order
+	buried   []message.Stored // guarded by mu: dead letters
+	// lastMoved is the last message of each topic that was moved to a side lane.
+	lastMoved map[string]message.Place // guarded by mu
+	// failing, if not nil, answers what a call of a claim ends in.
+	failing func(call string) error
+}
+
+func (s *store) fail(call string) error {
+	if s.failing == nil {
+		return nil
+	}
+	return s.failing(call)
 }
 
 func newStore(id string) *store {
-	return &store{id: id, patience: 30 * time.Second, more: make(chan struct{})}
+	return &store{id: id, patience: 30 * time.Second, more: make(chan struct{}), lastMoved: map[string]message.Place{}}
 }
 
 func (s *store) change(f func()) {
@@ -83,9 +96,34 @@ type claimed struct {
 	s     *store
 	start message.Progress
 	pos   int
+	// doubtful says that the last holder may be alive.
+	doubtful bool
+	read     map[string]uint64 // guarded by s.mu: what NextHeld returns next, by side lane
+	own      map[string]*side  // guarded by s.mu: this claim's side lanes, by topic
 
 	mu   sync.Mutex
 	dead bool
+	lost bool // guarded by mu: somebody else has the chain now
+}
+
+// gone is what calls end in that make anything durable.
+func (c *claimed) gone() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.dead:
+		return errDead
+	case c.lost:
+		return fmt.Errorf("the fake: %w", message.ErrClaimLost)
+	}
+	return nil
+}
+
+// revoke takes the claim away.
+func (c *claimed) revoke() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = true
 }
 
 var errDead = errors.New("the process is dead")
@@ -114,6 +152,11 @@ func (c *claimed) Progress() message.Progress {
 			p.Lanes = append(p.Lanes, message.LaneProgress{Lane: m.Lane, Next: 1})
 		}
 	}
+	for _, sd := range c.s.sides {
+		if !slices.ContainsFunc(p.Lanes, func(l message.LaneProgress) bool { return l.Lane == sd.lane }) {
+			p.Lanes = append(p.Lanes, message.LaneProgress{Lane: sd.lane, Next: 1})
+		}
+	}
 	return p
 }
 
@@ -140,15 +183,13 @@ func (c *claimed) Next(ctx context.Context, limit int) ([]message.Stored, error)
 }
 
 func (c *claimed) Save(_ context.Context, p message.Progress) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead {
-		return errDead
+	err := c.gone()
+	if err != nil {
+		return err
 	}
-	var err error
 	c.s.change(func() {
 		if err = c.s.saveErr; err == nil {
-			c.s.progress = clone(p)
+			c.s.progress = c.s.complete(p)
 			c.s.saves++
 		}
 	})
@@ -159,8 +200,22 @@ func (c *claimed) Release(context.Context) error {
 	if c.isDead() {
 		return errDead
 	}
-	c.s.change(func() { c.s.released++ })
+	if c.gone() == nil {
+		c.s.change(func() { c.s.released++ })
+	}
 	return nil
+}
+
+// complete adds the lanes that p does not name, as far as they were, as the queue
+// does. The caller holds mu.
+func (s *store) complete(p message.Progress) message.Progress {
+	p = clone(p)
+	for _, l := range s.progress.Lanes {
+		if !slices.ContainsFunc(p.Lanes, func(n message.LaneProgress) bool { return n.Lane == l.Lane }) {
+			p.Lanes = append(p.Lanes, l)
+		}
+	}
+	return p
 }
 
 func clone(p message.Progress) message.Progress {
