@@ -57,7 +57,10 @@ func (v *Inspector) readInfo(id string) (laneInfo, error) {
 	var info laneInfo
 	b, err := v.readSmall(v.at.laneFile(id, laneFileName))
 	if err == nil {
-		if err = json.Unmarshal(b, &info); err == nil && (info.Lane != id || !message.ValidLane(info.Owner.Process)) {
+		switch err = json.Unmarshal(b, &info); {
+		case err != nil:
+			err = fmt.Errorf("%w: %w", message.ErrDamaged, err)
+		case info.Lane != id || !message.ValidLane(info.Owner.Process):
 			err = fmt.Errorf("it is of lane %q: %w", info.Lane, message.ErrDamaged)
 		}
 	}

@@ -229,3 +229,11 @@ func randomGroup(rng *rand.Rand) (msgs []message.Message) {
 	}
 	return msgs
 }
+
+// scanned is what scan calls for one who wants the messages alone.
+func scanned(yield func(message.Stored)) func(*wal.Group, message.Stored) error {
+	return func(_ *wal.Group, m message.Stored) error {
+		yield(m)
+		return nil
+	}
+}
