@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path"
 	"time"
 )
 
@@ -64,7 +66,28 @@ func (q *Queue) writeKeyGaps(lane string, to uint64, since time.Time) (err error
 			break
 		}
 	}
-	return errors.Join(err, w.file.close(q))
+	return errors.Join(err, w.file.close(q), q.syncKeyFiles(mine))
+}
+
+// syncKeyFiles makes key files durable that another process has written and,
+// killed, has not: what they tell of is about to be nowhere else.
+func (q *Queue) syncKeyFiles(files []keyFile) error {
+	for _, f := range files {
+		file, err := q.deps.FS.OpenWrite(f.path(q.at))
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(file.Datasync(), file.Close()); err != nil {
+			return fmt.Errorf("key file %s: %w", f.name(), err)
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return errors.Join(q.deps.FS.SyncDir(path.Join(q.at.dir, keysDir)), q.deps.FS.SyncDir(q.at.dir))
 }
 
 // keyGapWriter writes blocks to a key file that it makes when there is something
