@@ -338,15 +338,49 @@ func (s *slot) pause(ctx context.Context, d time.Duration) error {
 	return rest(ctx, time.Duration(s.rng.Int64N(int64(d))))
 }
 
-// judge waits until every forwarder says that all is in the hub, and judges.
+// judge stops the gateways, waits until every forwarder says that all is in the
+// hub, and judges.
 func (s *share) judge(ctx context.Context) (err error) {
-	for _, f := range s.forwards {
-		if err := f.p.WaitDrained(ctx, drainLimit); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+	for _, g := range s.gateways {
+		p := g.p
+		g.p = nil
+		if err := p.Stop(); err != nil {
+			return fmt.Errorf("%s: %w", g.name, err)
 		}
+	}
+	if err := s.waitDrained(ctx); err != nil {
+		return err
 	}
 	s.report.Result, err = s.binary.judgeDrained(ctx, s.ledger, s.forwards[0].p, s.hub.Addresses.Hub, topic)
 	return err
+}
+
+// quiet is how long forwarders must say so: each learns from files what the
+// others have done, and may not know yet of a lane that has grown.
+const quiet = 3 * time.Second
+
+// waitDrained waits until all forwarders have said for a while that nothing
+// waits.
+func (s *share) waitDrained(ctx context.Context) error {
+	since, waiting := time.Now(), int64(0)
+	err := Until(ctx, drainLimit, "everything is in the hub", func() (bool, error) {
+		waiting = 0
+		for _, f := range s.forwards {
+			stamps, err := f.p.Status(ctx)
+			if err != nil {
+				return false, fmt.Errorf("%s: %w", f.name, err)
+			}
+			waiting += stamps[0].Queue.UnforwardedMessages
+		}
+		if waiting > 0 {
+			since = time.Now()
+		}
+		return time.Since(since) >= quiet, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %d messages are not, by the forwarders' accounts together", err, waiting)
+	}
+	return nil
 }
 
 // stop ends all processes, the hub last.

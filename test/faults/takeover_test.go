@@ -105,10 +105,13 @@ var epoch = regexp.MustCompile(`\.0*(\d+)$`)
 func (c chain) place(path string) (place, bool) {
 	path = strings.NewReplacer(c.lane, firstLane, c.process, firstProcess).Replace(path)
 	dir, file := filepath.Split(path)
-	if n := epoch.FindStringSubmatch(file); n != nil && !strings.HasSuffix(file, ".seg") {
+	if n := epoch.FindStringSubmatch(file); n != nil {
 		if e, err := strconv.Atoi(n[1]); err != nil || e > 2 {
 			return place{}, false // an epoch after that of the takeover
 		}
+	}
+	if strings.HasSuffix(file, ".seg") && file != "00000001.seg" {
+		return place{}, false // how many there are differs
 	}
 	return place{dir: dir, file: file}, path != "" && !random.MatchString(path)
 }
