@@ -154,8 +154,8 @@ type followed struct {
 	// below are shown. What a replay appends later is nothing new to whoever
 	// follows.
 	history int64
-	next   int64 // the next offset to read
-	end    int64 // with UntilEnd: done when next gets here
+	next    int64 // the next offset to read
+	end     int64 // with UntilEnd: done when next gets here
 }
 
 // session resolves where to read, and reads until an error or the end.
