@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -295,4 +298,29 @@ func keyQueue(t testing.TB, fsys durable.FS) *Queue {
 	q := &Queue{opts: Options{Dir: "queue"}, at: layout{"queue"}, deps: Deps{FS: fsys}.withDefaults()}
 	q.keys = newKeyLog(q)
 	return q
+}
+
+// TestKeysDocumentAgrees holds the document's figures against the code.
+func TestKeysDocumentAgrees(t *testing.T) {
+	text := document(t)
+	for name, want := range map[string]int{
+		"key block header": keyBlockHeader, "most keys in a block": keyBlockKeys,
+		"most bytes of a key block's body": keyBodyMax, "size at which a key file is full": keyFileBytes,
+	} {
+		if !strings.Contains(text, "\n| "+name+" | "+strconv.Itoa(want)+" |\n") {
+			t.Errorf("the constant %q is %d", name, want)
+		}
+	}
+	for _, phrase := range []string{
+		"| `" + keysDir + "/<lane>.<file id>" + keysSuffix + "` |", "| 0 | 4 | magic `" + string(keyMagic[:]) + "` |",
+		fmt.Sprintf("every %d bytes, so that nobody", keyCoverBytes), fmt.Sprintf("every second or %d keys", keyBlockKeys),
+		fmt.Sprintf("after an hour, or %d bytes", keyFileBytes), "takes 36 bytes on disk, 52 where", "alone in its second takes 88",
+	} {
+		if !strings.Contains(text, phrase) {
+			t.Errorf("the document lacks %q", phrase)
+		}
+	}
+	if keyFileSpan != time.Hour || keyFlushInterval != time.Second {
+		t.Error("the document says an hour and a second")
+	}
 }
