@@ -16,9 +16,14 @@ import (
 )
 
 type queueCommand struct {
-	Ls    queueLs    `cmd:"" help:"List lanes, claims, dead letters and what was set aside."`
-	Show  queueShow  `cmd:"" help:"Show one lane, or one message whole."`
-	Check queueCheck `cmd:"" help:"Verify every byte that holds an acknowledged message; exit code 3 if one is damaged."`
+	Ls      queueLs      `cmd:"" help:"List lanes, claims, dead letters and what was set aside."`
+	Show    queueShow    `cmd:"" help:"Show one lane, or one message whole."`
+	Check   queueCheck   `cmd:"" help:"Verify every byte that holds an acknowledged message; exit code 3 if one is damaged."`
+	Replay  queueReplay  `cmd:"" help:"Send once more what is kept and was forwarded."`
+	Dead    queueDead    `cmd:"" help:"List the dead letters, or show one."`
+	Release queueRelease `cmd:"" help:"Send dead letters once more."`
+	Discard queueDiscard `cmd:"" help:"Mark dead letters as not wanted."`
+	Import  queueImport  `cmd:"" help:"Store the messages of a directory of one file each."`
 }
 
 // queueDir is the argument of every verb.

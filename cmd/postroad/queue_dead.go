@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"postroad/internal/message"
+	"postroad/internal/queue"
+)
+
+type queueDead struct {
+	queueDir
+	ID string `arg:"" optional:"" help:"Show this one whole: a dedupe id, a receipt or LANE.SEQ." placeholder:"ID"`
+
+	Topic  string `help:"Only letters of this topic." short:"t"`
+	Marked bool   `help:"Released and discarded ones, too."`
+	Most   int    `help:"Show at most this many bytes of a value; 0 is all." default:"4096" placeholder:"BYTES"`
+	JSON   bool   `help:"One JSON object a line."`
+}
+
+// Help says what a dead letter is.
+func (c *queueDead) Help() string {
+	return `Dead letters are messages that the hub refuses for good, each with its reason. They are kept until they are released, which sends them once more, or discarded.`
+}
+
+// shownLetter is a dead letter as --json prints it.
+type shownLetter struct {
+	ID     string    `json:"id"`
+	Place  string    `json:"place"`
+	Stands string    `json:"stands"`
+	State  string    `json:"state"`
+	Topic  string    `json:"topic"`
+	Key    *string   `json:"key"`
+	KeyB64 *string   `json:"key_base64,omitempty"`
+	Bytes  int       `json:"bytes"`
+	Reason string    `json:"reason"`
+	Buried time.Time `json:"buried"`
+}
+
+func letterJSON(l *queue.Letter) shownLetter {
+	s := shownLetter{
+		ID: l.ID.String(), Place: placeText(l.Place), Stands: placeText(l.Stands()), State: l.State, Topic: l.Topic,
+		Bytes: l.Size(), Reason: l.Reason, Buried: l.Buried,
+	}
+	s.Key, s.KeyB64 = textOrBase64(l.Key)
+	return s
+}
+
+// letters opens the directory's dead letters.
+func (d queueDir) letters() (*queue.Letters, error) {
+	l, err := queue.OpenLetters(d.Dir, nil)
+	if errors.Is(err, message.ErrInvalid) {
+		return nil, usagef("%w", err)
+	}
+	return l, err
+}
+
+// Run lists dead letters, or shows one.
+func (c *queueDead) Run(ctx context.Context, std streams) error {
+	if c.ID != "" {
+		return c.one(ctx, std)
+	}
+	d, err := c.letters()
+	if err != nil {
+		return err
+	}
+	t := newTable("BURIED", "TOPIC", "KEY", ">SIZE", "STATE", "ID", "STANDS", "REASON")
+	n, bytes := int64(0), int64(0)
+	err = d.Each(ctx, queue.LetterFilter{Topic: c.Topic, Marked: c.Marked}, func(l queue.Letter) error {
+		if c.JSON {
+			return printLine(std.out, letterJSON(&l))
+		}
+		n++
+		bytes += int64(l.Size())
+		key := "-"
+		if l.Key != nil {
+			key = shorten(printable(l.Key), 24)
+		}
+		t.add(when(l.Buried), l.Topic, key, size(int64(l.Size())), l.State, l.ID.String(), placeText(l.Stands()), text(l.Reason))
+		return nil
+	})
+	if err != nil || c.JSON {
+		return err
+	}
+	if n > 0 {
+		t.print(std.out, terminalOf(std.out))
+		fmt.Fprintln(std.out)
+	}
+	fmt.Fprintf(std.out, "%s, %s\n", noun(n, "dead letter"), size(bytes))
+	return nil
+}
+
+// one shows a letter whole.
+func (c *queueDead) one(ctx context.Context, std streams) error {
+	f, err := letterFilter([]string{c.ID})
+	if err != nil {
+		return err
+	}
+	d, err := c.letters()
+	if err != nil {
+		return err
+	}
+	f.Marked = true
+	var last *queue.Letter // the newest, where a message died more than once
+	if err := d.Each(ctx, f, func(l queue.Letter) error { last = &l; return nil }); err != nil {
+		return err
+	}
+	if last == nil {
+		return fmt.Errorf("dead letter %s: %w", c.ID, message.ErrNotFound)
+	}
+	found := queue.Found{Stored: last.Stored, Kind: queue.KindDead, Written: last.Buried, Fate: last.State, Why: last.Reason}
+	if last.State == queue.LetterOpen {
+		found.Fate = queue.FateDead
+	}
+	if c.JSON {
+		return printLine(std.out, storedJSON(found, c.Most))
+	}
+	printStored(std.out, found, c.Most)
+	return nil
+}
+
+// letterFilter reads ids, receipts and places.
+func letterFilter(names []string) (queue.LetterFilter, error) {
+	var f queue.LetterFilter
+	for _, name := range names {
+		if strings.Contains(name, ".") {
+			at, _, err := parsePlace(name)
+			if err != nil {
+				return f, err
+			}
+			f.Places = append(f.Places, at)
+			continue
+		}
+		id, err := message.ParseID(name)
+		if err != nil {
+			return f, usagef("%w", err)
+		}
+		f.IDs = append(f.IDs, id)
+	}
+	return f, nil
+}
+
+// which says which letters release and discard are about.
+type which struct {
+	queueDir
+	ID []string `arg:"" optional:"" help:"Letters, each by its dedupe id, a receipt or LANE.SEQ." placeholder:"ID"`
+
+	Topic string `help:"All open letters of this topic." short:"t"`
+	All   bool   `help:"All open letters."`
+	JSON  bool   `help:"One JSON object with what was done."`
+}
+
+func (w *which) filter() (queue.LetterFilter, error) {
+	ways := 0
+	for _, given := range []bool{len(w.ID) > 0, w.Topic != "", w.All} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return queue.LetterFilter{}, usagef("say which: ids, --topic or --all")
+	}
+	f, err := letterFilter(w.ID)
+	f.Topic = w.Topic
+	return f, err
+}
+
+// before is what is known of the chosen letters before anything is done.
+type before struct {
+	open   int64
+	marked []queue.Letter // named ones that are done already
+}
+
+// survey counts the open letters, and fails where one that is named by id is
+// none.
+func (w *which) survey(ctx context.Context, d *queue.Letters, f queue.LetterFilter) (before, error) {
+	var b before
+	var seen []queue.Letter
+	f.Marked = len(w.ID) > 0
+	err := d.Each(ctx, f, func(l queue.Letter) error {
+		if l.State == queue.LetterOpen {
+			b.open++
+		}
+		if f.Marked {
+			l.Value, l.Headers = nil, nil
+			seen = append(seen, l)
+		}
+		return nil
+	})
+	if err != nil {
+		return b, err
+	}
+	for _, name := range w.ID {
+		one, err := letterFilter([]string{name})
+		if err != nil {
+			return b, err
+		}
+		matches := func(l queue.Letter) bool {
+			return slices.Contains(one.IDs, l.ID) || slices.Contains(one.Places, l.Place) || slices.Contains(one.Places, l.Stands())
+		}
+		i := slices.IndexFunc(seen, matches)
+		if i < 0 {
+			return b, fmt.Errorf("dead letter %s: %w; nothing was changed", name, message.ErrNotFound)
+		}
+		if !slices.ContainsFunc(seen, func(l queue.Letter) bool { return matches(l) && l.State == queue.LetterOpen }) {
+			b.marked = append(b.marked, seen[i])
+		}
+	}
+	return b, nil
+}
+
+// settledLetters is what release and discard did, for --json.
+type settledLetters struct {
+	Letters []shownLetter `json:"letters"`
+	// Before are letters that were named and were marked already.
+	Before []shownLetter `json:"marked_before"`
+	Error  string        `json:"error,omitempty"`
+}
+
+// settle does what verb says with the chosen letters and reports it.
+func (w *which) settle(std streams, b before, verb string, do func(done func(queue.Letter)) error) error {
+	r := settledLetters{Letters: []shownLetter{}, Before: []shownLetter{}}
+	for i := range b.marked {
+		r.Before = append(r.Before, letterJSON(&b.marked[i]))
+	}
+	err := do(func(l queue.Letter) { r.Letters = append(r.Letters, letterJSON(&l)) })
+	if w.JSON {
+		if err != nil {
+			r.Error = err.Error()
+		}
+		return errors.Join(printLine(std.out, r), err)
+	}
+	for _, l := range r.Before {
+		fmt.Fprintf(std.out, "%s was %s before\n", l.ID, l.State)
+	}
+	fmt.Fprintf(std.out, "%s %s\n", verb, noun(int64(len(r.Letters)), "dead letter"))
+	return err
+}
+
+type queueRelease struct{ which }
+
+// Help says what happens to a letter.
+func (c *queueRelease) Help() string {
+	return `Appends a copy of each letter to a lane of this command's own, under the letter's own identity, and marks the letter. A forwarder sends it; should the hub refuse it again it becomes another dead letter. Interrupted, it can be run again: readers show each message once.`
+}
+
+// Run releases letters.
+func (c *queueRelease) Run(ctx context.Context, std streams) (err error) {
+	f, err := c.filter()
+	if err != nil {
+		return err
+	}
+	d, err := c.letters()
+	if err != nil {
+		return err
+	}
+	b, err := c.survey(ctx, d, f)
+	if err != nil {
+		return err
+	}
+	to := openStore(c.Dir, std)
+	defer func() { err = errors.Join(err, to.close()) }()
+	return c.settle(std, b, "released", func(done func(queue.Letter)) error {
+		return d.Release(ctx, to, f, whoAsks(), done)
+	})
+}
+
+type queueDiscard struct {
+	which
+	Yes bool `help:"Do it without asking." short:"y"`
+}
+
+// Help says what happens to a letter.
+func (c *queueDiscard) Help() string {
+	return `Marks letters as not wanted. They are shown no more, and removed once every letter of their lane is marked and older than queue.retain.`
+}
+
+// Run discards letters.
+func (c *queueDiscard) Run(ctx context.Context, std streams) error {
+	f, err := c.filter()
+	if err != nil {
+		return err
+	}
+	d, err := c.letters()
+	if err != nil {
+		return err
+	}
+	b, err := c.survey(ctx, d, f)
+	if err != nil {
+		return err
+	}
+	if !c.Yes && b.open > 0 {
+		if err := confirm(std, "discard "+noun(b.open, "dead letter")); err != nil {
+			return err
+		}
+	}
+	return c.settle(std, b, "discarded", func(done func(queue.Letter)) error {
+		return d.Discard(ctx, f, whoAsks(), done)
+	})
+}
