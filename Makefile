@@ -23,9 +23,13 @@ build: ## build bin/postroad, static
 test: ## formatting, vet, linters, import rules, generated files, all tests with the race detector
 	@$(VERIFY) test $(ARGS)
 
-bench: build ## benchmarks that a few minutes are enough for
+bench: build ## benchmarks that a quarter of an hour is enough for
+	@$(GO) test -C bench/peers .
+	@CGO_ENABLED=0 $(GO) build -C bench/peers -trimpath -o ../../bin/peers .
 	@$(VERIFY) bench $(ARGS)
-	@$(BIN) bench ingest
+	@$(BIN) bench ingest --peers bin/peers
+	@$(BIN) bench drain --peers bin/peers
+	@$(BIN) bench backlog
 
 proof: ## what takes longer: fuzzing, long kill and fault runs; -list shows the stages
 	@$(VERIFY) proof $(ARGS)

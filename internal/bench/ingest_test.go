@@ -22,6 +22,7 @@ func TestIngest(t *testing.T) {
 	o := IngestOptions{
 		Dir: t.TempDir(), Duration: 250 * time.Millisecond, Rounds: 2,
 		Connections: []int{2, 64}, BatchConnections: 2, Samples: 5,
+		Peers: thisBinary(t, "plain").path,
 	}
 	lines := 0
 	r, err := Ingest(t.Context(), o, Deps{
@@ -47,11 +48,21 @@ func TestIngest(t *testing.T) {
 	if goals := r.Goals(); len(goals) != 6 { // one of Q1, one of Q2: there is no target at 2 connections
 		t.Errorf("goals: %+v", goals)
 	}
+	for i, n := range o.Connections { // the fake store is exact
+		if x, ok := r.Storage[i].find("One store v1"); !ok || x.Rate.Median != float64(1000*n) || x.Syncs != nil {
+			t.Errorf("%d writers: %+v", n, x)
+		}
+	}
+	full, _ := r.Singles[1].find(nameFull)
+	noop, _ := r.Singles[1].find(nameNoop)
+	if got, want := full.Share, ratio(full.Rounds, noop.Rounds); got != want {
+		t.Errorf("share %v, want %v", got, want)
+	}
 	var text bytes.Buffer
 	if err := r.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{nameNoop, nameFull, nameAway, nameAlone, nameFiles, nameQueue, nameRaw, "Q1 at 64", "Q2 at 64", "Q3", "Q6", "postroad test"} {
+	for _, want := range []string{nameNoop, nameFull, nameAway, nameAlone, nameFiles, nameQueue, nameRaw, "Q1 at 64", "Q2 at 64", "Q3", "Q6", "postroad test", "One store v1"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in the report:\n%s", want, text.String())
 		}
@@ -83,11 +94,11 @@ func TestIngestOptions(t *testing.T) {
 	if err := o.Validate(); err != nil {
 		t.Error(err)
 	}
-	err := IngestOptions{BatchConnections: -1}.Validate()
+	err := IngestOptions{BatchConnections: -1, Only: []string{"everything"}}.Validate()
 	if err == nil {
 		t.Fatal("taken")
 	}
-	for _, want := range []string{"dir:", "duration:", "rounds:", "connections:", "samples:"} {
+	for _, want := range []string{"dir:", "duration:", "rounds:", "connections:", "samples:", "only:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
 		}

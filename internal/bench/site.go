@@ -50,15 +50,16 @@ func newSite(binary, dir string) (*site, error) {
 
 func (s *site) queueDir() string { return filepath.Join(s.dir, "queue") }
 
-// startStamp starts the stamp with production settings, but for addresses and
-// its directory. The caller ends it.
+// startStamp starts the stamp with production settings, but for addresses, its
+// directory, and the delay before it stops, when nobody is left to be warned.
+// The caller ends it.
 func (s *site) startStamp(ctx context.Context) (*drill.Process, error) {
 	return s.binary.Start(
 		ctx, "stamp",
 		"--set", "stamp.name="+stampName, "--set", "queue.dir="+filepath.ToSlash(s.queueDir()),
 		"--set", "hub.brokers="+s.hub,
 		"--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0",
-		"--set", "log.level=warn",
+		"--set", "http.drain_delay=0s", "--set", "log.level=warn",
 	)
 }
 

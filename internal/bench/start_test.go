@@ -9,14 +9,20 @@ import (
 	"testing"
 )
 
-func TestStart(t *testing.T) {
+// buildPostroad builds the binary whose processes are measured.
+func buildPostroad(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "postroad")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "postroad/cmd/postroad")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build postroad: %v\n%s", err, out)
 	}
-	o := StartOptions{Binary: binary, Dir: t.TempDir(), Rounds: 1, Messages: 1500}
+	return binary
+}
+
+func TestStart(t *testing.T) {
+	o := StartOptions{Binary: buildPostroad(t), Dir: t.TempDir(), Rounds: 1, Messages: 1500}
 	r, err := Start(t.Context(), o, Deps{})
 	if err != nil {
 		t.Fatal(err)
