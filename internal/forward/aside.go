@@ -29,6 +29,9 @@ func (w *worker) divert(ctx context.Context) error {
 		}
 		if err := w.chain.Divert(ctx, w.t.name, msgs); err != nil {
 			w.claimed(err)
+			if !errors.Is(err, errors.ErrUnsupported) {
+				w.flight.setAside(w.t) // any of them may have been moved, and come first then
+			}
 			return fmt.Errorf("move messages of topic %q to a side lane: %w", w.t.name, err)
 		}
 		if !w.flight.isAside(w.t) {
@@ -89,6 +92,13 @@ func (w *worker) drainAside(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// setAside has a topic's side lanes drained before anything is sent to it.
+func (f *flight) setAside(t *topic) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.aside = true
 }
 
 // moved notes that messages stand in a side lane now. What may be in the hub of

@@ -96,11 +96,11 @@ func (f *flight) match(t *topic, of map[message.Place]*slot, at message.Place, w
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.own = t.own || f.laneNamed(at.Lane) != nil
+	if t.unread || t.aside {
+		f.takeFound(t, at) // even if it is matched here: it may stand in a side lane, too
+	}
 	s := of[at]
 	if s == nil || s.msg.Replay || s.state != slotFailed && s.state != slotReady {
-		if t.unread || t.aside {
-			f.takeFound(t, at)
-		}
 		return
 	}
 	delete(of, at)
@@ -122,6 +122,13 @@ func (f *flight) unwait(s *slot) {
 	case !s.side:
 		s.topic.ready--
 	}
+}
+
+// touch has progress saved although nothing of it has changed.
+func (f *flight) touch() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.version++
 }
 
 // readBackDone notes that a topic was read back. Where nothing of the chain was

@@ -62,10 +62,10 @@ func (c *claimed) Divert(_ context.Context, topic string, msgs []message.Stored)
 				err = fmt.Errorf("message %v of topic %q moved as of %q", m.Place, m.Topic, topic)
 				return
 			}
-			if last := c.s.lastMoved[topic]; m.Lane == last.Lane && m.Seq <= last.Seq {
+			if c.s.moved[m.Place] {
 				continue
 			}
-			c.s.lastMoved[topic] = m.Place
+			c.s.moved[m.Place] = true
 			place := m.Place
 			m.Moved = &place
 			sd.msgs = append(sd.msgs, message.StoredAt(message.Place{Lane: sd.lane, Seq: uint64(len(sd.msgs) + 1)}, m.Message))

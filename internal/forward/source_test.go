@@ -25,17 +25,16 @@ type store struct {
 	patience time.Duration // how long await waits for what must happen
 
 	mu       sync.Mutex
-	msgs     []message.Stored // guarded by mu
-	ended    bool             // guarded by mu
-	progress message.Progress // guarded by mu: last saved
-	saves    int              // guarded by mu
-	released int              // guarded by mu
-	saveErr  error            // guarded by mu: what Save answers
-	more     chan struct{}    // guarded by mu: closed when something changes
-	sides    []*side          // guarded by mu: side lanes, in order
-	buried   []message.Stored // guarded by mu: dead letters
-	// lastMoved is the last message of each topic that was moved to a side lane.
-	lastMoved map[string]message.Place // guarded by mu
+	msgs     []message.Stored       // guarded by mu
+	ended    bool                   // guarded by mu
+	progress message.Progress       // guarded by mu: last saved
+	saves    int                    // guarded by mu
+	released int                    // guarded by mu
+	saveErr  error                  // guarded by mu: what Save answers
+	more     chan struct{}          // guarded by mu: closed when something changes
+	sides    []*side                // guarded by mu: side lanes, in order
+	buried   []message.Stored       // guarded by mu: dead letters
+	moved    map[message.Place]bool // guarded by mu: what stands in them
 	// failing, if not nil, answers what a call of a claim ends in.
 	failing func(call string) error
 }
@@ -48,7 +47,7 @@ func (s *store) fail(call string) error {
 }
 
 func newStore(id string) *store {
-	return &store{id: id, patience: 30 * time.Second, more: make(chan struct{}), lastMoved: map[string]message.Place{}}
+	return &store{id: id, patience: 30 * time.Second, more: make(chan struct{}), moved: map[message.Place]bool{}}
 }
 
 func (s *store) change(f func()) {

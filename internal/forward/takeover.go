@@ -65,7 +65,13 @@ func (d *drainer) awaitStragglers(ctx context.Context) error {
 		return nil
 	}
 	d.log.Info("waiting for what the last holder may have under way", "wait", d.f.opts.TakeoverWait)
-	return sleep(ctx, d.f.opts.TakeoverWait)
+	if err := sleep(ctx, d.f.opts.TakeoverWait); err != nil {
+		return err
+	}
+	// Who was paused meanwhile, or taken for dead in its turn, must not begin to
+	// send: saving is how it learns of that.
+	d.flight.touch()
+	return d.saveInsisting(ctx)
 }
 
 // takeoverTries is how often the read-back of a topic is tried at takeover,
