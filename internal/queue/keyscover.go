@@ -84,10 +84,13 @@ func (q *Queue) syncKeyFiles(files []keyFile) error {
 			return fmt.Errorf("key file %s: %w", f.name(), err)
 		}
 	}
-	if len(files) == 0 {
-		return nil
+	// The directory's own name, too: who made it may have been killed before it
+	// was durable.
+	err := q.deps.FS.SyncDir(path.Join(q.at.dir, keysDir))
+	if missing(err) {
+		return nil // nobody has written a key
 	}
-	return errors.Join(q.deps.FS.SyncDir(path.Join(q.at.dir, keysDir)), q.deps.FS.SyncDir(q.at.dir))
+	return errors.Join(err, q.deps.FS.SyncDir(q.at.dir))
 }
 
 // keyGapWriter writes blocks to a key file that it makes when there is something

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -293,17 +294,28 @@ func runKeyModel(t *testing.T, seed uint64) {
 		m.check(openKeyLife(t, m.disk), "at the end")
 		if t.Failed() {
 			t.Logf("seed %d: %s", seed, strings.Join(m.log, "; "))
+			if os.Getenv("POSTROAD_TRACE") != "" {
+				t.Log(m.disk.Trace())
+			}
 		}
 	})
 }
 
-// TestKeysAgainstModel: many small worlds; under POSTROAD_PROOF more.
+// TestKeysAgainstModel: many small worlds, under POSTROAD_PROOF more; POSTROAD_SEED
+// replays one.
 func TestKeysAgainstModel(t *testing.T) {
 	worlds := uint64(25)
 	if os.Getenv("POSTROAD_PROOF") != "" {
-		worlds = 3000
+		worlds = 1000
 	}
 	seed := uint64(time.Now().UnixNano() % 1e9)
+	if text := os.Getenv("POSTROAD_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		worlds = 1
+	}
 	t.Logf("seeds from %d", seed)
 	for i := range worlds {
 		if runKeyModel(t, seed+i); t.Failed() {
