@@ -121,6 +121,9 @@ func (f *Forwarder) makeTurn() {
 	if f.breaker.shut.Load() {
 		return // nothing gets on anywhere
 	}
+	if w, ok := f.deps.Source.(interface{ Waiting() bool }); ok && !w.Waiting() {
+		return
+	}
 	all := f.running()
 	if len(all) == 0 {
 		return

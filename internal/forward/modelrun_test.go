@@ -3,6 +3,7 @@ package forward_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -285,4 +286,54 @@ func (h hurried) Produce(m *message.Stored, p int32, _ uint64, done func(int64, 
 
 func TestModelWithoutTurnsIsCaught(t *testing.T) {
 	caught(t, "messages overtake", sabotage{sink: func(c *client) forward.Sink { return hurried{c} }})
+}
+
+// deaf never hears that its claim is lost.
+type deaf struct{ forward.Chain }
+
+func (d deaf) Save(ctx context.Context, p message.Progress) error {
+	if err := d.Chain.Save(ctx, p); !errors.Is(err, message.ErrClaimLost) {
+		return err
+	}
+	return nil
+}
+
+func (d deaf) Divert(ctx context.Context, topic string, msgs []message.Stored) error {
+	if err := d.Chain.Divert(ctx, topic, msgs); !errors.Is(err, message.ErrClaimLost) {
+		return err
+	}
+	return nil
+}
+
+func (d deaf) Bury(ctx context.Context, msgs []message.Stored) error {
+	if err := d.Chain.Bury(ctx, msgs); !errors.Is(err, message.ErrClaimLost) {
+		return err
+	}
+	return nil
+}
+
+func TestModelDeafToLostClaimsIsCaught(t *testing.T) {
+	caught(t, "a lost claim is not heeded", sabotage{sink: plainSink, chain: func(c forward.Chain) forward.Chain { return deaf{c} }})
+}
+
+func TestModelWithoutTakeoverWaitIsCaught(t *testing.T) {
+	caught(t, "nobody waits for stragglers", sabotage{sink: plainSink, options: func(o *forward.Options) { o.TakeoverWait = 0 }})
+}
+
+// forgetful does not know at takeover which topics are held.
+type forgetful struct{ forward.Chain }
+
+func (forgetful) Held() []string { return nil }
+
+func TestModelWithoutHeldIsCaught(t *testing.T) {
+	caught(t, "held topics are sent to directly after a takeover", sabotage{sink: plainSink, chain: func(c forward.Chain) forward.Chain { return forgetful{c} }})
+}
+
+// unsettled moves nothing, and says it did.
+type unsettled struct{ forward.Chain }
+
+func (unsettled) Divert(context.Context, string, []message.Stored) error { return nil }
+
+func TestModelWithoutSideLanesIsCaught(t *testing.T) {
+	caught(t, "moved messages are lost", sabotage{sink: plainSink, chain: func(c forward.Chain) forward.Chain { return unsettled{c} }})
 }

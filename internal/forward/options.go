@@ -139,7 +139,11 @@ func (o Options) Validate() error {
 type Source interface {
 	// Claim blocks until a chain of lanes wants a forwarder and takes the
 	// exclusive right to drain it. Returns ctx.Err() when ctx ends. A chain
-	// that is still written to is handed out before those that have ended.
+	// that is still written to is handed out before those that have ended, and
+	// one that was released unsettled again, after the others.
+	//
+	// A Source may have a method Waiting() bool that says whether chains wait for
+	// being claimed: where none do, none has to give its place up.
 	Claim(ctx context.Context) (Chain, error)
 }
 
