@@ -37,6 +37,34 @@ func (e *Error) Unwrap() error { return e.err }
 // one find it with errors.As for interface{ Class() string }.
 func (e *Error) Class() string { return string(e.class) }
 
+// HubWide reports whether the hub refuses everything we could send, and not only
+// what concerns one topic: an account, a credential, a protocol.
+func (e *Error) HubWide() bool {
+	var ke *kerr.Error
+	if !errors.As(e.err, &ke) {
+		return false
+	}
+	for _, wide := range hubWide() {
+		if wide.Code == ke.Code {
+			return true
+		}
+	}
+	return false
+}
+
+// hubWide are the errors of class hold that lie in who we are or how we speak. No
+// topic is better off than another then, so none is moved aside because of them.
+func hubWide() []*kerr.Error {
+	return []*kerr.Error{
+		kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed, kerr.DelegationTokenAuthorizationFailed,
+		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState, kerr.SecurityDisabled,
+		kerr.DelegationTokenAuthDisabled, kerr.DelegationTokenNotFound, kerr.DelegationTokenOwnerMismatch,
+		kerr.DelegationTokenRequestNotAllowed, kerr.DelegationTokenExpired, kerr.UnacceptableCredential,
+		kerr.InvalidPrincipalType, kerr.PrincipalDeserializationFailure, kerr.UnsupportedVersion, kerr.InvalidRequiredAcks,
+		kerr.MismatchedEndpointType, kerr.UnsupportedEndpointType, kerr.InconsistentClusterID,
+	}
+}
+
 // classified wraps err, naming the act, with its class; nil stays nil.
 func classified(act string, err error) error {
 	if err == nil {

@@ -23,6 +23,7 @@ const (
 	HeaderRepeat      = "postroad-repeat" // "1": an attempt after the first, another copy may exist
 	HeaderVia         = "postroad-via"    // on relayed messages "<lane>.<seq>" at the stamp that sent this record
 	HeaderReplay      = "postroad-replay" // sent again from a queue to a hub that lost data
+	HeaderReason      = "postroad-reason" // on copies of dead letters: why the hub refused it
 	HeaderTraceParent = "traceparent"     // W3C trace context of the accepting request
 )
 
@@ -74,6 +75,11 @@ func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, a *attr
 		at = len(buf)
 		buf = append(buf, '1')
 		add(HeaderRepeat, at)
+	}
+	if m.Reason != "" {
+		at = len(buf)
+		buf = append(buf, m.Reason...)
+		add(HeaderReason, at)
 	}
 	if m.Replay {
 		at = len(buf)

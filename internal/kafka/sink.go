@@ -28,6 +28,10 @@ type Deps struct {
 	// Stamp is the name of the stamp that accepted what the Sink sends; the
 	// Reader does not need it.
 	Stamp string
+	// MayWrite, if not nil, is asked before each write of the Sink to the hub, and
+	// keeps it from happening by an error: because the claims of this process may
+	// be others' by now. It must be quick.
+	MayWrite func() error
 }
 
 func (d *Deps) setDefaults() {
@@ -106,6 +110,9 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 		}),
 		kgo.WithHooks(healthHook{func(err error) { (*s.health.Load())(err) }}),
 	)
+	if s.deps.MayWrite != nil {
+		opts = append(opts, kgo.Dialer(s.opts.gated(s.deps.MayWrite)))
+	}
 	if s.deps.Registerer != nil {
 		opts = append(opts, kgo.WithHooks(kprom.NewMetrics("postroad", kprom.Subsystem("kafka_sink"), kprom.Registerer(s.deps.Registerer))))
 	}

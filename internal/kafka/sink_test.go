@@ -283,6 +283,20 @@ func TestClassTable(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
+	for _, e := range hubWide() {
+		if Classify(e) != ClassHold {
+			t.Errorf("%s is hub-wide and not of class hold", e.Message)
+		}
+	}
+	var w interface{ HubWide() bool }
+	for err, want := range map[error]bool{
+		classified("x", kerr.ClusterAuthorizationFailed): true, classified("x", kerr.TopicAuthorizationFailed): false,
+		classified("x", errors.New("dial")): false,
+	} {
+		if !errors.As(err, &w) || w.HubWide() != want {
+			t.Errorf("%v: hub-wide is not %v", err, want)
+		}
+	}
 	var c interface{ Class() string }
 	if err := classified("x", kerr.InvalidRecord); !errors.As(err, &c) || c.Class() != "dead" {
 		t.Error("the class is not found by its method")
