@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 //	gateway FILE     start a fake gateway that answers as FILE says; see fakeGateway
 //	admin FILE       start an admin listener whose status is FILE; see startAdmin
 //	hub FILE         start a hub that holds the messages of FILE; see startHub
+//	queuedir DIR     make a queue directory with one of everything; see copyQueue
+//	flip FILE N      change a byte of a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -34,10 +36,12 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":    expectCode,
-			"gateway": startGateway,
-			"admin":   startAdmin,
-			"hub":     startHub,
+			"code":     expectCode,
+			"gateway":  startGateway,
+			"admin":    startAdmin,
+			"hub":      startHub,
+			"queuedir": copyQueue,
+			"flip":     flipByte,
 		},
 		RequireUniqueNames: true,
 		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") != "",

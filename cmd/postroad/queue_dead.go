@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -125,21 +124,9 @@ func (c *queueDead) one(ctx context.Context, std streams) error {
 
 // letterFilter reads ids, receipts and places.
 func letterFilter(names []string) (queue.LetterFilter, error) {
-	var f queue.LetterFilter
-	for _, name := range names {
-		if strings.Contains(name, ".") {
-			at, _, err := parsePlace(name)
-			if err != nil {
-				return f, err
-			}
-			f.Places = append(f.Places, at)
-			continue
-		}
-		id, err := message.ParseID(name)
-		if err != nil {
-			return f, usagef("%w", err)
-		}
-		f.IDs = append(f.IDs, id)
+	f, err := queue.ParseLetters(names)
+	if err != nil {
+		return f, usagef("%w", err)
 	}
 	return f, nil
 }
@@ -169,48 +156,13 @@ func (w *which) filter() (queue.LetterFilter, error) {
 	return f, err
 }
 
-// before is what is known of the chosen letters before anything is done.
-type before struct {
-	open   int64
-	marked []queue.Letter // named ones that are done already
-}
-
-// survey counts the open letters, and fails where one that is named by id is
-// none.
-func (w *which) survey(ctx context.Context, d *queue.Letters, f queue.LetterFilter) (before, error) {
-	var b before
-	var seen []queue.Letter
-	f.Marked = len(w.ID) > 0
-	err := d.Each(ctx, f, func(l queue.Letter) error {
-		if l.State == queue.LetterOpen {
-			b.open++
-		}
-		if f.Marked {
-			l.Value, l.Headers = nil, nil
-			seen = append(seen, l)
-		}
-		return nil
-	})
-	if err != nil {
-		return b, err
+// survey counts the open letters, and fails where one that is named is none.
+func (w *which) survey(ctx context.Context, d *queue.Letters, f queue.LetterFilter) (queue.Chosen, error) {
+	c, err := d.Survey(ctx, f)
+	if err == nil && len(c.Unknown) > 0 {
+		err = fmt.Errorf("dead letter %s: %w; nothing was changed", strings.Join(c.Unknown, ", "), message.ErrNotFound)
 	}
-	for _, name := range w.ID {
-		one, err := letterFilter([]string{name})
-		if err != nil {
-			return b, err
-		}
-		matches := func(l queue.Letter) bool {
-			return slices.Contains(one.IDs, l.ID) || slices.Contains(one.Places, l.Place) || slices.Contains(one.Places, l.Stands())
-		}
-		i := slices.IndexFunc(seen, matches)
-		if i < 0 {
-			return b, fmt.Errorf("dead letter %s: %w; nothing was changed", name, message.ErrNotFound)
-		}
-		if !slices.ContainsFunc(seen, func(l queue.Letter) bool { return matches(l) && l.State == queue.LetterOpen }) {
-			b.marked = append(b.marked, seen[i])
-		}
-	}
-	return b, nil
+	return c, err
 }
 
 // settledLetters is what release and discard did, for --json.
@@ -222,10 +174,10 @@ type settledLetters struct {
 }
 
 // settle does what verb says with the chosen letters and reports it.
-func (w *which) settle(std streams, b before, verb string, do func(done func(queue.Letter)) error) error {
+func (w *which) settle(std streams, b queue.Chosen, verb string, do func(done func(queue.Letter)) error) error {
 	r := settledLetters{Letters: []shownLetter{}, Before: []shownLetter{}}
-	for i := range b.marked {
-		r.Before = append(r.Before, letterJSON(&b.marked[i]))
+	for i := range b.Before {
+		r.Before = append(r.Before, letterJSON(&b.Before[i]))
 	}
 	err := do(func(l queue.Letter) { r.Letters = append(r.Letters, letterJSON(&l)) })
 	if w.JSON {
@@ -293,8 +245,8 @@ func (c *queueDiscard) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if !c.Yes && b.open > 0 {
-		if err := confirm(std, "discard "+noun(b.open, "dead letter")); err != nil {
+	if !c.Yes && b.Open > 0 {
+		if err := confirm(std, "discard "+noun(int64(b.Open), "dead letter")); err != nil {
 			return err
 		}
 	}

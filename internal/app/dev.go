@@ -63,6 +63,7 @@ func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 		return err
 	}
 	mountStatus(admin, stamps, front)
+	mountDead(admin, stamps)
 	admin.Started()
 	a := Addresses{Door: url, Gateways: map[string]string{}, Hub: h.Addr(), Admin: admin.URL()}
 	for _, s := range stamps {

@@ -71,6 +71,7 @@ func (p process) mount(st *stack, admin *httpserve.Admin, s *stamp) error {
 	}
 	admin.AddCheck("queue", func(context.Context) error { return s.ready() })
 	mountStatus(admin, []*stamp{s}, nil)
+	mountDead(admin, []*stamp{s})
 	return nil
 }
 

@@ -162,7 +162,7 @@ func TestCheckRules(t *testing.T) {
 		}, true, "notice progress.000001"},
 		{"both progress slots", func(q *rawQueue, l *rawLane) {
 			q.claim(l.info.Owner.Process, 1, "", message.LaneProgress{Lane: l.id, Next: 7})
-			q.flip(q.at.claimFile(l.info.Owner.Process, progressKind, 1), progressSlot+30, 1)
+			q.flip(q.at.claimFile(l.info.Owner.Process, progressKind, 1), rawSlot+30, 1)
 		}, true, "warning progress.000001"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

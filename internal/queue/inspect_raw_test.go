@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -163,9 +165,23 @@ func (q *rawQueue) claim(chain string, epoch uint64, ended string, lanes ...mess
 		b = note(ended)
 	}
 	q.must(durable.WriteNew(q.fsys, q.at.claimFile(chain, revokedKind, epoch), b))
-	p, err := createProgress(q.fsys, q.at.claimFile(chain, progressKind, epoch), message.Progress{Lanes: lanes})
-	q.must(err)
-	q.must(p.close())
+	q.must(durable.WriteNew(q.fsys, q.at.claimFile(chain, progressKind, epoch), rawProgress(lanes)))
+}
+
+// rawSlot is the size of a slot in the tests' progress files: a real one has room
+// for more than any test needs.
+const rawSlot = 4096
+
+// rawProgress is a progress file whose second slot holds the first value.
+func rawProgress(lanes []message.LaneProgress) []byte {
+	b := make([]byte, 2*rawSlot)
+	slot := appendProgress(make([]byte, progressHeader), message.Progress{Lanes: lanes})
+	copy(slot, progressMagic[:])
+	binary.LittleEndian.PutUint64(slot[8:], 1)
+	binary.LittleEndian.PutUint32(slot[16:], uint32(len(slot)-progressHeader))
+	binary.LittleEndian.PutUint32(slot[4:], crc32.Checksum(slot[8:], castagnoli))
+	copy(b[rawSlot:], slot)
+	return b
 }
 
 func (q *rawQueue) inspect() *Inspector {
