@@ -13,8 +13,9 @@
 // Every POST of messages is answered with the idempotency key it was stored
 // under, errors included, so that whoever sees a lost or unknown outcome can
 // send again with that key. Within one process a repeated key is answered from
-// memory (see keyIndex); across processes the message is stored again and
-// readers show it once.
+// memory (see keyIndex), and so is one of a process that ended before, once its
+// keys are loaded; elsewhere the message is stored again and readers show it
+// once.
 //
 // It does not store, forward or authenticate: those are Store, Tracker and, in
 // time, an authenticator handed to it. It starts no goroutine.

@@ -79,10 +79,12 @@ const (
 
 // IdempotencyOptions limit the memory for clients' idempotency keys.
 type IdempotencyOptions struct {
-	// Retention is how long a client's key is remembered. Default 24h.
+	// Retention is how long a client's key is remembered, in memory and in the
+	// queue's key files, which take 36 to 88 bytes a key. Default 24h.
 	Retention time.Duration `yaml:"retention"`
-	// MaxKeys bounds the keys in memory, at about 110 bytes each. When it is
-	// reached the oldest key is forgotten early: a repeat under it is stored
+	// MaxKeys bounds the keys in memory, at about 110 bytes each, those of
+	// earlier processes included. When it is reached the oldest key is forgotten
+	// early, those of earlier processes first: a repeat under it is stored
 	// again, and readers still show the message once. Default 1000000.
 	MaxKeys int `yaml:"max_keys"`
 }
