@@ -331,7 +331,9 @@ func (q *Queue) tryOpen() bool {
 	}
 	q.writer, q.lastLane, q.noLane = w, w.lane.id, nil
 	q.beating.Store(w)
-	if q.own.addLane(w.lane) { // not before: a claim of no lane would never be removed
+	q.known.addLane(w.lane)
+	if q.own.addLane(w.lane) && q.deps.Part.drains() { // not before: a claim of no lane would never be removed
+		q.own.begin()
 		q.offer(q.own)
 	}
 	q.setTrouble(nil)
@@ -377,6 +379,7 @@ func (q *Queue) beatLoop(stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
+			q.keepPresence()
 			q.beatMu.Lock()
 			if w := q.beating.Load(); w != nil {
 				if err := w.renew(); err != nil {

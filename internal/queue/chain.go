@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"postroad/internal/message"
 )
@@ -18,20 +21,39 @@ import (
 type chain struct {
 	q  *Queue
 	id string // the process run's ULID
+	// own says that it is the chain of this process's own lanes.
+	own bool
 
 	mu    sync.Mutex
 	lanes []*lane // guarded by mu; oldest first
 	over  bool    // guarded by mu: no lane will be added
 	// drained says that every message of the chain is settled and the chain
-	// over. Guarded by mu.
+	// over. Guarded by mu, as all below.
 	drained bool
+	// busy says that the chain is being tended, waits to be claimed, or is held
+	// here; held that it is the last of these.
+	busy, held bool
+	// fell is the claim whose holder was found dead, or had given it up, when
+	// the chain was offered.
+	fell fallen
+	// forced is a claim of this process's own that was given up without a note.
+	forced fallen
+	// unfinished is a claim of this process's own that was begun and is not
+	// held; doubtful that the claim before it fell by the watch rule.
+	unfinished claimInfo
+	doubtful   bool
+	// carried are lanes that saved progress names and that are not known here:
+	// the list may be old, and their progress must not be lost with it.
+	carried map[string]uint64
+	// shownAt is Elapsed when another's progress was last looked at.
+	shownAt time.Duration
 
 	// more has a token when a lane grew, ended or was added.
 	more chan struct{}
 }
 
 func newChain(q *Queue, id string) *chain {
-	return &chain{q: q, id: id, more: make(chan struct{}, 1)}
+	return &chain{q: q, id: id, own: id == q.self.Process, more: make(chan struct{}, 1), carried: make(map[string]uint64)}
 }
 
 // grown wakes the chain's reader.
@@ -42,14 +64,95 @@ func (c *chain) grown() {
 	}
 }
 
-// addLane adds a lane at the end and reports whether it is the first.
+// addLane adds a lane, in order of ids, and reports whether it is the first.
 func (c *chain) addLane(l *lane) (first bool) {
 	c.mu.Lock()
-	c.lanes = append(c.lanes, l)
+	i, known := slices.BinarySearchFunc(c.lanes, l.id, func(l *lane, id string) int { return strings.Compare(l.id, id) })
+	if !known {
+		c.lanes = slices.Insert(c.lanes, i, l)
+		if next := c.carried[l.id]; next > l.settled.Load() {
+			l.settled.Store(next)
+		}
+		delete(c.carried, l.id)
+		c.drained = false
+	}
 	first = len(c.lanes) == 1
 	c.mu.Unlock()
 	c.grown()
 	return first
+}
+
+// dropLane forgets a lane that was removed.
+func (c *chain) dropLane(l *lane) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lanes = slices.DeleteFunc(c.lanes, func(x *lane) bool { return x == l })
+}
+
+// begin takes a new chain for one that is being seen to.
+func (c *chain) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = true
+}
+
+// setFallen notes the claim that is to be revoked; whatFell tells it, and takes
+// the chain for held.
+func (c *chain) setFallen(f fallen) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fell = f
+}
+
+func (c *chain) whatFell() fallen {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = true
+	return c.fell
+}
+
+// isForced reports whether a claim is this process's own, which it has given up.
+func (c *chain) isForced(f fallen) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f == c.forced
+}
+
+// setUnfinished notes a claim that is being made.
+func (c *chain) setUnfinished(i claimInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unfinished = i
+}
+
+// giveUp notes that a claim which this process began to make is to be revoked.
+func (c *chain) giveUp(f fallen) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unfinished, c.forced = claimInfo{}, f
+}
+
+// isUnfinished reports whether a claim is one that this process began to make
+// and did not come to hold, under the heartbeat it still has.
+func (c *chain) isUnfinished(i claimInfo, p *presence) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return i.Token != "" && i.Token == c.unfinished.Token && p != nil && i.Heartbeat == p.id
+}
+
+// doubt notes whether the claim before the one that is being made may have a
+// living holder; claimed tells, once that one is made.
+func (c *chain) doubt(doubtful bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doubtful = c.doubtful || doubtful
+}
+
+func (c *chain) claimed() (doubtful bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	doubtful, c.doubtful, c.unfinished = c.doubtful, false, claimInfo{}
+	return doubtful
 }
 
 // seal records that nothing will be appended to the lane.
@@ -86,10 +189,20 @@ func (c *chain) nextLane(read map[*lane]bool) (*lane, error) {
 			return l, nil
 		}
 	}
-	if c.over {
+	if c.isOver() {
 		return nil, io.EOF
 	}
 	return nil, nil
+}
+
+// isOver reports whether no lane is expected any more: of the chain of another
+// process, that its last one is sealed. Should that process open another, a
+// rescan finds it, and the chain is claimed again. Called with mu held.
+func (c *chain) isOver() bool {
+	if c.own {
+		return c.over
+	}
+	return !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.sealed })
 }
 
 // isSealed reports whether the lane is known to have got its last group.
@@ -112,6 +225,9 @@ func (c *chain) hasEnded(l *lane) bool {
 type Claim struct {
 	chain    *chain
 	epoch    uint64
+	raw      string // what the claim file holds; guarded by saveMu
+	present  *presence
+	doubtful bool
 	progress message.Progress
 	file     *progressFile
 	saveMu   sync.Mutex // serialises Save and Release
@@ -120,7 +236,8 @@ type Claim struct {
 	read    map[*lane]bool // lanes that were read to their end
 	pending []message.Stored
 	closed  bool   // guarded by saveMu
-	tried   uint64 // guarded by saveMu: the highest epoch that enlarge has tried
+	lost    bool   // guarded by saveMu: another process has it
+	made    uint64 // guarded by saveMu: an epoch that enlarge has claimed
 }
 
 // ID names the chain.
@@ -129,6 +246,10 @@ func (c *Claim) ID() string { return c.chain.id }
 // Progress is how far the last holder came. It names every lane of the chain, so
 // that what is read back from the hub is recognised.
 func (c *Claim) Progress() message.Progress { return c.progress }
+
+// Doubtful reports that the last holder's claim fell because its heartbeat stood
+// still: it may be alive, and what it sent still on its way to the hub.
+func (c *Claim) Doubtful() bool { return c.doubtful }
 
 // Next returns the next messages in order, one to max of them, and waits for
 // the first. io.EOF says that the chain is over and all of it was returned.
@@ -143,16 +264,36 @@ func (c *Claim) Next(ctx context.Context, max int) ([]message.Stored, error) {
 		if !wait {
 			continue
 		}
-		select {
-		case <-c.chain.more:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := c.wait(ctx); err != nil {
+			return nil, err
 		}
 	}
 	n := min(max, len(c.pending))
 	out := c.pending[:n:n]
 	c.pending = c.pending[n:]
 	return out, nil
+}
+
+// pollInterval is how often a lane that another process writes to is looked at
+// for more.
+const pollInterval = 50 * time.Millisecond
+
+// wait returns when there may be more: this process's own committer says so, of
+// others one has to look.
+func (c *Claim) wait(ctx context.Context) error {
+	var poll <-chan time.Time
+	if c.reader != nil && !c.reader.lane.own {
+		t := time.NewTimer(pollInterval)
+		defer t.Stop()
+		poll = t.C
+	}
+	select {
+	case <-c.chain.more:
+	case <-poll:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // fillMessages and fillBytes are about how much fill gathers before it hands out.
@@ -198,13 +339,22 @@ func (c *Claim) fill() (wait bool, err error) {
 func (c *Claim) start(l *lane) uint64 { return max(1, l.settled.Load()) }
 
 // Save makes the progress durable. It checks, after the sync, that the claim
-// still holds: a process that was paused past its TTL must not go on in the
-// belief that what it saved is what its successor reads.
+// still holds: its revocation, opened and read anew, is empty, and the process's
+// own renewal is not overdue. Without that a process that was paused past its
+// TTL would go on in the belief that what it saved is what its successor reads.
+// message.ErrClaimLost says that it does not hold.
 func (c *Claim) Save(_ context.Context, p message.Progress) error {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
-	if c.closed {
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, message.ErrClaimLost)
+	if err := c.save(p); err != nil {
+		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
+	}
+	return nil
+}
+
+func (c *Claim) save(p message.Progress) error {
+	if c.closed || c.lost {
+		return message.ErrClaimLost
 	}
 	whole := c.chain.complete(p)
 	err := c.file.save(whole)
@@ -212,40 +362,71 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 		err = c.enlarge(whole)
 	}
 	if err != nil {
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
+		return err
 	}
-	empty, err := allZero(c.chain.q.deps.FS, c.chain.q.at.claimFile(c.chain.id, "revoked", c.epoch))
-	if err != nil && !missing(err) {
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
-	}
-	if !empty { // or removed with the whole chain: it was made with the claim
-		return fmt.Errorf("save progress of %s: %w", c.chain.id, message.ErrClaimLost)
+	if err := c.confirm(); err != nil {
+		return err
 	}
 	c.chain.settle(whole)
 	return nil
 }
 
-// enlarge goes on under a later epoch, with a progress file that holds p. The
+// confirm reports message.ErrClaimLost where the claim no longer holds. Called
+// with saveMu held.
+func (c *Claim) confirm() error {
+	empty, err := allZero(c.chain.q.deps.FS, c.chain.q.at.claimFile(c.chain.id, "revoked", c.epoch))
+	switch {
+	case missing(err): // removed with the whole chain: it was made with the claim
+		c.lost = true
+		return fmt.Errorf("its revocation is gone: %w", message.ErrClaimLost)
+	case err != nil:
+		return err
+	case !empty:
+		c.lost = true
+		return message.ErrClaimLost
+	}
+	if err := c.present.alive(); err != nil {
+		c.lost = true
+		return fmt.Errorf("%w: %w", message.ErrClaimLost, err)
+	}
+	return nil
+}
+
+// enlarge goes on under the next epoch, with a progress file that holds p. The
 // size of a file is never changed: a successor would have to guess it after a
-// crash in between. The file comes first, then the claim that makes it count,
-// so that a crash or error leaves either epoch whole; a number that was tried
-// is not tried again.
+// crash in between. After one the epoch has a claim and no progress: that of the
+// epoch before counts, which is not wrong, only older.
 func (c *Claim) enlarge(p message.Progress) error {
 	q := c.chain.q
-	c.tried = max(c.tried, c.epoch) + 1
-	file, err := createProgress(q.deps.FS, q.at.claimFile(c.chain.id, "progress", c.tried), p)
-	if err != nil {
-		return fmt.Errorf("progress of epoch %d: %w", c.tried, err)
+	if c.made == 0 {
+		raw, err := q.writeClaim(c.chain, c.epoch+1, c.present)
+		if err != nil {
+			return asLost(err)
+		}
+		c.made, c.raw = c.epoch+1, raw
 	}
-	if err := q.writeClaim(c.chain.id, c.tried); err != nil {
-		return errors.Join(err, file.close())
+	if err := q.writeRevocation(c.chain.id, c.made); err != nil {
+		return asLost(err)
+	}
+	file, err := q.writeProgress(c.chain.id, c.made, p)
+	if err != nil {
+		return err
 	}
 	old, oldEpoch := c.file, c.epoch
-	c.file, c.epoch = file, c.tried
+	c.file, c.epoch, c.made = file, c.made, 0
+	c.chain.claimed()
 	return errors.Join(
-		q.revoke(c.chain.id, oldEpoch, "continued under epoch "+strconv.FormatUint(c.epoch, 10)),
+		q.noteEnd(c.chain.id, oldEpoch, noteReleased+": continued under epoch "+strconv.FormatUint(c.epoch, 10)),
 		old.close(),
 	)
+}
+
+// asLost makes errHeld what the holder of a claim must know it as.
+func asLost(err error) error {
+	if errors.Is(err, errHeld) {
+		return fmt.Errorf("%w: %w", message.ErrClaimLost, err)
+	}
+	return err
 }
 
 // Release gives the claim up, so that a successor need not wait.
@@ -260,12 +441,36 @@ func (c *Claim) Release(context.Context) error {
 		c.reader.close()
 		c.reader = nil
 	}
-	err := errors.Join(
-		c.chain.q.revoke(c.chain.id, c.epoch, "released by its holder"),
-		c.file.close(),
-	)
-	c.chain.q.released(c.chain)
+	if !c.lost {
+		_ = c.confirm() // or its successor's word would be overwritten with ours
+	}
+	if c.lost {
+		err := c.file.close()
+		c.chain.q.tendAgain(c.chain)
+		return err
+	}
+	epoch, word := max(c.epoch, c.made), noteReleased
+	drained := c.chain.release(fallen{epoch, c.raw})
+	if drained {
+		word = noteDrained
+	}
+	err := errors.Join(c.chain.q.noteEnd(c.chain.id, epoch, word+" by process "+c.chain.q.self.Process), c.file.close())
+	if !drained {
+		c.chain.q.tendAgain(c.chain)
+	}
 	return err
+}
+
+// release notes that the claim is being given up and reports whether every
+// message of the chain is settled. What was handed out and not settled does not
+// count, nor a lane that was read to its end and not settled.
+func (c *chain) release(f fallen) (drained bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drained = c.isOver() && !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.done() })
+	c.held, c.forced = false, f
+	c.busy = !c.drained
+	return c.drained
 }
 
 // complete adds the lanes that p does not name, as far as they were, so that a
@@ -280,6 +485,13 @@ func (c *chain) complete(p message.Progress) message.Progress {
 	p.Lanes = nil
 	for _, l := range c.lanes {
 		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: l.id, Next: max(l.settled.Load(), next[l.id])})
+		delete(next, l.id)
+	}
+	for id, n := range c.carried {
+		next[id] = max(next[id], n)
+	}
+	for _, id := range slices.Sorted(maps.Keys(next)) {
+		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: id, Next: next[id]})
 	}
 	return p
 }
@@ -289,11 +501,13 @@ func (c *chain) settle(p message.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, saved := range p.Lanes {
-		for _, l := range c.lanes {
-			if l.id == saved.Lane && saved.Next > l.settled.Load() {
-				l.settled.Store(saved.Next)
-				l.settleEnd()
-			}
+		i := slices.IndexFunc(c.lanes, func(l *lane) bool { return l.id == saved.Lane })
+		switch {
+		case i < 0:
+			c.carried[saved.Lane] = max(c.carried[saved.Lane], saved.Next)
+		case saved.Next > c.lanes[i].settled.Load():
+			c.lanes[i].settled.Store(saved.Next)
+			c.lanes[i].settleEnd()
 		}
 	}
 }

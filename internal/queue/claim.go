@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,25 +29,40 @@ type claimInfo struct {
 	Token   string    `json:"token"`
 	Claimed time.Time `json:"claimed"`
 	Owner   owner     `json:"owner"`
+	// Heartbeat names the holder's directory in processes/, whose heartbeat
+	// tells whether it lives.
+	Heartbeat string `json:"heartbeat,omitempty"`
 }
+
+// errHeld says that somebody else holds a chain.
+var errHeld = errors.New("another process holds the claim")
 
 // Claim waits until a chain wants a forwarder and takes the exclusive right to
 // drain it. It returns ctx.Err() when ctx ends, and the errors of the file
 // system; calling again tries again.
 func (q *Queue) Claim(ctx context.Context) (*Claim, error) {
-	if ctx.Err() != nil { // or the select below might hand out what was just released
-		return nil, ctx.Err()
-	}
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case c := <-q.claimable:
-		claim, err := q.acquire(c)
-		if err != nil {
+	for {
+		if ctx.Err() != nil { // or the select below might hand out what was just released
+			return nil, ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case c := <-q.claimable:
+			claim, err := q.acquire(c, c.whatFell())
+			if err == nil {
+				return claim, nil
+			}
+			if errors.Is(err, errHeld) { // it was quicker: no hurry
+				if pause(ctx, q.watchInterval()/10) {
+					q.tendAgain(c)
+					continue
+				}
+				err = ctx.Err()
+			}
 			q.offer(c)
 			return nil, fmt.Errorf("claim %s: %w", c.id, err)
 		}
-		return claim, nil
 	}
 }
 
@@ -64,66 +80,90 @@ func (q *Queue) offer(c *chain) {
 	}
 }
 
-// released is called once when a claim was given up. A chain of which anything
-// is not settled is offered again, even where all of it was handed out.
-func (q *Queue) released(c *chain) {
+// tendAgain has a chain looked after that is no longer held here.
+func (q *Queue) tendAgain(c *chain) {
 	c.mu.Lock()
-	c.drained = c.over && !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.done() })
-	drained := c.drained
+	c.busy, c.held = false, false
 	c.mu.Unlock()
-	if !drained {
-		q.offer(c)
+	if ctx := q.running.Load(); ctx != nil && (*ctx).Err() == nil {
+		q.lookAfter(*ctx, c)
 	}
 }
 
-// acquire takes the claim of the epoch after the last one there is. The last
-// one's revocation is filled and synced first, so that its holder, should it
-// live, learns of it at its next checkpoint. Whether that holder may be revoked
-// was decided before: its process is dead, or it is this one and has released.
-func (q *Queue) acquire(c *chain) (*Claim, error) {
+// acquire takes the claim of the epoch after the last one there is. fell is the
+// claim whose holder was found dead; where another has come since, the error is
+// errHeld.
+//
+// Order: the last claim's revocation is filled and synced, so that its holder,
+// should it live, learns of it at its next checkpoint; only then its progress is
+// read, since it counts until then; then the claim is made, which only one can.
+func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
+	p := q.present.Load()
+	if p == nil {
+		return nil, errOverdue
+	}
+	if err := p.alive(); err != nil {
+		return nil, err
+	}
 	if err := durable.MkdirAll(q.deps.FS, q.at.chain(c.id)); err != nil {
 		// Not left for the next attempt, whose sync could report success for
 		// a name that is not durable. What holds claims is not removed by this.
 		_ = q.deps.FS.Remove(q.at.chain(c.id))
 		return nil, err
 	}
-	epochs, err := q.epochs(c.id)
+	last, err := q.standing(c.id)
 	if err != nil {
 		return nil, err
 	}
-	progress, from, err := q.lastProgress(c.id, epochs)
-	if err != nil {
-		return nil, err
+	if last.held() && last.fallen() != fell {
+		return nil, errHeld
 	}
-	epoch := uint64(1)
-	if n := len(epochs); n > 0 {
-		last := epochs[n-1].number
-		epoch = last + 1
-		if err := q.revoke(c.id, last, "revoked by process "+q.self.Process); err != nil {
+	claim := &Claim{chain: c, epoch: last.epoch + 1, present: p, read: make(map[*lane]bool)}
+	// A claim of our own that did not come to an end is gone on with: on a full
+	// disk each new one would take more of what is left.
+	if last.held() && c.isUnfinished(last.info, p) {
+		claim.epoch, claim.raw = last.epoch, string(last.raw)
+	} else {
+		c.doubt(last.held() && !last.info.Owner.deadFor(q.self) || last.word() == noteRevoked)
+		if err := q.endLast(c.id, last); err != nil {
 			return nil, err
 		}
 	}
-	if err := q.writeClaim(c.id, epoch); err != nil {
+	progress, from, err := q.lastProgress(c.id, last.epochs)
+	if err != nil {
 		return nil, err
 	}
-	file, err := createProgress(q.deps.FS, q.at.claimFile(c.id, "progress", epoch), c.complete(progress))
-	if err != nil {
-		return nil, fmt.Errorf("progress of epoch %d: %w", epoch, err)
+	if claim.epoch > last.epoch {
+		if claim.raw, err = q.writeClaim(c, claim.epoch, p); err != nil {
+			return nil, err
+		}
+	}
+	if err := q.writeRevocation(c.id, claim.epoch); err != nil {
+		if errors.Is(err, errHeld) { // a successor's, or cut short in a try of our own
+			c.giveUp(fallen{claim.epoch, claim.raw})
+		}
+		return nil, err
+	}
+	if claim.file, err = q.writeProgress(c.id, claim.epoch, c.complete(progress)); err != nil {
+		return nil, err
 	}
 	c.settle(progress) // not before it is on stable storage
-	q.dropEpochs(c.id, epochs, from)
-	return &Claim{chain: c, epoch: epoch, progress: c.complete(progress), file: file, read: make(map[*lane]bool)}, nil
+	claim.progress, claim.doubtful = c.complete(progress), c.claimed()
+	q.dropEpochs(c.id, last.epochs, from)
+	return claim, nil
 }
 
 // dropEpochs removes what the epochs before one have left, whose progress the
 // newest one began with: a chain that is claimed again and again for weeks would
-// fill the disk. An error costs only room.
+// fill the disk. The claims themselves stay as long as the chain does: to a
+// process with an old list, a number that is free again would be a claim to be
+// had. An error costs only room.
 func (q *Queue) dropEpochs(chain string, epochs []epoch, before uint64) {
 	for _, e := range epochs {
 		if e.number >= before {
 			return
 		}
-		for _, kind := range []string{"claim", "revoked", "progress"} {
+		for _, kind := range []string{"revoked", "progress"} {
 			err := q.deps.FS.Remove(q.at.claimFile(chain, kind, e.number))
 			if err != nil && !missing(err) {
 				q.deps.Log.Warn("old claim not removed", "chain", chain, "epoch", e.number, "err", err)
@@ -185,40 +225,125 @@ func (q *Queue) lastProgress(chain string, epochs []epoch) (message.Progress, ui
 	return message.Progress{}, 0, nil
 }
 
-// writeClaim creates claim and revocation of an epoch and reads the claim back:
-// on a share a create whose reply was lost looks as if another had been first.
-func (q *Queue) writeClaim(chain string, epoch uint64) error {
+// writeClaim creates the claim of an epoch and reads it back, in case the file
+// system's exclusive create is none. One whose create's answer was lost looks as
+// if another had been first: it is empty, and void in time.
+func (q *Queue) writeClaim(c *chain, epoch uint64, p *presence) (raw string, err error) {
 	info := claimInfo{
-		Format: laneFormat, Chain: chain, Epoch: epoch, Token: ulid.Make().String(),
-		Claimed: q.deps.Now().UTC(), Owner: q.self,
+		Format: laneFormat, Chain: c.id, Epoch: epoch, Token: ulid.Make().String(),
+		Claimed: q.deps.Now().UTC(), Owner: q.self, Heartbeat: p.id,
 	}
 	text, err := json.Marshal(info)
 	if err != nil {
-		return err
+		return "", err
 	}
-	name := q.at.claimFile(chain, "claim", epoch)
-	wrote := durable.WriteNew(q.deps.FS, name, append(text, '\n'))
-	if wrote != nil && !errors.Is(wrote, fs.ErrExist) {
-		return fmt.Errorf("claim of epoch %d: %w", epoch, wrote)
+	text = append(text, '\n')
+	name := q.at.claimFile(c.id, "claim", epoch)
+	f, err := q.deps.FS.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("claim of epoch %d: %w", epoch, errHeld)
+	}
+	if err == nil {
+		c.setUnfinished(info)
+		_, err = f.WriteAt(text, 0)
+		if err == nil {
+			err = f.Datasync()
+		}
+		err = errors.Join(err, f.Close())
+		if err == nil {
+			err = q.deps.FS.SyncDir(q.at.chain(c.id))
+		}
+		if err != nil { // it is ours, and nobody can have taken it for more than a claim in the making
+			err = errors.Join(err, q.deps.FS.Remove(name))
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("claim of epoch %d: %w", epoch, err)
 	}
 	back, err := durable.ReadFile(q.deps.FS, name, 1<<16)
 	if err != nil {
-		return fmt.Errorf("read back claim of epoch %d: %w", epoch, err)
+		return "", fmt.Errorf("read back claim of epoch %d: %w", epoch, err)
 	}
-	var got claimInfo
-	if err := json.Unmarshal(back, &got); err != nil || got.Token != info.Token {
-		return fmt.Errorf("claim of epoch %d is another's: %w", epoch, message.ErrClaimLost)
+	if got := (claimInfo{}); json.Unmarshal(back, &got) != nil || got.Token != info.Token {
+		return "", fmt.Errorf("claim of epoch %d: %w", epoch, errHeld)
 	}
-	return durable.WriteNew(q.deps.FS, q.at.claimFile(chain, "revoked", epoch), make([]byte, noteSize))
+	return string(text), nil
 }
 
-// revoke fills a claim's revocation and returns once it is durable. A claim
-// whose revocation was never made (its maker died in between) gets one.
-func (q *Queue) revoke(chain string, epoch uint64, reason string) error {
+// writeRevocation makes the file that a successor fills, of an epoch that this
+// process has claimed. One that is there and all zero is ours, made in a try
+// that failed or whose answer was lost: a successor's says something, or is cut
+// short.
+func (q *Queue) writeRevocation(chain string, epoch uint64) error {
 	name := q.at.claimFile(chain, "revoked", epoch)
-	err := durable.Overwrite(q.deps.FS, name, note(reason))
+	err := durable.WriteNew(q.deps.FS, name, make([]byte, noteSize))
+	if errors.Is(err, fs.ErrExist) {
+		var empty bool
+		empty, err = allZero(q.deps.FS, name)
+		if errors.Is(err, errCutShort) || err == nil && !empty {
+			return fmt.Errorf("claim of epoch %d was revoked at once: %w", epoch, errHeld)
+		}
+		if err == nil {
+			err = q.syncAsIs(name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("revocation of epoch %d: %w", epoch, err)
+	}
+	return nil
+}
+
+// syncAsIs makes a file durable that is there, and its name, without writing to
+// it: a successor may be doing just that.
+func (q *Queue) syncAsIs(name string) error {
+	f, err := q.deps.FS.OpenWrite(name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Datasync(), f.Close()); err != nil {
+		return err
+	}
+	return q.deps.FS.SyncDir(path.Dir(name))
+}
+
+// writeProgress makes the progress file of an epoch that this process has
+// claimed. What stands there under its name is a try of its own that failed.
+func (q *Queue) writeProgress(chain string, epoch uint64, first message.Progress) (*progressFile, error) {
+	name := q.at.claimFile(chain, "progress", epoch)
+	file, err := createProgress(q.deps.FS, name, first)
+	if errors.Is(err, fs.ErrExist) {
+		if err := q.deps.FS.Remove(name); err != nil && !missing(err) {
+			return nil, fmt.Errorf("old progress of epoch %d: %w", epoch, err)
+		}
+		file, err = createProgress(q.deps.FS, name, first)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("progress of epoch %d: %w", epoch, err)
+	}
+	return file, nil
+}
+
+// endLast fills the revocation of the last claim there is and returns once it is
+// durable, whatever it said before: its words may not be. A claim whose
+// revocation was never made (its maker died in between) gets one that says so,
+// which its maker, should it live, finds in its way.
+func (q *Queue) endLast(chain string, last standing) error {
+	if last.epoch == 0 {
+		return nil
+	}
+	text := last.note
+	if text == "" {
+		text = noteRevoked + " by process " + q.self.Process
+	}
+	return q.noteEnd(chain, last.epoch, text)
+}
+
+// noteEnd writes why a claim has ended.
+func (q *Queue) noteEnd(chain string, epoch uint64, text string) error {
+	name := q.at.claimFile(chain, "revoked", epoch)
+	err := durable.Overwrite(q.deps.FS, name, note(text))
 	if missing(err) {
-		err = durable.WriteNew(q.deps.FS, name, note(reason))
+		err = durable.WriteNew(q.deps.FS, name, note(text))
 	}
 	if err != nil {
 		return fmt.Errorf("revoke claim of epoch %d: %w", epoch, err)

@@ -14,9 +14,11 @@
 // never reopened for writing: there is no tail to repair and no lock to lose.
 // The files and their bytes are in docs/design/queue-format.md.
 //
-// What it does not do yet. One process at a time uses a directory (flock on the
-// file "lock" says so early and clearly; it is not what safety rests on). A
-// lane left by another process is taken over once that process is known to be
-// dead, or its heartbeat has stood still for TTL and margin. Dead letters, side
-// lanes, quotas and several processes on one directory are to come.
+// Several processes. Gateways and forwarders on any number of hosts share a
+// directory. A draining process looks for lanes of others, ends those whose
+// writers are dead, and claims chains, each under an epoch that only one can
+// take. Whoever is dead is known at once on the same machine; elsewhere by a
+// heartbeat that stands still for TTL and margin. What is concluded about others
+// rests on the content of files that are known to exist and on exclusive
+// creates, never on a name that is not found.
 package queue

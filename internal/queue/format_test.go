@@ -96,13 +96,16 @@ func TestGoldenClaim(t *testing.T) {
 		Format: laneFormat, Chain: goldenOwner.Process, Epoch: 7, Token: "01JK0000000000000000000009",
 		Claimed: goldenTime, Owner: goldenOwner,
 	}
-	text, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got claimInfo
-	if err := json.Unmarshal(golden(t, "claim.v1.golden", append(text, '\n')), &got); err != nil || got != want {
-		t.Errorf("read %+v (%v), want %+v", got, err, want)
+	for name, heartbeat := range map[string]string{"claim.v1.golden": "", "claim.heartbeat.v1.golden": "01JK0000000000000000000008"} {
+		want.Heartbeat = heartbeat
+		text, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got claimInfo
+		if err := json.Unmarshal(golden(t, name, append(text, '\n')), &got); err != nil || got != want {
+			t.Errorf("%s: read %+v (%v), want %+v", name, got, err, want)
+		}
 	}
 }
 
@@ -347,7 +350,7 @@ func TestDocumentAgrees(t *testing.T) {
 		}
 	}
 	at := layout{"q"}
-	for _, name := range []string{at.lock(), at.laneFile("<lane>", fenceFileName), at.laneFile("<lane>", heartbeatFileName), at.laneFile("<lane>", laneFileName)} {
+	for _, name := range []string{at.laneFile("<lane>", fenceFileName), at.laneFile("<lane>", heartbeatFileName), at.laneFile("<lane>", laneFileName)} {
 		if !strings.Contains(text, "| `"+strings.TrimPrefix(name, "q/")+"` |") {
 			t.Errorf("the document lacks %s", name)
 		}
@@ -384,6 +387,7 @@ func TestDocumentNamesEveryTag(t *testing.T) {
 		ID: message.ID{1}, Topic: "t", Key: []byte("k"), Value: []byte("v"), Headers: []message.Header{{Name: "h"}},
 		Time: goldenTime, Principal: "p", KeyHash: message.Hash{1}, Digest: message.Hash{1}, Repeat: true,
 		Origin: &message.Origin{Stamp: "s", Time: goldenTime}, TraceParent: "t",
+		Moved: &message.Place{Lane: "l", Seq: 1}, Replay: true, Reason: "r",
 	}
 	for i := range reflect.TypeOf(m).NumField() {
 		if reflect.ValueOf(m).Field(i).IsZero() {

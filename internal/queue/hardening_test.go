@@ -62,11 +62,9 @@ func TestLaneThatCannotBeReadNowIsNotTakenForAnother(t *testing.T) {
 		}
 		stop()
 		disk = disk.Restart()
-		disk.When(faultfs.Match{Kind: faultfs.OpOpen, Name: "queue/lanes/*/lane"}, faultfs.FailBefore(syscall.EMFILE))
-		if _, err := queue.Open(o, onDisk(disk, silent)); err == nil {
-			t.Fatal("opened without knowing who wrote a lane")
-		}
-		chains, err := drainAll(disk.Restart(), o, true)
+		heal := disk.When(faultfs.Match{Kind: faultfs.OpOpen, Name: "queue/lanes/*/lane", Always: true}, faultfs.FailBefore(syscall.EMFILE))
+		time.AfterFunc(time.Minute, heal)
+		chains, err := drainAll(disk, o, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,8 +95,12 @@ func TestProgressOutgrowsItsFile(t *testing.T) {
 						p.Marks = append(p.Marks, message.Mark{Topic: topic, Partition: n, Offset: int64(n) << 20})
 					}
 				}
+				failure := faultfs.FailAfter(syscall.EIO)
+				if fault == "claim" { // of one that may be there nobody knows whose it is
+					failure = faultfs.FailBefore(syscall.EIO)
+				}
 				if fault != "" {
-					disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "queue/claims/*/" + fault + ".000002"}, faultfs.FailAfter(syscall.EIO))
+					disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "queue/claims/*/" + fault + ".000002"}, failure)
 					if err := c.Save(t.Context(), p); err == nil {
 						t.Fatal("no error")
 					}
@@ -132,7 +134,7 @@ func TestStatusSaysWhatIsNotReadYet(t *testing.T) {
 		appendOne(t, q, "a")
 		stop()
 		q = started(t, disk.Restart(), nil)
-		if s := q.Status(); s.UnreadLanes != 1 {
+		if s := q.Status(); s.UnreadLanes != 1 && !s.Listing {
 			t.Errorf("before the old lane is read: %+v", s)
 		}
 		for range 2 {

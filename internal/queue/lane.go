@@ -11,7 +11,12 @@ import (
 type lane struct {
 	id    string
 	info  laneInfo
-	chain *chain
+	q     *Queue
+	chain *chain // nil for lanes of other kinds than accepted messages
+	// nameless says that its file "lane" is missing or damaged.
+	nameless bool
+	// watched says that a goroutine watches its writer. Guarded by chain.mu.
+	watched bool
 	// own says that this process wrote it, and its committer keeps the index.
 	own bool
 
@@ -28,6 +33,9 @@ type lane struct {
 	// settled is the seq below which every message is forwarded or set aside,
 	// as saved in the chain's progress.
 	settled atomic.Uint64
+	// shown is the same by another process's progress, which may not be on
+	// stable storage: for showing, and nothing else.
+	shown atomic.Uint64
 	// appended is how many bytes of groups this process has written to the
 	// lane and synced; 0 for lanes of others.
 	appended atomic.Int64
@@ -62,7 +70,7 @@ func (l *lane) raise(seq uint64) {
 // forwarded is the seq below which every message is known to be forwarded or
 // set aside, saved or not.
 func (l *lane) forwarded() uint64 {
-	return max(l.settled.Load(), l.chain.q.deps.Forwarded(l.id))
+	return max(l.settled.Load(), l.shown.Load(), l.q.deps.Forwarded(l.id))
 }
 
 // unforwarded is how many messages are durable and not known to be forwarded.

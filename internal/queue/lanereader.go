@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"path"
 	"strconv"
@@ -40,8 +41,13 @@ type laneReader struct {
 	next   uint64 // the seq expected next
 	// read is the last seq that was handed out.
 	read uint64
-	// retried says that an invalid group was already read twice.
-	retried bool
+	// known is what was settled about the lane before the segment was opened
+	// anew, because of an invalid group; nil where none was met.
+	known *known
+	// stale says that the segment was read to where nothing more stood, and is
+	// to be opened anew before it is read again: what another host has written
+	// since shows only then.
+	stale bool
 	// lookup says that nobody drains by this reader: it sets nothing aside and
 	// does not say that the lane has ended.
 	lookup bool
@@ -102,14 +108,27 @@ func (r *laneReader) messages() ([]message.Stored, error) {
 	}
 }
 
+// known is what a reader knows of a lane at one moment.
+type known struct {
+	sealed bool
+	last   uint64 // the durable seq
+	ahead  ahead
+}
+
+// live reports whether another process may be writing to the lane.
+func (r *laneReader) live(sealed bool) bool { return !r.lane.own && !sealed }
+
 // group returns the next valid group that reaches r.next.
+//
+// Of this process's own lane, groups up to the durable seq: what is behind it is
+// being written. Of another's, every valid group, acknowledged or not.
 func (r *laneReader) group() (wal.Group, error) {
 	for {
 		sealed := r.chain.isSealed(r.lane)
 		// What has to be there is settled before it is looked for: a writer
 		// that goes on meanwhile must not be taken for damage.
 		last := r.lane.durable.Load()
-		if !sealed && r.next > last {
+		if r.lane.own && !sealed && r.next > last {
 			return wal.Group{}, errNothingYet
 		}
 		if r.seg == nil {
@@ -118,14 +137,20 @@ func (r *laneReader) group() (wal.Group, error) {
 			}
 			continue
 		}
-		g, err := r.seg.Next()
-		if err != nil {
-			if err := r.invalid(err, sealed, last); err != nil {
+		if r.stale {
+			if err := r.lookAgain(sealed); err != nil {
 				return wal.Group{}, err
 			}
 			continue
 		}
-		r.retried = false
+		g, err := r.seg.Next()
+		if err != nil {
+			if err := r.invalid(err, sealed); err != nil {
+				return wal.Group{}, err
+			}
+			continue
+		}
+		r.known = nil
 		if g.Last() < r.next {
 			continue
 		}
@@ -163,12 +188,22 @@ func (r *laneReader) open(sealed bool, last uint64) error {
 	if !unreadable(err) {
 		return err
 	}
-	ahead, err := r.ahead()
-	if err != nil {
-		return err
+	next, aheadErr := r.ahead()
+	if aheadErr != nil {
+		return aheadErr
 	}
-	ahead.skipped = append([]uint64{r.number}, ahead.skipped...)
-	return r.goOn(place{clean: true}, sealed, last, ahead)
+	if r.live(sealed) && next.number == 0 && r.next > last {
+		return errNothingYet // it is made when its first group is written
+	}
+	if missing(err) {
+		if seg, err := r.surely(r.number); err == nil {
+			return seg.Close() // the next try opens it
+		} else if !unreadable(err) {
+			return err
+		}
+	}
+	next.skipped = append([]uint64{r.number}, next.skipped...)
+	return r.goOn(place{clean: true}, sealed, last, next)
 }
 
 func (r *laneReader) openSegment(number uint64) (*wal.Reader, error) {
@@ -195,26 +230,44 @@ func unreadable(err error) bool {
 	return missing(err) || errors.Is(err, wal.ErrBlank) || errors.Is(err, message.ErrDamaged)
 }
 
+// lookAgain takes note of what is known of the lane and then opens the segment
+// anew, so that all of that is to be found there.
+//
+// In this order, since a share's caches show another host's writes only to an
+// open that comes after them: a heartbeat that says 100, read after a segment
+// that then showed 90, would make damage of the last ten.
+func (r *laneReader) lookAgain(sealed bool) error {
+	k := &known{sealed: sealed, last: r.lane.durable.Load()}
+	var err error
+	if k.ahead, err = r.ahead(); err != nil {
+		return err
+	}
+	if k.ahead.number != 0 {
+		k.last = max(k.last, k.ahead.first-1)
+	}
+	r.known, r.stale = k, false
+	return r.reopen()
+}
+
 // invalid deals with the place where no valid group is. cause is io.EOF, where
 // zero bytes or none stand there, or a *wal.InvalidError; others are returned.
-func (r *laneReader) invalid(cause error, sealed bool, last uint64) error {
+func (r *laneReader) invalid(cause error, sealed bool) error {
 	var bad *wal.InvalidError
 	if !errors.Is(cause, io.EOF) && !errors.As(cause, &bad) {
 		return cause
 	}
-	if !r.retried { // it may have been a read beside a write: once more, reopened
-		r.retried = true
-		return r.reopen()
+	if r.known == nil { // it may have been a read beside a write, or an old view
+		return r.lookAgain(sealed)
 	}
-	r.retried = false
+	k := *r.known
+	r.known = nil
+	if !k.sealed && k.ahead.number == 0 && r.next > k.last || // nothing has to be there
+		!k.sealed && bad != nil && bad.Known && bad.First > k.last { // it is being written
+		r.stale = true
+		return errNothingYet
+	}
 	if bad != nil && bad.Known {
 		return r.damagedGroup(bad)
-	}
-	// The segments ahead are looked for before the rest of this one: what a
-	// writer adds meanwhile is found in neither, and missed in neither.
-	ahead, err := r.ahead()
-	if err != nil {
-		return err
 	}
 	at := r.seg.Offset()
 	blank, err := r.seg.FindNext(r.next)
@@ -228,7 +281,7 @@ func (r *laneReader) invalid(cause error, sealed bool, last uint64) error {
 	if err != nil {
 		return err
 	}
-	return r.goOn(place{at, size, blank && bad == nil}, sealed, last, ahead)
+	return r.goOn(place{at, size, blank && bad == nil}, k.sealed, k.last, k.ahead)
 }
 
 // damagedGroup passes over a group whose header is sound and whose frames are
@@ -404,28 +457,79 @@ func (r *laneReader) locate() (number uint64, offset int64, err error) {
 
 // ahead looks for the segments behind r.number. A segment is begun only once all
 // before it was acknowledged, so that its header says so too.
+//
+// What the list does not name may be there all the same. Behind the last segment
+// of a lane that has ended, of another process, a segment made and never begun is
+// the proof that none follows; where there is none it is made, which succeeds
+// only where there is none.
 func (r *laneReader) ahead() (next ahead, err error) {
 	numbers, err := r.chain.q.segments(r.lane.id)
 	if err != nil {
 		return ahead{}, err
 	}
+	sealed, proof := r.chain.isSealed(r.lane), r.lane.own || r.lookup
+	last := r.number
 	for _, n := range numbers {
 		if n <= r.number {
 			continue
 		}
-		seg, err := r.openSegment(n)
-		if unreadable(err) {
-			next.skipped = append(next.skipped, n)
-			continue
+		for last+1 < n { // not in the list: removed, or the list was read while segments came
+			last++
+			if seg, err := r.surely(last); err == nil {
+				return r.found(last, seg, next)
+			} else if !unreadable(err) {
+				return ahead{}, err
+			}
 		}
-		if err != nil {
+		seg, err := r.openSegment(n)
+		switch {
+		case err == nil:
+			return r.found(n, seg, next)
+		case !unreadable(err):
 			return ahead{}, err
 		}
-		next.number, next.first = n, max(1, seg.Header.First)
-		r.lane.raise(next.first - 1)
-		return next, seg.Close()
+		proof = proof || errors.Is(err, wal.ErrBlank)
+		next.skipped = append(next.skipped, n)
+		last = n
+	}
+	if sealed && !proof {
+		if seg, err := r.surely(last + 1); err == nil {
+			return r.found(last+1, seg, next)
+		} else if !unreadable(err) {
+			return ahead{}, err
+		}
 	}
 	return next, nil
+}
+
+// found completes what follows with a segment that can be read.
+func (r *laneReader) found(number uint64, seg *wal.Reader, next ahead) (ahead, error) {
+	next.number, next.first = number, max(1, seg.Header.First)
+	r.lane.raise(next.first - 1)
+	return next, seg.Close()
+}
+
+// surely opens a segment, and where it seems to be missing makes sure of it: a
+// host may remember for a minute that a name was not there. What is made in its
+// place is blank, and removed with the lane.
+func (r *laneReader) surely(number uint64) (*wal.Reader, error) {
+	seg, err := r.openSegment(number)
+	if !missing(err) || r.lane.own || r.lookup {
+		return seg, err
+	}
+	f, made := r.chain.q.deps.FS.Create(r.segmentName(number))
+	switch {
+	case made == nil:
+		_ = f.Close() // nothing was written
+		return nil, fmt.Errorf("segment %d: %w", number, wal.ErrBlank)
+	case !errors.Is(made, fs.ErrExist):
+		return nil, fmt.Errorf("make sure that segment %d is missing: %w", number, made)
+	}
+	seg, err = r.openSegment(number)
+	if missing(err) {
+		return nil, fmt.Errorf("segment %d is there and cannot be opened yet", number)
+	}
+	return seg, err
 }
 
 // segments lists the numbers of a lane's segments in order.

@@ -7,21 +7,24 @@ import (
 
 // The files of a queue directory. docs/design/queue-format.md describes each.
 //
-//	lock                               held by the process that uses the directory
 //	lanes/<lane>/lane                  who writes it, and which lane came before
 //	lanes/<lane>/fence                 all zero while the lane is alive
 //	lanes/<lane>/heartbeat             two slots: counter, durable seq
 //	lanes/<lane>/<number>.seg          frame groups
+//	processes/<process>/owner          who it is
+//	processes/<process>/heartbeat      two slots, renewed by a draining process
 //	claims/<chain>/claim.<epoch>       who drains the chain
 //	claims/<chain>/revoked.<epoch>     all zero until a successor revokes the claim
 //	claims/<chain>/progress.<epoch>    two slots: how far it is forwarded
 //	quarantine/<lane>.<number>.<offset>.{bytes,json}  what could not be read
 type layout struct{ dir string }
 
-func (l layout) lock() string       { return path.Join(l.dir, "lock") }
 func (l layout) lanes() string      { return path.Join(l.dir, "lanes") }
 func (l layout) claims() string     { return path.Join(l.dir, "claims") }
 func (l layout) quarantine() string { return path.Join(l.dir, "quarantine") }
+func (l layout) processes() string  { return path.Join(l.dir, "processes") }
+
+func (l layout) process(id string) string { return path.Join(l.processes(), id) }
 
 func (l layout) lane(id string) string { return path.Join(l.lanes(), id) }
 
@@ -38,4 +41,5 @@ const (
 	laneFileName      = "lane"
 	fenceFileName     = "fence"
 	heartbeatFileName = "heartbeat"
+	ownerFileName     = "owner"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"postroad/internal/message"
 )
@@ -13,24 +14,48 @@ import (
 // queue's saved progress goes. message.ErrNotFound where the lane does not hold
 // it, or no longer does.
 func (q *Queue) Locate(ctx context.Context, r message.Receipt) (message.Outcome, error) {
-	for _, l := range q.lanes() {
-		if l.id != r.Lane {
-			continue
-		}
-		m, err := q.read(ctx, l, r.Seq)
-		if err != nil {
-			return message.Outcome{}, err
-		}
-		if m.ID != r.ID {
-			return message.Outcome{}, fmt.Errorf("message %d of lane %s has another id: %w", r.Seq, r.Lane, message.ErrNotFound)
-		}
-		return l.outcome(r.Seq), nil
+	l, err := q.laneOf(r.Lane)
+	if err != nil {
+		return message.Outcome{}, err
 	}
-	return message.Outcome{}, fmt.Errorf("lane %s: %w", r.Lane, message.ErrNotFound)
+	m, err := q.read(ctx, l, r.Seq)
+	if err != nil {
+		return message.Outcome{}, err
+	}
+	if m.ID != r.ID {
+		return message.Outcome{}, fmt.Errorf("message %d of lane %s has another id: %w", r.Seq, r.Lane, message.ErrNotFound)
+	}
+	q.showProgress(l.chain)
+	return l.outcome(r.Seq), nil
+}
+
+// laneOf returns a lane of accepted messages by its id. One that this process has
+// not met yet is looked for on disk.
+func (q *Queue) laneOf(id string) (*lane, error) {
+	l := q.known.lane(id)
+	if l == nil && message.ValidLane(id) {
+		found, err := q.loadLane(id)
+		if err != nil {
+			return nil, err
+		}
+		if !found.nameless {
+			l = found
+			l.chain = newChain(q, l.info.Owner.Process)
+			l.chain.lanes = []*lane{l}
+			l.watched, l.sealed = true, true // for looking: nothing is concluded, or set aside
+			if b, err := readHeartbeat(q.deps.FS, q.at.laneFile(id, heartbeatFileName)); err == nil {
+				l.learnHeartbeat(b)
+			}
+		}
+	}
+	if l == nil || l.info.Kind != "" {
+		return nil, fmt.Errorf("lane %s: %w", id, message.ErrNotFound)
+	}
+	return l, nil
 }
 
 func (l *lane) outcome(seq uint64) message.Outcome {
-	if seq < l.settled.Load() {
+	if seq < max(l.settled.Load(), l.shown.Load()) {
 		return message.Outcome{State: message.StateForwarded}
 	}
 	return message.Outcome{State: message.StateQueued}
@@ -39,7 +64,7 @@ func (l *lane) outcome(seq uint64) message.Outcome {
 // read returns one message of a lane. It reads from the nearest index entry.
 func (q *Queue) read(ctx context.Context, l *lane, seq uint64) (message.Message, error) {
 	gone := fmt.Errorf("message %d of lane %s: %w", seq, l.id, message.ErrNotFound)
-	if seq > l.durable.Load() {
+	if l.own && seq > l.durable.Load() {
 		return message.Message{}, gone
 	}
 	r := newLookup(l, seq)
@@ -64,13 +89,23 @@ func (q *Queue) read(ctx context.Context, l *lane, seq uint64) (message.Message,
 // Scan looks for a dedupe id in all kept lanes, newest first. It reads them
 // whole: seconds for each gigabyte.
 func (q *Queue) Scan(ctx context.Context, id message.ID) (message.Receipt, message.Outcome, error) {
-	lanes := q.lanes()
-	for i := range lanes {
-		l := lanes[len(lanes)-1-i]
+	entries, err := q.deps.FS.ReadDir(q.at.lanes())
+	if err != nil {
+		return message.Receipt{}, message.Outcome{}, fmt.Errorf("list lanes: %w", err)
+	}
+	for _, e := range slices.Backward(entries) {
+		l, err := q.laneOf(e.Name())
+		if errors.Is(err, message.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return message.Receipt{}, message.Outcome{}, err
+		}
 		r := newLookup(l, 1)
 		found, err := r.find(ctx, id)
 		r.close()
 		if err != nil || found.Seq != 0 {
+			q.showProgress(l.chain)
 			return message.Receipt{ID: id, Place: found}, l.outcome(found.Seq), err
 		}
 	}

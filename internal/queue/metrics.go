@@ -12,6 +12,7 @@ type metrics struct {
 	sync        prometheus.Histogram
 	lanesFailed prometheus.Counter
 	setAside    *prometheus.CounterVec
+	grown       prometheus.Counter
 }
 
 func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
@@ -36,6 +37,9 @@ func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
 		setAside: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "postroad_queue_set_aside_messages_total", Help: "Messages set aside because they cannot be read, by kind.",
 		}, []string{"kind"}),
+		grown: f.NewCounter(prometheus.CounterOpts{
+			Name: "postroad_queue_lanes_grown_total", Help: "Lanes that were written to after they were ended by another process.",
+		}),
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postroad_queue_unforwarded_messages", Help: "Messages that are durable in the queue and not known to be in the hub.",

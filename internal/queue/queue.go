@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"sync"
@@ -27,15 +26,18 @@ type Queue struct {
 	zeroFill bool
 	// fileSystem is what the directory stands on; zero where the FS does not say.
 	fileSystem durable.Support
-	lock       io.Closer
 	metrics    *metrics
 
 	// keys are written beside the messages.
 	keys *keyLog
 
-	// own is the chain of this process's lanes; old are those found at start.
+	// own is the chain of this process's lanes.
 	own *chain
-	old []*chain
+	// known are the chains and lanes of the directory that this process knows.
+	known registry
+	// present is the heartbeat that this process's claims name; nil where it
+	// does not drain, or cannot renew one now.
+	present atomic.Pointer[presence]
 
 	mu        sync.Mutex
 	gathering *batch // guarded by mu
@@ -58,8 +60,12 @@ type Queue struct {
 
 	claimable chan *chain
 	closing   chan struct{}
-	// reading bounds how many old chains are read through at once.
+	// reading bounds how many chains of others are read through at once.
 	reading chan struct{}
+	// running is Run's context, for what is begun by others while it runs.
+	running atomic.Pointer[context.Context]
+	// tending counts the goroutines that look after chains and lanes of others.
+	tending sync.WaitGroup
 	// damaged counts acknowledged messages that could not be read back.
 	damaged atomic.Uint64
 }
@@ -68,12 +74,13 @@ type Queue struct {
 // goroutine each.
 const claimableChains = 1024
 
-// chainReaders is how many old chains are looked through at once at start.
+// chainReaders is how many chains of others are looked through at once.
 const chainReaders = 4
 
-// Open opens the directory, makes what is missing of it, and opens a lane, so
-// that a directory that cannot be written to is an error now. Append works once
-// Run runs.
+// Open opens the directory, makes what is missing of it, and opens a lane where
+// this process writes, so that a directory that cannot be written to is an error
+// now. Append works once Run runs. Lanes of other processes are looked for by
+// Run, so that a large backlog does not delay the first message.
 func Open(opts Options, deps Deps) (q *Queue, err error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -90,22 +97,27 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 	if err := q.openDirectory(); err != nil {
 		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, err)
 	}
-	lock := q.lock
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, lock.Close())
-		}
-	}()
-	if q.old, err = q.loadChains(); err != nil {
-		return nil, err
-	}
 	q.own = newChain(q, q.self.Process)
+	q.known.add(q.own)
 	q.reopen = time.NewTimer(reopenInterval)
 	q.reopen.Stop()
 	q.metrics = newMetrics(q, deps.Registerer)
 	q.keys = newKeyLog(q)
-	if !q.tryOpen() && !errors.Is(q.noLane, message.ErrFull) {
-		return nil, fmt.Errorf("open queue %s: %w", opts.Dir, q.noLane)
+	if deps.Part.drains() {
+		p, err := q.newPresence()
+		if err != nil && !errors.Is(err, message.ErrFull) { // else the heartbeat loop tries again
+			return nil, fmt.Errorf("open queue %s: %w", opts.Dir, err)
+		}
+		if err == nil {
+			q.present.Store(p)
+		}
+	}
+	if deps.Part.writes() && !q.tryOpen() && !errors.Is(q.noLane, message.ErrFull) {
+		err := fmt.Errorf("open queue %s: %w", opts.Dir, q.noLane)
+		if p := q.present.Load(); p != nil {
+			p.remove()
+		}
+		return nil, err
 	}
 	return q, nil
 }
@@ -115,7 +127,7 @@ func (q *Queue) openDirectory() error {
 	if err := q.lookAtFileSystem(); err != nil {
 		return err
 	}
-	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.quarantine()} {
+	for _, dir := range []string{q.opts.Dir, q.at.lanes(), q.at.claims(), q.at.processes(), q.at.quarantine()} {
 		// Not the directories above: below a share that is not mounted they
 		// would appear on the machine's own disk.
 		made := fsys.Mkdir(dir)
@@ -132,16 +144,6 @@ func (q *Queue) openDirectory() error {
 			return err
 		}
 	}
-	q.lock = io.NopCloser(nil)
-	if locker, ok := fsys.(interface {
-		Lock(name string) (io.Closer, error)
-	}); ok {
-		lock, err := locker.Lock(q.at.lock())
-		if err != nil {
-			return fmt.Errorf("another process uses this directory: %w", err)
-		}
-		q.lock = lock
-	}
 	return nil
 }
 
@@ -149,13 +151,16 @@ func (q *Queue) openDirectory() error {
 // refuses further requests, makes durable and answers those it has, and closes
 // the lane with its own fence. Claims may still Save and Release until Close.
 func (q *Queue) Run(ctx context.Context) error {
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() { q.commitLoop(stop) })
-	wg.Go(func() { q.beatLoop(stop) })
-	wg.Go(func() { q.retainLoop(ctx) })
-	for _, c := range q.old {
-		wg.Go(func() { q.takeOver(ctx, c) })
+	q.running.Store(&ctx)
+	stop, beating := make(chan struct{}), make(chan struct{})
+	var wg, beat sync.WaitGroup
+	beat.Go(func() { q.beatLoop(beating) })
+	if q.deps.Part.writes() {
+		wg.Go(func() { q.commitLoop(stop) })
+	}
+	if q.deps.Part.drains() {
+		wg.Go(func() { q.rescanLoop(ctx) })
+		wg.Go(func() { q.retainLoop(ctx) })
 	}
 	written := make(chan struct{})
 	var keys sync.WaitGroup
@@ -165,6 +170,9 @@ func (q *Queue) Run(ctx context.Context) error {
 	wg.Wait()
 	close(written)
 	keys.Wait()
+	close(beating)
+	beat.Wait()
+	q.tending.Wait()
 	q.own.finish()
 	return nil
 }
@@ -175,29 +183,22 @@ func (q *Queue) Close() error {
 	if q.writer != nil { // Run never ran
 		q.endLane("closed by its writer")
 	}
-	return q.lock.Close()
+	if p := q.present.Swap(nil); p != nil {
+		p.remove()
+	}
+	return nil
 }
 
-// Ready reports why Append would fail now, or nil.
+// Ready reports why Append would fail now, or, of a process that only drains,
+// why it can claim nothing; else nil.
 func (q *Queue) Ready() error {
+	if !q.deps.Part.writes() {
+		return q.Overdue()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.refuse != nil {
 		return q.refuse
 	}
 	return q.trouble
-}
-
-// chains returns all chains, oldest first.
-func (q *Queue) chains() []*chain {
-	return append(q.old[:len(q.old):len(q.old)], q.own)
-}
-
-// lanes returns all lanes, oldest first.
-func (q *Queue) lanes() []*lane {
-	var lanes []*lane
-	for _, c := range q.chains() {
-		lanes = append(lanes, c.snapshot()...)
-	}
-	return lanes
 }

@@ -16,7 +16,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"postroad/internal/durable"
 	"postroad/internal/message"
 	"postroad/internal/queue"
 )
@@ -227,11 +226,23 @@ func TestLocateAndScan(t *testing.T) {
 	}
 }
 
-func TestSecondProcessIsRefused(t *testing.T) {
+// Two processes write to one directory, each to lanes of its own, and either may
+// drain both.
+func TestTwoProcessesShareADirectory(t *testing.T) {
 	dir := t.TempDir()
-	start(t, options(dir), queue.Deps{})
-	if _, err := queue.Open(options(dir), queue.Deps{}); !errors.Is(err, durable.ErrLocked) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("second open: %v", err)
+	first := start(t, options(dir), queue.Deps{})
+	second := start(t, options(dir), queue.Deps{})
+	a, b := appendOne(t, first.Queue, "a"), appendOne(t, second.Queue, "b")
+	if a.Lane == b.Lane {
+		t.Errorf("both wrote to lane %s", a.Lane)
+	}
+	for range 2 {
+		c := claim(t, first.Queue)
+		msgs, err := c.Next(t.Context(), 10)
+		if err != nil || len(msgs) != 1 {
+			t.Fatalf("%d messages of chain %s: %v", len(msgs), c.ID(), err)
+		}
+		defer c.Release(context.Background())
 	}
 }
 

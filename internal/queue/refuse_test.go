@@ -231,7 +231,7 @@ func TestFailedRenewalEndsTheLane(t *testing.T) {
 			if err := l.append(t.Context(), q, "a"); err != nil {
 				t.Fatal(err)
 			}
-			disk.When(faultfs.Match{Kind: kind, Name: "heartbeat"}, faultfs.FailBefore(syscall.EIO))
+			disk.When(faultfs.Match{Kind: kind, Name: "queue/lanes/*/heartbeat"}, faultfs.FailBefore(syscall.EIO))
 			wait(3 * time.Second)
 			if err := l.append(t.Context(), q, "b"); err != nil {
 				t.Errorf("append after a failed renewal: %v", err)

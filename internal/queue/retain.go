@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"io"
 	"path"
 	"slices"
 	"time"
@@ -18,6 +19,9 @@ const retainInterval = time.Minute
 func (q *Queue) retainLoop(ctx context.Context) {
 	for {
 		for _, c := range q.chains() {
+			if !c.isOurs() {
+				continue
+			}
 			for _, l := range c.snapshot() {
 				if err := q.retain(l); err != nil {
 					q.deps.Log.Warn("forwarded segments not removed", "lane", l.id, "err", err)
@@ -28,6 +32,15 @@ func (q *Queue) retainLoop(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// isOurs reports whether this process may remove what was forwarded of the chain:
+// it holds its claim and has saved the progress itself, or nothing of the chain
+// is left to forward.
+func (c *chain) isOurs() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held || c.drained
 }
 
 // retain removes the lane's segments of which every message is settled, by
@@ -70,7 +83,7 @@ func (q *Queue) retain(l *lane) error {
 func (q *Queue) retainEnded(l *lane) error {
 	l.chain.mu.Lock()
 	last := len(l.chain.lanes) == 1
-	ended := l.done() && l.chain.over && (l.chain.drained || !last)
+	ended := l.done() && l.chain.isOver() && (l.chain.drained || !last)
 	l.chain.mu.Unlock()
 	if !ended {
 		return nil
@@ -79,14 +92,45 @@ func (q *Queue) retainEnded(l *lane) error {
 	if err != nil || q.deps.Now().Sub(written) < q.opts.Retain {
 		return err
 	}
+	if grown, err := q.grewAfterItsEnd(l); err != nil || grown {
+		return err
+	}
 	if err := q.removeLane(l, last); err != nil {
 		return err
 	}
-	l.chain.mu.Lock()
-	l.chain.lanes = slices.DeleteFunc(l.chain.lanes, func(x *lane) bool { return x == l })
-	l.chain.mu.Unlock()
+	l.chain.dropLane(l)
+	q.known.dropLane(l)
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
 	return nil
+}
+
+// grewAfterItsEnd looks right before a lane is removed whether anything was
+// written behind the end that was read, and has it drained: a writer that slept
+// through its own end writes once more before it finds the fence. Nobody was told
+// that it is kept, but it is there.
+func (q *Queue) grewAfterItsEnd(l *lane) (bool, error) {
+	if l.own {
+		return false, nil
+	}
+	r := newLookup(l, l.settled.Load())
+	defer r.close()
+	msgs, err := r.messages()
+	if errors.Is(err, io.EOF) || missing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	q.deps.Log.Error("a lane grew after its end, draining what came", "lane", l.id, "seq", msgs[0].Stands().Seq)
+	q.metrics.grown.Inc()
+	c := l.chain
+	c.mu.Lock()
+	l.ended, c.drained = false, false
+	c.mu.Unlock()
+	if ctx := q.running.Load(); ctx != nil {
+		q.lookAfter(*ctx, c)
+	}
+	return true, nil
 }
 
 // lastWritten is when the lane got its last group, or was made.

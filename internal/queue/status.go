@@ -16,6 +16,8 @@ type Status struct {
 	// UnreadLanes were left by earlier processes and have not been read to
 	// their ends: they may hold more than UnforwardedMessages counts.
 	UnreadLanes int `json:"unread_lanes,omitempty"`
+	// Listing says that the lanes of other processes have not been listed yet.
+	Listing bool `json:"listing,omitempty"`
 	// UnforwardedBytes is what they take on disk, within what the index
 	// resolves.
 	UnforwardedBytes int64 `json:"unforwarded_bytes"`
@@ -38,6 +40,12 @@ type Status struct {
 func (q *Queue) Status() Status {
 	s := Status{Dir: q.opts.Dir, FileSystem: q.fileSystem, DamagedMessages: q.damaged.Load()}
 	now := q.deps.Now()
+	q.known.mu.Lock()
+	s.Listing = q.deps.Part.drains() && !q.known.listed
+	q.known.mu.Unlock()
+	for _, c := range q.chains() {
+		q.showProgress(c)
+	}
 	for _, l := range q.lanes() {
 		s.Lanes++
 		if !l.own && !l.chain.hasEnded(l) {

@@ -97,7 +97,7 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 		w.removeFiles()
 		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
 	}
-	w.lane = &lane{id: id.String(), info: info, chain: q.own, own: true}
+	w.lane = &lane{id: id.String(), info: info, q: q, chain: q.own, own: true}
 	w.lane.settled.Store(1)
 	return w, nil
 }

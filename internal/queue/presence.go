@@ -1,0 +1,150 @@
+package queue
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"postroad/internal/durable"
+)
+
+// presence is the heartbeat of a draining process, which its claims name: they
+// fall once it has stood still for TTL and margin, by the same rule as lanes.
+//
+// It has one life. A renewal that comes too late ends it, and every claim that
+// was made with it: the process slept, and others may have taken those over.
+// The process then goes on with a new one.
+type presence struct {
+	q    *Queue
+	id   string // a ULID
+	beat durable.File
+	// counter is owned by the heartbeat loop.
+	counter uint64
+	// renewed is Elapsed from before the write of the last renewal that is on
+	// stable storage.
+	renewed atomic.Int64
+	broken  atomic.Pointer[error]
+}
+
+// newPresence makes the heartbeat of a draining process. System calls: mkdir of
+// processes/<id>, fsync of processes/; owner and heartbeat, each open
+// (O_CREAT|O_EXCL), pwrite, fdatasync, fsync of the directory.
+func (q *Queue) newPresence() (_ *presence, err error) {
+	p := &presence{q: q, id: ulid.Make().String(), counter: 1}
+	fsys, dir := q.deps.FS, q.at.process(p.id)
+	defer func() {
+		if err != nil {
+			p.remove()
+			err = fmt.Errorf("heartbeat of this process: %w", asFull(err))
+		}
+	}()
+	if err := fsys.Mkdir(dir); err != nil {
+		return nil, err
+	}
+	if err := fsys.SyncDir(q.at.processes()); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(q.self)
+	if err != nil {
+		return nil, err
+	}
+	if err := durable.WriteNew(fsys, path.Join(dir, ownerFileName), append(text, '\n')); err != nil {
+		return nil, err
+	}
+	began := q.deps.Elapsed()
+	first := make([]byte, heartbeatSize)
+	copy(first[heartbeatSlot:], heartbeat{counter: 1}.encode())
+	if err := durable.WriteNew(fsys, path.Join(dir, heartbeatFileName), first); err != nil {
+		return nil, err
+	}
+	p.renewed.Store(int64(began))
+	if p.beat, err = fsys.OpenWrite(path.Join(dir, heartbeatFileName)); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// alive reports why claims made with this heartbeat no longer hold, or nil.
+func (p *presence) alive() error {
+	if broken := p.broken.Load(); broken != nil {
+		return *broken
+	}
+	if age := p.q.deps.Elapsed() - time.Duration(p.renewed.Load()); age > p.q.opts.TTL {
+		return fmt.Errorf("the process's renewal is overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), p.q.opts.TTL)
+	}
+	return nil
+}
+
+// renew writes the heartbeat and returns after the sync. An error ends it.
+func (p *presence) renew() error {
+	err := p.alive()
+	began := p.q.deps.Elapsed()
+	h := heartbeat{counter: p.counter + 1}
+	if err == nil {
+		_, err = p.beat.WriteAt(h.encode(), h.slot())
+	}
+	if err == nil {
+		err = p.beat.Datasync()
+	}
+	if err != nil {
+		p.broken.CompareAndSwap(nil, &err)
+		return err
+	}
+	p.counter = h.counter
+	p.renewed.Store(int64(began))
+	return nil
+}
+
+// remove clears the heartbeat away as far as that goes: nothing is concluded
+// from its absence, but that no claim which names it is renewed.
+func (p *presence) remove() {
+	if p.beat != nil {
+		_ = p.beat.Close()
+	}
+	for _, name := range []string{heartbeatFileName, ownerFileName} {
+		_ = p.q.deps.FS.Remove(path.Join(p.q.at.process(p.id), name))
+	}
+	_ = p.q.deps.FS.Remove(p.q.at.process(p.id))
+}
+
+// errOverdue says that this process has not been able to renew its heartbeat:
+// whatever it claimed may be another's now.
+var errOverdue = errors.New("this process's heartbeat is not renewed")
+
+// Overdue reports why this process may not send anything to the hub now: its
+// heartbeat was not renewed in time and its claims may be another's. It is cheap.
+func (q *Queue) Overdue() error {
+	p := q.present.Load()
+	if p == nil {
+		return errOverdue
+	}
+	return p.alive()
+}
+
+// keepPresence renews the process's heartbeat, or begins a new one. Called by
+// the heartbeat loop.
+func (q *Queue) keepPresence() {
+	if !q.deps.Part.drains() {
+		return
+	}
+	if p := q.present.Load(); p != nil {
+		err := p.renew()
+		if err == nil {
+			return
+		}
+		q.deps.Log.Error("heartbeat of this process not renewed, its claims are given up", "err", err)
+		q.present.Store(nil)
+		_ = p.beat.Close() // left where it is: its claims fall when it stands still
+	}
+	p, err := q.newPresence()
+	if err != nil {
+		q.deps.Log.Warn("no heartbeat for this process", "err", err)
+		return
+	}
+	q.present.Store(p)
+}
