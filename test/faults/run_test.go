@@ -159,7 +159,7 @@ func (r *run) start(ctx context.Context) (*drill.Process, error) {
 	args := []string{"stamp"}
 	for _, set := range []string{
 		"stamp.name=faults", "http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "http.drain_delay=0s",
-		"queue.dir=" + r.queue, "queue.segment_bytes=65536", "queue.heartbeat_interval=300ms", "queue.ttl=3s", "queue.takeover_margin=1s",
+		"queue.dir=" + r.queue, "queue.unsafe_file_system=true", "queue.segment_bytes=65536", "queue.heartbeat_interval=300ms", "queue.ttl=3s", "queue.takeover_margin=1s",
 		"forward.save_interval=100ms", "hub.brokers=" + r.hub.Addresses.Hub,
 	} {
 		args = append(args, "--set", set)
