@@ -108,7 +108,7 @@ func TestAnswersAfterARestart(t *testing.T) {
 		t.Fatalf("%d keys loaded, %d remembered", list.given, next.gateway.index.loaded())
 	}
 	for i, q := range requests {
-		fields := append(q.fields, fmt.Sprint("Idempotency-Key: k", i))
+		fields := slices.Concat(q.fields, []string{fmt.Sprint("Idempotency-Key: k", i)})
 		a := next.post(q.path, q.body, fields...)
 		if a.status != first[i].status || a.body != first[i].body || a.header.Get("Idempotent-Replayed") != "true" ||
 			a.header.Get("Postroad-Receipt") != first[i].header.Get("Postroad-Receipt") {
