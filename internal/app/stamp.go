@@ -104,7 +104,9 @@ func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err 
 
 // newForwarder makes the half that drains the queue.
 func (s *stamp) newForwarder(reg prometheus.Registerer, p process) (err error) {
-	if s.sink, err = kafka.NewSink(s.settings.Hub, kafka.Deps{Log: s.log, Registerer: reg, Stamp: s.settings.Stamp.Name}); err != nil {
+	if s.sink, err = kafka.NewSink(s.settings.Hub, kafka.Deps{
+		Log: s.log, Registerer: reg, Stamp: s.settings.Stamp.Name, MayWrite: s.queue.Overdue,
+	}); err != nil {
 		return err
 	}
 	if s.forward, err = forward.New(s.settings.Forward, forward.Deps{
