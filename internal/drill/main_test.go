@@ -2,12 +2,14 @@ package drill
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +90,46 @@ func postroad(t *testing.T) string {
 		t.Fatal(built.err)
 	}
 	return built.path
+}
+
+// sabotaged builds the binary with the beginning of some functions of a source
+// file replaced: after each line that is given, the other one is inserted.
+func sabotaged(t *testing.T, file string, after map[string]string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		t.Fatalf("where the module is: %v", err)
+	}
+	path := filepath.Join(strings.TrimSpace(string(out)), filepath.FromSlash(file))
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(source)
+	for line, insert := range after {
+		if strings.Count(text, line+"\n") != 1 {
+			t.Fatalf("%s has no single line %q to sabotage", file, line)
+		}
+		text = strings.Replace(text, line+"\n", line+"\n"+insert+"\n", 1)
+	}
+	dir := t.TempDir()
+	changed, overlay, binary := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "postroad")
+	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-overlay", overlay, "-o", binary, "postroad/cmd/postroad")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build a sabotaged postroad: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // testLimit bounds what a test waits for.

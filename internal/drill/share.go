@@ -1,11 +1,14 @@
 package drill
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +27,9 @@ type ShareOptions struct {
 	// Kills is how many processes are killed, Pauses how many are stopped for
 	// longer than the others wait before they take them for dead.
 	Kills, Pauses int
+	// Spare leaves the forwarders alone, so that each gateway that is paused is
+	// taken for dead.
+	Spare bool
 	// TTL, Heartbeat and Margin are those of the queue; 0 leaves its defaults.
 	TTL, Heartbeat, Margin time.Duration
 	// Connections is how many requests are under way at a time, Pace about how
@@ -60,6 +66,9 @@ type ShareReport struct {
 	// Paused counts the pauses that outlasted TTL and margin, Asleep how many
 	// of the kills came during one.
 	Paused, Asleep int
+	// Overtaken is how many lanes others had ended when the gateway that wrote
+	// them woke, and began another.
+	Overtaken int
 	// Repeated is how many requests of unknown outcome were sent again, at
 	// another gateway.
 	Repeated int
@@ -71,8 +80,9 @@ type ShareReport struct {
 func (r ShareReport) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "in %.0f s killed %d gateways and %d forwarders, %d of them while something was in flight (%d between sync and answer), %d while paused;"+
-		" paused %d processes past their death; %d requests of unknown outcome sent again at another gateway\n",
-		r.Took.Seconds(), r.Killed["gateway"], r.Killed["forward"], r.Busy, r.Between, r.Asleep, r.Paused, r.Repeated)
+		" paused %d processes past their death, of which %d gateways woke to a lane that another had ended;"+
+		" %d requests of unknown outcome sent again at another gateway\n",
+		r.Took.Seconds(), r.Killed["gateway"], r.Killed["forward"], r.Busy, r.Between, r.Asleep, r.Paused, r.Overtaken, r.Repeated)
 	b.WriteString(r.Result.String())
 	return b.String()
 }
@@ -121,6 +131,9 @@ func Share(ctx context.Context, o ShareOptions) (report ShareReport, err error) 
 	}
 	s.report.Took = time.Since(began)
 	s.report.Repeated = s.ledger.repeated()
+	var counted error
+	s.report.Overtaken, counted = overtaken(filepath.Join(s.Dir, "queue", "lanes"))
+	err = errors.Join(err, counted)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, s.logs())
 	}
@@ -264,7 +277,11 @@ func (s *share) disturb(ctx context.Context) error {
 	defer cancel(nil)
 	var all sync.WaitGroup
 	var errs []error
-	for _, slot := range s.slots() {
+	slots := s.slots()
+	if s.Spare {
+		slots = s.gateways
+	}
+	for _, slot := range slots {
 		all.Go(func() {
 			if err := slot.suffer(ctx); err != nil {
 				s.mu.Lock()
@@ -295,7 +312,8 @@ func (s *slot) suffer(ctx context.Context) error {
 		case roll < 6:
 			err = s.kill(false)
 		case roll < 9:
-			err = s.freeze(ctx, s.death()+time.Duration(s.rng.Int64N(int64(s.death()))))
+			// Long enough for a watch that begins late, or anew, to end.
+			err = s.freeze(ctx, s.death()*5/4+time.Duration(s.rng.Int64N(int64(2*s.death()))))
 		default:
 			err = s.freeze(ctx, time.Duration(s.rng.Int64N(int64(s.death()))))
 		}
@@ -381,6 +399,36 @@ func (s *share) waitDrained(ctx context.Context) error {
 		return fmt.Errorf("%w: %d messages are not, by the forwarders' accounts together", err, waiting)
 	}
 	return nil
+}
+
+// overtaken counts the lanes that another process ended while their own lived: a
+// lane follows them, and their fence names whoever ended them.
+func overtaken(lanes string) (int, error) {
+	files, err := filepath.Glob(filepath.Join(lanes, "*", "lane"))
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return 0, err
+		}
+		var lane struct {
+			Predecessor string `json:"predecessor"`
+		}
+		if json.Unmarshal(text, &lane) != nil || lane.Predecessor == "" {
+			continue
+		}
+		fence, err := os.ReadFile(filepath.Join(lanes, lane.Predecessor, "fence"))
+		if err != nil {
+			return 0, err
+		}
+		if bytes.HasPrefix(fence, []byte("ended by process ")) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // stop ends all processes, the hub last.
