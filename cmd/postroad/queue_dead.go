@@ -67,7 +67,7 @@ func (c *queueDead) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	t := newTable("BURIED", "TOPIC", "KEY", ">SIZE", "STATE", "ID", "STANDS", "REASON")
+	t := newTable(">AGE", "TOPIC", "KEY", ">SIZE", "STATE", "ID", "STANDS", "REASON")
 	n, bytes := int64(0), int64(0)
 	err = d.Each(ctx, queue.LetterFilter{Topic: c.Topic, Marked: c.Marked}, func(l queue.Letter) error {
 		if c.JSON {
@@ -79,7 +79,7 @@ func (c *queueDead) Run(ctx context.Context, std streams) error {
 		if l.Key != nil {
 			key = shorten(printable(l.Key), 24)
 		}
-		t.add(when(l.Buried), l.Topic, key, size(int64(l.Size())), l.State, l.ID.String(), placeText(l.Stands()), text(l.Reason))
+		t.add(age(time.Since(l.Buried)), l.Topic, key, size(int64(l.Size())), l.State, l.ID.String(), placeText(l.Stands()), text(l.Reason))
 		return nil
 	})
 	if err != nil || c.JSON {
@@ -193,7 +193,10 @@ func (w *which) settle(std streams, b queue.Chosen, verb string, do func(done fu
 	return err
 }
 
-type queueRelease struct{ which }
+type queueRelease struct {
+	which
+	writeFlags
+}
 
 // Help says what happens to a letter.
 func (c *queueRelease) Help() string {
@@ -214,7 +217,7 @@ func (c *queueRelease) Run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	to := openStore(c.Dir, std)
+	to := c.store(c.Dir, std)
 	defer func() { err = errors.Join(err, to.close()) }()
 	return c.settle(std, b, "released", func(done func(queue.Letter)) error {
 		return d.Release(ctx, to, f, whoAsks(), done)

@@ -18,6 +18,7 @@ import (
 
 type queueImport struct {
 	queueDir
+	writeFlags
 	Src string `arg:"" help:"Directory with a file for each message, *.json." placeholder:"SRC"`
 
 	Topic     string `help:"Topic of the messages (${default_topic})." short:"t" default:"${default_topic}"`
@@ -40,7 +41,7 @@ const importedDir = "imported"
 
 // Run imports a directory.
 func (c *queueImport) Run(ctx context.Context, std streams) (err error) {
-	to := openStore(c.Dir, std)
+	to := c.store(c.Dir, std)
 	defer func() { err = errors.Join(err, to.close()) }()
 	im, err := c.importer(to)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 type queueReplay struct {
 	queueDir
+	writeFlags
 
 	Topic  string `help:"Only messages of this topic." short:"t"`
 	Since  string `help:"Only messages accepted at or after this: a time such as 2026-01-02T15:04:05Z, or a duration ago such as 2h." placeholder:"WHEN"`
@@ -40,7 +41,7 @@ func (c *queueReplay) Run(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	to := openStore(c.Dir, std)
+	to := c.store(c.Dir, std)
 	defer func() { err = errors.Join(err, to.close()) }()
 	appended := uint64(0)
 	r, err := v.Replay(ctx, f, c.AsNew, func(msgs []message.Message) error {

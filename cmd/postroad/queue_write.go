@@ -18,14 +18,22 @@ import (
 // store appends to a lane of the command's own, which is opened when the first
 // message comes: a command that finds nothing to do leaves no trace.
 type store struct {
-	dir string
-	std streams
-	q   *queue.Queue
-	end func() error
+	dir    string
+	unsafe bool
+	std    streams
+	q      *queue.Queue
+	end    func() error
 }
 
-// openStore prepares to append to a queue directory; close ends the lane.
-func openStore(dir string, std streams) *store { return &store{dir: dir, std: std} }
+// writeFlags are those of the verbs that append.
+type writeFlags struct {
+	UnsafeFileSystem bool `help:"Also on a file system that loses what it said was kept, as queue.unsafe_file_system." env:"POSTROAD_QUEUE_UNSAFE_FILE_SYSTEM"`
+}
+
+// store prepares to append to a queue directory; close ends the lane.
+func (f writeFlags) store(dir string, std streams) *store {
+	return &store{dir: dir, unsafe: f.UnsafeFileSystem, std: std}
+}
 
 // Append implements queue.Appender and gateway.Store.
 func (s *store) Append(ctx context.Context, msgs []message.Message) (message.Place, error) {
@@ -49,7 +57,7 @@ func (s *store) open(ctx context.Context) error {
 		}
 	}
 	opts := queue.DefaultOptions()
-	opts.Dir = s.dir
+	opts.Dir, opts.UnsafeFileSystem = s.dir, s.unsafe
 	q, err := queue.Open(opts, queue.Deps{Part: queue.Writes, Log: log, Stamp: stamp})
 	if err != nil {
 		return err
