@@ -212,6 +212,10 @@ func (q *Queue) commit(b *batch) {
 		b.fail(0, q.noLane)
 		return
 	}
+	if err := q.tight(); err != nil {
+		b.fail(0, err)
+		return
+	}
 	from := 0
 	for from < len(b.requests) {
 		n, err := q.commitSome(b.requests[from:])
@@ -285,6 +289,7 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 // lane with it: a new lane begins, and nothing was written of what waits.
 func (q *Queue) nextSegment() error {
 	err := q.writer.roll()
+	q.becomeWary(err)
 	q.stuck = errors.Is(err, message.ErrFull)
 	switch {
 	case q.stuck:
@@ -319,8 +324,9 @@ func (q *Queue) tryOpen() bool {
 	}
 	q.lastTry = now
 	w, err := q.openLane(q.lastLane)
+	q.becomeWary(err)
 	if err != nil {
-		q.deps.Log.Warn("no lane to write to", "err", err)
+		q.noteNoLane(err)
 		q.noLane = fmt.Errorf("no lane: %w: %w", message.ErrNotStored, err)
 		if errors.Is(err, message.ErrFull) {
 			q.noLane = err
@@ -350,6 +356,7 @@ func (q *Queue) setTrouble(err error) {
 
 // failLane ends the current lane because it cannot be trusted any further.
 func (q *Queue) failLane(why error) {
+	q.becomeWary(why)
 	q.deps.Log.Error("lane ended", "lane", q.writer.lane.id, "err", why)
 	q.metrics.lanesFailed.Inc()
 	q.endLane("ended by its writer: " + why.Error())

@@ -259,6 +259,7 @@ func (c *Claim) Next(ctx context.Context, max int) ([]message.Stored, error) {
 	for len(c.pending) == 0 {
 		wait, err := c.fill()
 		if err != nil {
+			c.chain.q.dropBallast(err) // of what is set aside
 			return nil, err
 		}
 		if !wait {
@@ -347,6 +348,7 @@ func (c *Claim) Save(_ context.Context, p message.Progress) error {
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	if err := c.save(p); err != nil {
+		c.chain.q.dropBallast(err) // the next attempt finds room
 		return fmt.Errorf("save progress of %s: %w", c.chain.id, err)
 	}
 	return nil

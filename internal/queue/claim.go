@@ -49,7 +49,7 @@ func (q *Queue) Claim(ctx context.Context) (*Claim, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case c := <-q.claimable:
-			claim, err := q.acquire(c, c.whatFell())
+			claim, err := q.acquireOnBallast(c)
 			if err == nil {
 				return claim, nil
 			}

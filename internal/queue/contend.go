@@ -204,6 +204,7 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 		}
 	}
 	claim, err := q.acquire(c, s.fallen())
+	q.dropBallast(err)
 	if errors.Is(err, errHeld) {
 		return false, nil // acquire will say so again
 	}
@@ -287,7 +288,7 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 				return false, err
 			}
 		}
-		if err := q.fill(fence, gone); err != nil {
+		if err := q.onBallast(func() error { return q.fill(fence, gone) }); err != nil {
 			return false, err
 		}
 		q.deps.Log.Info("lane of a dead process ended", "lane", l.id, "host", l.info.Owner.Host, "pid", l.info.Owner.PID)

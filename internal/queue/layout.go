@@ -16,6 +16,7 @@ import (
 //	claims/<chain>/claim.<epoch>       who drains the chain
 //	claims/<chain>/revoked.<epoch>     all zero until a successor revokes the claim
 //	claims/<chain>/progress.<epoch>    two slots: how far it is forwarded
+//	ballast                            deleted when a forwarder finds no room
 //	quarantine/<lane>.<number>.<offset>.{bytes,json}  what could not be read
 type layout struct{ dir string }
 

@@ -6,13 +6,15 @@ import (
 )
 
 type metrics struct {
-	messages    prometheus.Counter
-	groups      prometheus.Counter
-	bytes       prometheus.Counter
-	sync        prometheus.Histogram
-	lanesFailed prometheus.Counter
-	setAside    *prometheus.CounterVec
-	grown       prometheus.Counter
+	messages       prometheus.Counter
+	groups         prometheus.Counter
+	bytes          prometheus.Counter
+	sync           prometheus.Histogram
+	lanesFailed    prometheus.Counter
+	setAside       *prometheus.CounterVec
+	cutBytes       prometheus.Counter
+	ballastDropped prometheus.Counter
+	grown          prometheus.Counter
 }
 
 func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
@@ -41,6 +43,7 @@ func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
 			Name: "postroad_queue_lanes_grown_total", Help: "Lanes that were written to after they were ended by another process.",
 		}),
 	}
+	m.space(q, f)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "postroad_queue_unforwarded_messages", Help: "Messages that are durable in the queue and not known to be in the hub.",
 	}, func() float64 { return float64(q.Status().UnforwardedMessages) })

@@ -27,8 +27,19 @@ type Options struct {
 	// Retain is how long forwarded messages are kept for replay and look-up.
 	Retain time.Duration `yaml:"retain"`
 	// ReserveBytes is how much free space the file system must have beside a
-	// new segment in bytes. Below that, requests are refused with 507.
+	// new segment in bytes. Below that, requests are refused with 507; and
+	// before it comes to that, forwarded messages are removed early.
 	ReserveBytes int64 `yaml:"reserve_bytes"`
+	// QuotaBytes is how much the directory may take in bytes; 0 means as much
+	// as there is. Near it forwarded messages are removed early, and beyond it
+	// requests are refused with 507. What several gateways write is added up
+	// every ten seconds, or more seldom on a slow share: by so much it may be
+	// exceeded.
+	QuotaBytes int64 `yaml:"quota_bytes"`
+	// BallastBytes is the size in bytes of a file in the directory that a
+	// forwarder deletes when the disk is so full that it cannot even note what
+	// it forwards; 0 means none. It is made anew once there is room.
+	BallastBytes int64 `yaml:"ballast_bytes"`
 	// MaxPendingBytes bounds the messages that wait for the next sync, in
 	// bytes. Beyond it, requests are refused with 503.
 	MaxPendingBytes int64 `yaml:"max_pending_bytes"`
@@ -53,6 +64,7 @@ func DefaultOptions() Options {
 		ZeroFill:          "auto",
 		Retain:            24 * time.Hour,
 		ReserveBytes:      64 << 20,
+		BallastBytes:      16 << 20,
 		MaxPendingBytes:   64 << 20,
 		HeartbeatInterval: 2 * time.Second,
 		TTL:               10 * time.Second,
@@ -61,6 +73,9 @@ func DefaultOptions() Options {
 }
 
 const minSegmentBytes = 64 << 10
+
+// minBallastBytes is room for some claims with their progress.
+const minBallastBytes = 1 << 20
 
 // Validate reports every setting that cannot work.
 func (o Options) Validate() error {
@@ -82,6 +97,12 @@ func (o Options) Validate() error {
 	}
 	if o.ReserveBytes < 0 {
 		bad("reserve_bytes", o.ReserveBytes, "must not be negative")
+	}
+	if least := 4*o.SegmentBytes + o.BallastBytes; o.QuotaBytes != 0 && o.QuotaBytes < least {
+		bad("quota_bytes", o.QuotaBytes, fmt.Sprintf("must be 0 or at least four times segment_bytes and ballast_bytes, %d", least))
+	}
+	if o.BallastBytes < 0 || o.BallastBytes > 0 && o.BallastBytes < minBallastBytes {
+		bad("ballast_bytes", o.BallastBytes, "must be 0 or at least 1048576")
 	}
 	if o.MaxPendingBytes < 1<<20 {
 		bad("max_pending_bytes", o.MaxPendingBytes, "must be at least 1048576")

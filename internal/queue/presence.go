@@ -141,7 +141,7 @@ func (q *Queue) keepPresence() {
 		q.present.Store(nil)
 		_ = p.beat.Close() // left where it is: its claims fall when it stands still
 	}
-	p, err := q.newPresence()
+	p, err := q.presenceOnBallast()
 	if err != nil {
 		q.deps.Log.Warn("no heartbeat for this process", "err", err)
 		return

@@ -51,7 +51,16 @@ type Queue struct {
 	noLane   error
 	stuck    bool // the lane's next segment has no room
 	lastTry  time.Duration
-	reopen   *time.Timer
+	// wary is set while a lack of space was met and no lane has opened since,
+	// short while the lane may not grow. See room and lookAtRoom.
+	wary  atomic.Bool
+	short atomic.Pointer[error]
+	use   use
+	// cut is when the newest message was written of those that were removed
+	// before their time.
+	cut     atomic.Pointer[time.Time]
+	ballast ballast
+	reopen  *time.Timer
 
 	// beating is the lane whose heartbeat is renewed; beatMu is held while it
 	// is, so that a lane is not closed under a renewal.
@@ -104,7 +113,7 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 	q.metrics = newMetrics(q, deps.Registerer)
 	q.keys = newKeyLog(q)
 	if deps.Part.drains() {
-		p, err := q.newPresence()
+		p, err := q.presenceOnBallast()
 		if err != nil && !errors.Is(err, message.ErrFull) { // else the heartbeat loop tries again
 			return nil, fmt.Errorf("open queue %s: %w", opts.Dir, err)
 		}
@@ -157,6 +166,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	beat.Go(func() { q.beatLoop(beating) })
 	if q.deps.Part.writes() {
 		wg.Go(func() { q.commitLoop(stop) })
+		wg.Go(func() { q.roomLoop(ctx) })
 	}
 	if q.deps.Part.drains() {
 		wg.Go(func() { q.rescanLoop(ctx) })
@@ -165,6 +175,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	written := make(chan struct{})
 	var keys sync.WaitGroup
 	keys.Go(func() { q.keys.loop(written) })
+	wg.Go(func() { q.measureLoop(ctx) })
 	<-ctx.Done()
 	close(stop)
 	wg.Wait()
@@ -200,5 +211,8 @@ func (q *Queue) Ready() error {
 	if q.refuse != nil {
 		return q.refuse
 	}
-	return q.trouble
+	if q.trouble != nil {
+		return q.trouble
+	}
+	return q.tight()
 }

@@ -32,7 +32,7 @@ func options(dir string) queue.Options {
 	o := queue.DefaultOptions()
 	o.Dir = dir
 	o.SegmentBytes = 64 << 10
-	o.ReserveBytes = 0
+	o.ReserveBytes, o.BallastBytes = 0, 0
 	o.UnsafeFileSystem = true // the test's directory may be in memory
 	return o
 }

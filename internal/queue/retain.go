@@ -8,28 +8,42 @@ import (
 	"slices"
 	"time"
 
-	"postroad/internal/message"
 	"postroad/internal/wal"
 )
 
 // retainInterval is how often forwarded segments are looked at.
 const retainInterval = time.Minute
 
-// retainLoop removes what was forwarded and kept for Options.Retain.
+// retainLoop removes what was forwarded and kept for Options.Retain, and before
+// that where room is short; it keeps the ballast.
 func (q *Queue) retainLoop(ctx context.Context) {
-	for {
-		for _, c := range q.chains() {
-			if !c.isOurs() {
-				continue
-			}
-			for _, l := range c.snapshot() {
-				if err := q.retain(l); err != nil {
-					q.deps.Log.Warn("forwarded segments not removed", "lane", l.id, "err", err)
-				}
-			}
+	var retain, room time.Duration
+	for first := true; ; first = false {
+		if now := q.deps.Elapsed(); first || now >= retain {
+			q.retainAll()
+			retain = now + retainInterval
 		}
-		if !pause(ctx, retainInterval) {
+		if began := q.deps.Elapsed(); first || began >= room {
+			if err := q.tendRoom(ctx); err != nil && ctx.Err() == nil {
+				q.deps.Log.Warn("room not seen to, trying again", "err", err)
+			}
+			room = began + 10*(q.deps.Elapsed()-began) // on a slow share, a tenth of the time
+		}
+		if !pause(ctx, roomInterval) {
 			return
+		}
+	}
+}
+
+func (q *Queue) retainAll() {
+	for _, c := range q.chains() {
+		if !c.isOurs() {
+			continue
+		}
+		for _, l := range c.snapshot() {
+			if err := q.retain(l); err != nil {
+				q.deps.Log.Warn("forwarded segments not removed", "lane", l.id, "err", err)
+			}
 		}
 	}
 }
@@ -47,61 +61,43 @@ func (c *chain) isOurs() bool {
 // progress that is on stable storage, and was written longer than Retain ago;
 // and the lane itself with the last of them, once it has ended.
 func (q *Queue) retain(l *lane) error {
-	numbers, err := q.segments(l.id)
-	if err != nil && !missing(err) { // removed before, as far as it came
-		return err
-	}
-	settled := l.settled.Load()
-	for i, n := range numbers[:max(0, len(numbers)-1)] {
-		following, err := q.openSegment(l.id, numbers[i+1])
-		if errors.Is(err, wal.ErrBlank) {
-			break
-		}
-		if errors.Is(err, message.ErrDamaged) {
-			continue // once it is removed itself, the one behind it tells
-		}
-		if err != nil {
+	for f, err := range q.forwardedOf(l) {
+		if err != nil || q.deps.Now().Sub(f.written) < q.opts.Retain {
 			return err
 		}
-		h := following.Header
-		following.Close()
-		if h.First > settled || q.deps.Now().Sub(h.Created) < q.opts.Retain {
-			return nil
+		if f.part == theLast {
+			continue // goes with its lane
 		}
-		if err := q.deps.FS.Remove(path.Join(q.at.lane(l.id), wal.Name(n))); err != nil {
+		if _, _, err := q.removeForwarded(f); err != nil {
 			return err
 		}
-		l.index.drop(numbers[i+1])
-		q.deps.Log.Debug("forwarded segment removed", "lane", l.id, "segment", n)
 	}
-	return q.retainEnded(l)
+	return nil
 }
 
-// retainEnded removes a lane that was read to its end, settled whole, and whose
-// last message is older than Retain; with the last lane of a chain its claims,
-// once nobody holds one.
-func (q *Queue) retainEnded(l *lane) error {
+// removeEnded removes a lane that was read to its end and is settled whole; with
+// the last lane of a chain its claims, once nobody holds one.
+func (q *Queue) removeEnded(f forwarded) (removed bool, err error) {
+	l := f.lane
 	l.chain.mu.Lock()
 	last := len(l.chain.lanes) == 1
 	ended := l.done() && l.chain.isOver() && (l.chain.drained || !last)
 	l.chain.mu.Unlock()
 	if !ended {
-		return nil
-	}
-	written, err := q.lastWritten(l)
-	if err != nil || q.deps.Now().Sub(written) < q.opts.Retain {
-		return err
+		return false, nil
 	}
 	if grown, err := q.grewAfterItsEnd(l); err != nil || grown {
-		return err
+		return false, err
 	}
+	q.coverKeys(l, f.below, f.written)
 	if err := q.removeLane(l, last); err != nil {
-		return err
+		return false, err
 	}
+	q.keys.forgetLane(l.id)
 	l.chain.dropLane(l)
 	q.known.dropLane(l)
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
-	return nil
+	return true, nil
 }
 
 // grewAfterItsEnd looks right before a lane is removed whether anything was

@@ -26,9 +26,10 @@ type Status struct {
 	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
 	// DamagedMessages were acknowledged and could not be read back; see
 	// quarantine/. Counted since this process began.
-	DamagedMessages uint64 `json:"damaged_messages,omitempty"`
-	DiskFreeBytes   int64  `json:"disk_free_bytes"`
-	DiskTotalBytes  int64  `json:"disk_total_bytes"`
+	DamagedMessages uint64      `json:"damaged_messages,omitempty"`
+	DiskFreeBytes   int64       `json:"disk_free_bytes"`
+	DiskTotalBytes  int64       `json:"disk_total_bytes"`
+	Space           SpaceStatus `json:"space"`
 	// FileSystem is what the directory stands on; one that is refused is used
 	// all the same because of Options.UnsafeFileSystem.
 	FileSystem durable.Support `json:"file_system,omitzero"`
@@ -67,6 +68,7 @@ func (q *Queue) Status() Status {
 	if space, err := q.deps.FS.Space(q.opts.Dir); err == nil {
 		s.DiskFreeBytes, s.DiskTotalBytes = space.Free, space.Total
 	}
+	s.Space = q.spaceStatus()
 	if err := q.Ready(); err != nil {
 		s.Trouble = err.Error()
 	}

@@ -7,13 +7,11 @@ import (
 	"io/fs"
 	"path"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"postroad/internal/durable"
-	"postroad/internal/message"
 	"postroad/internal/wal"
 )
 
@@ -55,6 +53,7 @@ type writer struct {
 	size  int64         // of the spare
 	next  uint64        // seq of the next message
 	bytes int64         // of groups added so far
+	fill  bool          // segments are filled with zeros ahead
 
 	beat    durable.File
 	counter uint64
@@ -84,7 +83,7 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 	id := newLaneID(q.deps.Now(), predecessor)
 	w := &writer{
 		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
-		size: min(firstSegmentBytes, q.opts.SegmentBytes),
+		size: min(firstSegmentBytes, q.opts.SegmentBytes), fill: q.fillsZero(),
 	}
 	if err := q.room(w.size); err != nil {
 		return nil, err
@@ -93,6 +92,7 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 		Format: laneFormat, Lane: id.String(), Stamp: q.deps.Stamp,
 		Predecessor: predecessor, Created: q.deps.Now().UTC(), Owner: q.self,
 	}
+	w.plan(1, w.size)
 	if err := w.createFiles(info); err != nil {
 		w.removeFiles()
 		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
@@ -144,7 +144,7 @@ func (w *writer) createFiles(info laneInfo) (err error) {
 			err = errors.Join(err, w.beat.Close())
 		}
 	}()
-	blank, err := wal.Prepare(fsys, w.dir, 1, w.size, w.q.zeroFill, nil)
+	blank, err := wal.Prepare(fsys, w.dir, 1, w.size, w.fill, nil)
 	if err != nil {
 		return err
 	}
@@ -167,28 +167,6 @@ func (w *writer) removeFiles() {
 	_ = w.q.deps.FS.Remove(w.dir)
 }
 
-// room reports message.ErrFull where the file system lacks room for a segment
-// of n bytes beside the reserve.
-func (q *Queue) room(n int64) error {
-	space, err := q.deps.FS.Space(q.opts.Dir)
-	if err != nil {
-		return fmt.Errorf("free space of %s: %w", q.opts.Dir, err)
-	}
-	if space.Free < n+q.opts.ReserveBytes {
-		return fmt.Errorf("%d bytes free, a segment of %d and the reserve of %d are needed: %w",
-			space.Free, n, q.opts.ReserveBytes, message.ErrFull)
-	}
-	return nil
-}
-
-// asFull makes errors.Is(err, message.ErrFull) true for a full disk or quota.
-func asFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", message.ErrFull, err)
-	}
-	return err
-}
-
 // prepareNext starts to make the segment after the current one, in a goroutine
 // that ends by itself and whose result is taken by roll or discard.
 func (w *writer) prepareNext() {
@@ -198,7 +176,8 @@ func (w *writer) prepareNext() {
 	go func() {
 		var p prepared
 		if p.err = w.q.room(size); p.err == nil {
-			p.blank, p.err = wal.Prepare(w.q.deps.FS, w.dir, number, size, w.q.zeroFill, hurry)
+			w.plan(number, size)
+			p.blank, p.err = wal.Prepare(w.q.deps.FS, w.dir, number, size, w.fill, hurry)
 		}
 		spare <- p
 	}()
