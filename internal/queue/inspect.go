@@ -68,18 +68,30 @@ func each(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 	return context.Cause(ctx)
 }
 
-// smallFile is what the small files of a lane or claim are read by, in bytes.
-const smallFile = 4 << 10
+// smallFile is what the small files of a lane or claim are read by, in bytes:
+// all of it, heartbeats of 1024 included, but for very long names.
+const smallFile = 1280
+
+// largeFile is the longest of them that can be sound, in bytes.
+const largeFile = 64 << 10
 
 // readSmall reads the beginning of a file that is short where it is sound. It
 // leaves out the size that durable.ReadFile asks for: of ten thousand lanes each
 // call counts. System calls: open, pread, close.
 func (v *Inspector) readSmall(name string) ([]byte, error) {
+	b, err := v.readUpTo(name, smallFile)
+	if err == nil && len(b) == smallFile {
+		b, err = v.readUpTo(name, largeFile)
+	}
+	return b, err
+}
+
+func (v *Inspector) readUpTo(name string, most int) ([]byte, error) {
 	f, err := v.fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, smallFile)
+	b := make([]byte, most)
 	n, err := f.ReadAt(b, 0)
 	f.Close()
 	if err != nil && !errors.Is(err, io.EOF) {

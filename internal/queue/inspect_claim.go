@@ -139,7 +139,7 @@ func (v *Inspector) progress(chain string, epoch uint64) (message.Progress, erro
 // readProgressSlot reads a slot of a progress file. counter is 0 where it is not
 // sound; blank reports that nothing was ever written there, as far as was read.
 func readProgressSlot(f io.ReaderAt, at, room int64) (value message.Progress, counter uint64, blank bool, err error) {
-	for size := min(smallFile, room); ; size = room {
+	for size := min(smallFile, room); ; size = min(16*size, room) {
 		b := make([]byte, size)
 		n, err := f.ReadAt(b, at)
 		if err != nil && !errors.Is(err, io.EOF) {
