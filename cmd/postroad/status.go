@@ -53,7 +53,12 @@ type queueStatus struct {
 	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
 	DiskFreeBytes       int64   `json:"disk_free_bytes"`
 	DiskTotalBytes      int64   `json:"disk_total_bytes,omitempty"`
-	FileSystem          struct {
+	Space               struct {
+		QuotaBytes           int64   `json:"quota_bytes,omitempty"`
+		UsedBytes            int64   `json:"used_bytes,omitempty"`
+		ReplayMissingSeconds float64 `json:"replay_missing_seconds,omitempty"`
+	} `json:"space,omitzero"`
+	FileSystem struct {
 		Type    string `json:"type,omitempty"`
 		Verdict string `json:"verdict,omitempty"`
 	} `json:"file_system,omitzero"`

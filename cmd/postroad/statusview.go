@@ -111,6 +111,9 @@ func drawStamp(s stampStatus, now time.Time, t terminal, names int) []string {
 		row("forwarded", "", forwardedText(s.Forward))
 	}
 	row("disk", "", diskText(s.Queue))
+	if text := roomText(s.Queue); text != "" {
+		row("room", "", text)
+	}
 	row("version", "", versionText(s, now))
 	return lines
 }
@@ -213,6 +216,18 @@ func diskText(q queueStatus) string {
 		}
 	}
 	return text
+}
+
+// roomText is what is used of the quota, and what room was made of.
+func roomText(q queueStatus) string {
+	var texts []string
+	if s := q.Space; s.QuotaBytes > 0 {
+		texts = append(texts, size(s.UsedBytes)+" of the quota of "+size(s.QuotaBytes))
+	}
+	if missing := q.Space.ReplayMissingSeconds; missing > 0 {
+		texts = append(texts, age(time.Duration(missing*float64(time.Second)))+" of replay gave way")
+	}
+	return strings.Join(texts, ", ")
 }
 
 func versionText(s stampStatus, now time.Time) string {

@@ -26,7 +26,7 @@ func (OS) Support(dir string) (Support, error) {
 	}
 	m, err := mountOf(int(d.Fd()))
 	if err != nil {
-		s := judge(mount{kind: magicName(int64(st.Type))}, false)
+		s := judge(mount{kind: magicName(int64(st.Type))}, false) //nolint:unconvert // shorter on some machines
 		s.Reasons = append(s.Reasons, err.Error())
 		return s, nil
 	}

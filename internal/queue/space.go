@@ -249,12 +249,11 @@ func (q *Queue) walk(ctx context.Context, dir string, planned map[string]int64) 
 	var total int64
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
-		n, err := int64(0), error(nil)
+		measure := func() (int64, error) { return length(e) }
 		if e.IsDir() {
-			n, err = q.walk(ctx, name, planned)
-		} else {
-			n, err = length(e)
+			measure = func() (int64, error) { return q.walk(ctx, name, planned) }
 		}
+		n, err := measure()
 		if err != nil {
 			return 0, fmt.Errorf("measure %s: %w", name, err)
 		}
@@ -274,7 +273,7 @@ func length(e fs.DirEntry) (int64, error) {
 	return info.Size(), nil
 }
 
-// planned counts the segment that is to be made against the quota.
+// plan counts the segment that is to be made against the quota.
 func (w *writer) plan(number uint64, size int64) {
 	w.q.use.plan(path.Join(w.dir, wal.Name(number)), size)
 }
