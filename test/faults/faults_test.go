@@ -20,7 +20,7 @@ var kinds = []struct {
 }
 
 // samples is how many faults of each kind are tried at each system call.
-const samples = 3
+const samples = 2
 
 // The promise holds whatever call of the queue's fails, or is the last one: a
 // sample. TestProofFaults… try them all.

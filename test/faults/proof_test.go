@@ -37,8 +37,8 @@ func everyCall(t *testing.T, do string) {
 			continue
 		}
 		for _, name := range kind.calls {
-			numbers := b.sound(script{}).numbers(name)
-			for when := 1; when <= slices.Max(numbers); when++ {
+			most := b.sound(script{}).most(name)
+			for when := 1; when <= most; when++ {
 				b.once(tally, injection{call: name, do: do, when: when})
 			}
 			b.rest(tally, name, do)

@@ -209,17 +209,34 @@ func kindOf(path string) string {
 	return last
 }
 
-// numbers are those under which a thread made the call on a file of the queue,
-// each once, in order.
+// numbers are those that a thread first comes to at a call on a file of the
+// queue: with any other a kill would come somewhere else.
 func (tr trace) numbers(name string) []int {
 	var all []int
+	come := make(map[int]bool)
 	for _, c := range tr.calls {
-		if c.name == name && c.file != "" {
+		if c.name != name || come[c.nth] {
+			continue
+		}
+		come[c.nth] = true
+		if c.file != "" {
 			all = append(all, c.nth)
 		}
 	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	return all
+}
+
+// most is the highest number that a thread comes to at a call on a file of the
+// queue.
+func (tr trace) most(name string) int {
+	n := 0
+	for _, c := range tr.calls {
+		if c.name == name && c.file != "" {
+			n = max(n, c.nth)
+		}
+	}
+	return n
 }
 
 func TestParseTrace(t *testing.T) {
@@ -271,7 +288,7 @@ func TestParseTrace(t *testing.T) {
 			t.Errorf("%s: hit %q, want %q", inject, text, hit)
 		}
 	}
-	if n := p.trace.numbers("openat"); !slices.Equal(n, []int{1, 2}) {
-		t.Errorf("numbers of openat: %v", n)
+	if n := p.trace.numbers("openat"); !slices.Equal(n, []int{2}) || p.trace.most("openat") != 2 {
+		t.Errorf("numbers of openat: %v, at most %d", n, p.trace.most("openat"))
 	}
 }
