@@ -65,6 +65,27 @@ func (q *Queue) room(n int64) error {
 	return nil
 }
 
+// room is Queue.room for this lane's next segment. A lane of messages that are
+// moved out of a chain may have the reserve and the ballast, whatever the quota
+// says: one poisoned message on a full disk would otherwise hold up all behind
+// it, and with them the removal that makes room.
+func (w *writer) room(n int64) error {
+	if !w.aside {
+		return w.q.room(n)
+	}
+	enough := func() error {
+		space, err := w.q.deps.FS.Space(w.q.opts.Dir)
+		if err == nil && space.Free < n {
+			err = fmt.Errorf("%d bytes free, a segment of %d is needed: %w", space.Free, n, syscall.ENOSPC)
+		}
+		return err
+	}
+	if err := w.q.onBallast(enough); err != nil {
+		return fmt.Errorf("room for messages that are moved: %w", asFull(err))
+	}
+	return nil
+}
+
 // isFull reports whether an error says that a disk or a quota of the file
 // system is full. Shares may say so only at the sync.
 func isFull(err error) bool {

@@ -54,6 +54,7 @@ type writer struct {
 	next  uint64        // seq of the next message
 	bytes int64         // of groups added so far
 	fill  bool          // segments are filled with zeros ahead
+	aside bool          // for messages that a claim moves out of its chain
 
 	beat    durable.File
 	counter uint64
@@ -85,7 +86,7 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
 		size: min(firstSegmentBytes, q.opts.SegmentBytes), fill: q.fillsZero(),
 	}
-	if err := q.room(w.size); err != nil {
+	if err := w.room(w.size); err != nil {
 		return nil, err
 	}
 	info := laneInfo{
@@ -175,7 +176,7 @@ func (w *writer) prepareNext() {
 	number, size, spare, hurry := w.seg.Header.Number+1, w.size, w.spare, w.hurry
 	go func() {
 		var p prepared
-		if p.err = w.q.room(size); p.err == nil {
+		if p.err = w.room(size); p.err == nil {
 			w.plan(number, size)
 			p.blank, p.err = wal.Prepare(w.q.deps.FS, w.dir, number, size, w.fill, hurry)
 		}
