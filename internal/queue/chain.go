@@ -42,6 +42,8 @@ type chain struct {
 	// held; doubtful that the claim before it fell by the watch rule.
 	unfinished claimInfo
 	doubtful   bool
+	// sides are the topics of which messages were moved to side lanes.
+	sides []*side
 	// carried are lanes that saved progress names and that are not known here:
 	// the list may be old, and their progress must not be lost with it.
 	carried map[string]uint64
@@ -235,9 +237,14 @@ type Claim struct {
 	reader  *laneReader
 	read    map[*lane]bool // lanes that were read to their end
 	pending []message.Stored
-	closed  bool   // guarded by saveMu
-	lost    bool   // guarded by saveMu: another process has it
-	made    uint64 // guarded by saveMu: an epoch that enlarge has claimed
+	asideMu sync.Mutex         // held while lanes of the claim's own are written
+	writers map[string]*writer // guarded by asideMu; by kind and topic
+	heldMu  sync.Mutex
+	held    map[string]*sideReader // guarded by heldMu; each is its caller's
+
+	closed bool   // guarded by saveMu
+	lost   bool   // guarded by saveMu: another process has it
+	made   uint64 // guarded by saveMu: an epoch that enlarge has claimed
 }
 
 // ID names the chain.
@@ -433,6 +440,10 @@ func asLost(err error) error {
 
 // Release gives the claim up, so that a successor need not wait.
 func (c *Claim) Release(context.Context) error {
+	c.asideMu.Lock()
+	c.closeAside(func(*writer) bool { return true }, "closed by its writer")
+	c.asideMu.Unlock()
+	c.closeHeld()
 	c.saveMu.Lock()
 	defer c.saveMu.Unlock()
 	if c.closed {
@@ -469,7 +480,7 @@ func (c *Claim) Release(context.Context) error {
 func (c *chain) release(f fallen) (drained bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drained = c.isOver() && !slices.ContainsFunc(c.lanes, func(l *lane) bool { return !l.done() })
+	c.drained = c.isOver() && !slices.ContainsFunc(c.every(), func(l *lane) bool { return !l.done() })
 	c.held, c.forced = false, f
 	c.busy = !c.drained
 	return c.drained
@@ -485,7 +496,7 @@ func (c *chain) complete(p message.Progress) message.Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.Lanes = nil
-	for _, l := range c.lanes {
+	for _, l := range c.every() {
 		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: l.id, Next: max(l.settled.Load(), next[l.id])})
 		delete(next, l.id)
 	}
@@ -502,14 +513,15 @@ func (c *chain) complete(p message.Progress) message.Progress {
 func (c *chain) settle(p message.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all := c.every()
 	for _, saved := range p.Lanes {
-		i := slices.IndexFunc(c.lanes, func(l *lane) bool { return l.id == saved.Lane })
+		i := slices.IndexFunc(all, func(l *lane) bool { return l.id == saved.Lane })
 		switch {
 		case i < 0:
 			c.carried[saved.Lane] = max(c.carried[saved.Lane], saved.Next)
-		case saved.Next > c.lanes[i].settled.Load():
-			c.lanes[i].settled.Store(saved.Next)
-			c.lanes[i].settleEnd()
+		case saved.Next > all[i].settled.Load():
+			all[i].settled.Store(saved.Next)
+			all[i].settleEnd()
 		}
 	}
 }

@@ -133,6 +133,9 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := q.namedSides(c, progress); err != nil {
+		return nil, err
+	}
 	if claim.epoch > last.epoch {
 		if claim.raw, err = q.writeClaim(c, claim.epoch, p); err != nil {
 			return nil, err
@@ -148,6 +151,10 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 		return nil, err
 	}
 	c.settle(progress) // not before it is on stable storage
+	if err := q.endSides(c); err != nil {
+		c.giveUp(fallen{claim.epoch, claim.raw})
+		return nil, errors.Join(err, claim.file.close())
+	}
 	claim.progress, claim.doubtful = c.complete(progress), c.claimed()
 	q.dropEpochs(c.id, last.epochs, from)
 	return claim, nil

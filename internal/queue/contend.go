@@ -182,6 +182,9 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if err := q.namedSides(c, progress); err != nil {
+		return false, err
+	}
 	if s.word() == noteDrained && c.restDrained(progress) {
 		return true, nil
 	}
@@ -192,7 +195,10 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	for _, l := range progress.Lanes {
 		next[l.Lane] = l.Next
 	}
-	for _, l := range c.snapshot() {
+	c.mu.Lock()
+	all := c.every()
+	c.mu.Unlock()
+	for _, l := range all {
 		if !c.isSealed(l) {
 			return false, nil
 		}
@@ -229,7 +235,7 @@ func (c *chain) restDrained(p message.Progress) bool {
 			return false
 		}
 	}
-	for _, l := range c.lanes {
+	for _, l := range c.every() {
 		l.settled.Store(max(l.settled.Load(), named[l.id]))
 		l.sealed, l.ended, l.read = true, true, l.settled.Load()-1
 		l.raise(l.read)
@@ -346,15 +352,16 @@ func (q *Queue) showProgress(c *chain) {
 		return // never claimed, or it will be asked for again
 	}
 	p, _, err := q.lastProgress(c.id, epochs)
-	if err != nil {
+	if err != nil || q.namedSides(c, p) != nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all := c.every()
 	for _, saved := range p.Lanes {
-		i := slices.IndexFunc(c.lanes, func(l *lane) bool { return l.id == saved.Lane })
-		if i >= 0 && saved.Next > c.lanes[i].shown.Load() {
-			c.lanes[i].shown.Store(saved.Next)
+		i := slices.IndexFunc(all, func(l *lane) bool { return l.id == saved.Lane })
+		if i >= 0 && saved.Next > all[i].shown.Load() {
+			all[i].shown.Store(saved.Next)
 		}
 	}
 }

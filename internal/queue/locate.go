@@ -25,8 +25,21 @@ func (q *Queue) Locate(ctx context.Context, r message.Receipt) (message.Outcome,
 	if m.ID != r.ID {
 		return message.Outcome{}, fmt.Errorf("message %d of lane %s has another id: %w", r.Seq, r.Lane, message.ErrNotFound)
 	}
+	return q.became(ctx, l, r.Seq, m.Topic)
+}
+
+// became tells what became of a message that is kept.
+func (q *Queue) became(ctx context.Context, l *lane, seq uint64, topic string) (message.Outcome, error) {
 	q.showProgress(l.chain)
-	return l.outcome(r.Seq), nil
+	o := l.outcome(seq)
+	if o.State == message.StateQueued {
+		return o, nil
+	}
+	aside, ok, err := q.asideOutcome(ctx, l, message.Place{Lane: l.id, Seq: seq}, topic)
+	if err != nil || ok {
+		return aside, err
+	}
+	return o, nil
 }
 
 // laneOf returns a lane of accepted messages by its id. One that this process has
@@ -104,28 +117,31 @@ func (q *Queue) Scan(ctx context.Context, id message.ID) (message.Receipt, messa
 		r := newLookup(l, 1)
 		found, err := r.find(ctx, id)
 		r.close()
-		if err != nil || found.Seq != 0 {
-			q.showProgress(l.chain)
-			return message.Receipt{ID: id, Place: found}, l.outcome(found.Seq), err
+		if err != nil {
+			return message.Receipt{}, message.Outcome{}, err
+		}
+		if at := found.Stands(); at.Seq != 0 {
+			o, err := q.became(ctx, l, at.Seq, found.Topic)
+			return message.Receipt{ID: id, Place: at}, o, err
 		}
 	}
 	return message.Receipt{}, message.Outcome{}, fmt.Errorf("id %s: %w", id, message.ErrNotFound)
 }
 
-func (r *laneReader) find(ctx context.Context, id message.ID) (message.Place, error) {
+func (r *laneReader) find(ctx context.Context, id message.ID) (message.Stored, error) {
 	for ctx.Err() == nil {
 		msgs, err := r.messages()
 		if errors.Is(err, errNothingYet) || errors.Is(err, io.EOF) {
-			return message.Place{}, nil
+			return message.Stored{}, nil
 		}
 		if err != nil {
-			return message.Place{}, err
+			return message.Stored{}, err
 		}
 		for _, m := range msgs {
 			if m.ID == id {
-				return m.Stands(), nil
+				return m, nil
 			}
 		}
 	}
-	return message.Place{}, ctx.Err()
+	return message.Stored{}, ctx.Err()
 }

@@ -15,6 +15,7 @@ type metrics struct {
 	cutBytes       prometheus.Counter
 	ballastDropped prometheus.Counter
 	grown          prometheus.Counter
+	dead           prometheus.Counter
 }
 
 func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
@@ -39,6 +40,9 @@ func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
 		setAside: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "postroad_queue_set_aside_messages_total", Help: "Messages set aside because they cannot be read, by kind.",
 		}, []string{"kind"}),
+		dead: f.NewCounter(prometheus.CounterOpts{
+			Name: "postroad_queue_dead_letters_total", Help: "Messages set aside as dead letters.",
+		}),
 		grown: f.NewCounter(prometheus.CounterOpts{
 			Name: "postroad_queue_lanes_grown_total", Help: "Lanes that were written to after they were ended by another process.",
 		}),

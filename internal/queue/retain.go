@@ -46,6 +46,7 @@ func (q *Queue) retainAll() {
 			}
 		}
 	}
+	q.retainAside()
 }
 
 // isOurs reports whether this process may remove what was forwarded of the chain:

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"postroad/internal/durable"
+	"postroad/internal/message"
 	"postroad/internal/wal"
 )
 
@@ -81,24 +82,36 @@ const firstSegmentBytes = 4 << 20
 // first segment (create, pwrite…, fdatasync); fsync of the lane's directory, by
 // each; fsync of lanes/.
 func (q *Queue) openLane(predecessor string) (*writer, error) {
-	id := newLaneID(q.deps.Now(), predecessor)
+	w, err := q.openWriter(laneInfo{Predecessor: predecessor}, predecessor)
+	if err != nil {
+		return nil, err
+	}
+	w.lane.chain = q.own
+	return w, nil
+}
+
+// openAside makes a lane for messages that a claim moves out of its chain.
+func (q *Queue) openAside(info laneInfo, after string) (*writer, error) {
+	return q.openWriter(info, after)
+}
+
+func (q *Queue) openWriter(info laneInfo, after string) (*writer, error) {
+	id := newLaneID(q.deps.Now(), after)
 	w := &writer{
 		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
-		size: min(firstSegmentBytes, q.opts.SegmentBytes), fill: q.fillsZero(),
+		size: min(firstSegmentBytes, q.opts.SegmentBytes), fill: q.fillsZero(), aside: info.Kind != "",
 	}
 	if err := w.room(w.size); err != nil {
 		return nil, err
 	}
-	info := laneInfo{
-		Format: laneFormat, Lane: id.String(), Stamp: q.deps.Stamp,
-		Predecessor: predecessor, Created: q.deps.Now().UTC(), Owner: q.self,
-	}
+	info.Format, info.Lane, info.Stamp = laneFormat, id.String(), q.deps.Stamp
+	info.Created, info.Owner = q.deps.Now().UTC(), q.self
 	w.plan(1, w.size)
 	if err := w.createFiles(info); err != nil {
 		w.removeFiles()
 		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
 	}
-	w.lane = &lane{id: id.String(), info: info, q: q, chain: q.own, own: true}
+	w.lane = &lane{id: id.String(), info: info, q: q, own: true}
 	w.lane.settled.Store(1)
 	return w, nil
 }
@@ -244,12 +257,8 @@ func (w *writer) alive() error {
 // Without (b): as (a), but the share hides the new fence from this host's cache
 // for a while, which TTL and margin exceed.
 func (w *writer) confirm() error {
-	empty, err := allZero(w.q.deps.FS, path.Join(w.dir, fenceFileName))
-	if err != nil {
-		return fmt.Errorf("read fence: %w", err)
-	}
-	if !empty {
-		return errors.New("the lane was ended by another process")
+	if err := w.fenced(); err != nil {
+		return err
 	}
 	return w.alive()
 }
@@ -265,6 +274,11 @@ func (w *writer) renew() error {
 		w.broken.CompareAndSwap(nil, &err)
 		return err
 	}
+	return w.writeBeat()
+}
+
+// writeBeat writes the heartbeat with the durable seq.
+func (w *writer) writeBeat() error {
 	began := w.q.deps.Elapsed()
 	h := heartbeat{counter: w.counter + 1, durable: w.lane.durable.Load()}
 	_, err := w.beat.WriteAt(h.encode(), h.slot())
@@ -286,12 +300,54 @@ func (w *writer) renew() error {
 func (w *writer) close(reason string) error {
 	var errs []error
 	if w.broken.Load() == nil {
-		errs = append(errs, w.renew())
+		if w.lane.info.Kind == "" {
+			errs = append(errs, w.renew())
+		} else {
+			errs = append(errs, w.writeBeat())
+		}
 	}
 	errs = append(errs, w.beat.Close(), w.seg.Close(), w.discardSpare())
 	errs = append(errs, durable.Overwrite(w.q.deps.FS, path.Join(w.dir, fenceFileName), note(reason)))
 	return errors.Join(errs...)
 }
+
+// appendSynced makes messages durable in groups that fit, each with a sync, and
+// then says in the heartbeat that they are. It is for lanes that a claim holder
+// writes, beside the committer: their writers are fenced by the claim, and their
+// heartbeats only tell how far they are durable.
+func (w *writer) appendSynced(msgs []message.Message) error {
+	for len(msgs) > 0 {
+		frames := new(wal.Frames)
+		n := 0
+		for n < len(msgs) && n < asideMessages && frames.Size() < asideBytes {
+			frames.Add(&msgs[n])
+			n++
+		}
+		frames.Close()
+		msgs = msgs[n:]
+		if !w.seg.Fits(frames.Size()) {
+			if err := w.roll(); err != nil {
+				return err
+			}
+		}
+		at := w.seg.Add(frames, w.next, w.lane.durable.Load(), w.q.deps.Now())
+		w.lane.index.add(indexEntry{w.next, w.seg.Header.Number, at, w.q.deps.Now(), w.bytes})
+		w.bytes += frames.Size()
+		w.next += uint64(n)
+		if err := w.seg.Commit(); err != nil {
+			return asFull(err)
+		}
+	}
+	w.lane.appended.Store(w.bytes)
+	w.lane.durable.Store(w.next - 1)
+	return w.writeBeat()
+}
+
+// How much one group of moved messages holds at the most, about.
+const (
+	asideMessages = 10_000
+	asideBytes    = 8 << 20
+)
 
 func (w *writer) discardSpare() error {
 	if w.spare == nil {
