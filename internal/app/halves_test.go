@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"postroad/internal/app"
 	"postroad/internal/config"
@@ -208,4 +209,34 @@ func TestHalvesRunOneAfterTheOther(t *testing.T) {
 		return code == http.StatusOK && strings.Contains(body, `"state":"forwarded"`)
 	})
 	g.end(t)
+}
+
+// Two gateways and a forwarder at the same time on one directory: what either
+// accepts is forwarded, and each gateway learns of it, for its own messages and
+// the other's, once progress is saved.
+func TestHalvesShareADirectory(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	addr, stopHub := startTestHub(t)
+	defer stopHub()
+	settings := halfSettings(filepath.Join(t.TempDir(), "queue"), addr)
+	settings.Forward.SaveInterval = 100 * time.Millisecond
+	f := startHalf(t, app.RunForward, settings)
+	one, two := startHalf(t, app.RunGateway, settings), startHalf(t, app.RunGateway, settings)
+	_, first := postWaiting(t, one.Gateways["onprem"], "from one")
+	_, second := postWaiting(t, two.Gateways["onprem"], "from two")
+	await(t, "both messages in the hub", func() bool { return len(values(t, addr)) == 2 })
+	for _, g := range []half{one, two} {
+		for _, receipt := range []string{first, second} {
+			await(t, "a gateway to know that it is forwarded", func() bool {
+				code, body := get(t, g.Gateways["onprem"]+"/v1/messages/"+receipt)
+				return code == http.StatusOK && strings.Contains(body, `"state":"forwarded"`)
+			})
+		}
+	}
+	for _, h := range []half{one, two, f} {
+		await(t, "nothing to wait", func() bool { return h.status(t).Queue.Unforwarded == 0 })
+	}
+	one.end(t)
+	f.end(t)
+	two.end(t)
 }
