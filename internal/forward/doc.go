@@ -1,39 +1,61 @@
 // Package forward drains chains of lanes into the hub.
 //
 // What it guarantees:
+//
 //   - Every message of a chain gets to the hub, however often the process is
 //     killed, the hub goes away, or a request is lost. Nothing is dropped by a
 //     timer, a limit or an error; progress that could not be saved costs
 //     sending again, never a message.
+//
 //   - A successor sends only what is missing. Before a partition is first
 //     written to, its end is saved in the chain's progress; progress is saved
 //     every few seconds with, for each partition, an offset below which nothing
 //     unsettled stands (message.Progress); and who takes a chain over reads the
 //     partitions from there and skips what it finds.
+//
 //   - Messages of one chain and partition stay in order, over errors too.
+//
 //   - Chains are drained side by side, each within its own limits, so that an
 //     old backlog does not stop the live lane.
+//
 //   - Stopping never waits for the hub longer than drain_timeout.
+//
+//   - Hold is per topic. What the hub refuses of one topic until somebody changes
+//     something (missing, not permitted) waits in memory, and after hold_after, or
+//     as soon as it stands in the way, on disk in a side lane. Other topics go on.
+//     Nothing of the topic overtakes: later messages follow to the side lane, and
+//     are sent directly again only when all of it is settled.
+//
+//   - What the hub refuses for good (class dead) is sent again singly, with nothing
+//     else of its topic under way, and only what fails alone becomes a dead letter.
+//
+//   - Nothing is sent once the claim is known to be lost.
+//
+//   - What all chains together hold in memory is bounded, and shared equally.
 //
 // The breaker stands around draining, not around single records. The client
 // retries records without limit, which hides that the hub is away; so every
 // failed exchange, and every silence, leads to a probe, and failed probes open
 // the breaker. While it is open nothing more is read from the queue and the hub
-// is probed. Then one batch goes first.
+// is probed. Then one batch goes first. A refusal that is not one topic's (a
+// credential, an account) opens it, too, and moves nothing aside.
 //
-// What it does not do yet, and what happens instead: a record that the hub
-// refuses for good (class dead) is not set aside. The batch is sent again
-// record by record, in order, so that its neighbours get through; what fails
-// alone holds the chain, as missing permissions do: an error in the log names
-// the place and the reason, the status says held, and it is tried again at most
-// a minute apart. Nothing of the chain overtakes it but what was already in
-// flight.
+// A chain has a goroutine that reads, one that feeds the sink while all goes well,
+// one that saves, and a worker for each topic that is new or in trouble. A topic
+// is either the feeder's or its worker's, see topic.
 //
 // Known holes:
-//   - A holder of a chain that was paused, not killed, and goes on after its
-//     successor has read back sends what that one sends too. The same holds for
-//     a request that the killed process left in a socket. Readers show the
-//     first copy only, as long as no more than W records lie between the two.
+//   - A holder of a chain that was paused and goes on after its successor has
+//     read back sends, until its next checkpoint, what that one sends too. The
+//     sink's MayWrite narrows that. The same holds for a request that a killed
+//     process, or one that stopped while the hub did not answer, left in a socket:
+//     only after a holder that may be alive is takeover_wait waited out. Readers
+//     show the first copy only, as long as no more than W records lie between.
 //   - Where retention has passed the marks, what stood there is unknown and is
 //     sent again, counted in postroad_forward_marks_lost_total.
+//   - A message that was given back to the chain by an operator (a released dead
+//     letter) is recognised after one takeover, not after two in a row before it
+//     is settled.
+//   - A process that dies between keeping a dead letter and saving progress makes
+//     a second letter of it.
 package forward

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,8 +50,9 @@ func refusing(topic string, bad func() bool) *scripted {
 // in order, and then it is sent directly.
 func TestHeldTopicDoesNotBlockOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := true
-		hub := refusing("bad", func() bool { return bad })
+		var bad atomic.Bool
+		bad.Store(true)
+		hub := refusing("bad", bad.Load)
 		st := newStore("a")
 		o := forward.DefaultOptions()
 		f, stop := run(t, o, forward.Deps{Source: sourceOf(st), Sink: hub})
@@ -60,7 +62,7 @@ func TestHeldTopicDoesNotBlockOthers(t *testing.T) {
 		if n := len(hub.only("good")); n != 10 {
 			t.Fatalf("%d of 10 messages of the good topic are in the hub", n)
 		}
-		if len(st.sides) != 0 {
+		if st.aside() != 0 {
 			t.Error("moved aside before hold_after, with room for all")
 		}
 		c := f.Status().Chains[0]
@@ -68,17 +70,17 @@ func TestHeldTopicDoesNotBlockOthers(t *testing.T) {
 			t.Errorf("status %+v", c)
 		}
 		<-time.After(2 * time.Minute)
-		if !st.settled() || len(st.sides) != 1 || len(st.sides[0].msgs) != 10 {
-			t.Fatalf("after hold_after: settled %v, side lanes %+v", st.settled(), st.sides)
+		if !st.holds((*store).settled) || st.aside() != 10 {
+			t.Fatalf("after hold_after: settled %v, %d aside", st.holds((*store).settled), st.aside())
 		}
 		st.append(ofTopics(msgs(laneA, 21, 30), "bad", "good")...)
 		<-time.After(time.Second)
-		if len(st.sides[0].msgs) != 15 || !f.Status().Chains[0].Topics[0].Aside {
-			t.Errorf("later ones did not follow: %d stand aside", len(st.sides[0].msgs))
+		if st.aside() != 15 || !f.Status().Chains[0].Topics[0].Aside {
+			t.Errorf("later ones did not follow: %d stand aside", st.aside())
 		}
-		bad = false
+		bad.Store(false)
 		<-time.After(61 * time.Second) // hold_interval
-		if !st.settledSides() {
+		if !st.holds((*store).settledSides) {
 			t.Error("the side lane is not drained a minute after the hub takes the topic again")
 		}
 		st.append(ofTopics(msgs(laneA, 31, 40), "bad", "good")...)
@@ -87,8 +89,8 @@ func TestHeldTopicDoesNotBlockOthers(t *testing.T) {
 		if got := hub.only("bad"); len(got) != 20 || slices.Max(got[:15]) != 29 || slices.Min(got[15:]) != 31 {
 			t.Errorf("the hub holds %v", got)
 		}
-		if c := f.Status().Chains[0]; len(st.sides[0].msgs) != 15 || c.State != "draining" || len(c.Topics) != 0 {
-			t.Errorf("not direct again: %d aside, status %+v", len(st.sides[0].msgs), c)
+		if c := f.Status().Chains[0]; st.aside() != 15 || c.State != "draining" || len(c.Topics) != 0 {
+			t.Errorf("not direct again: %d aside, status %+v", st.aside(), c)
 		}
 	})
 }
@@ -132,8 +134,9 @@ func TestHeldTopicMakesRoomForOtherChains(t *testing.T) {
 // Where no side lane can be had, the topic waits and nothing is lost.
 func TestHeldTopicWaitsWithoutSideLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := true
-		hub := refusing("bad", func() bool { return bad })
+		var bad atomic.Bool
+		bad.Store(true)
+		hub := refusing("bad", bad.Load)
 		st := newStore("a")
 		st.failing = func(call string) error {
 			if call == "divert" {
@@ -145,9 +148,9 @@ func TestHeldTopicWaitsWithoutSideLanes(t *testing.T) {
 		defer stop()
 		st.append(ofTopics(msgs(laneA, 1, 20), "bad", "good")...)
 		<-time.After(time.Hour)
-		bad = false
+		bad.Store(false)
 		<-time.After(2 * time.Minute)
-		if got := hub.only("bad"); len(got) != 10 || !st.settled() {
+		if got := hub.only("bad"); len(got) != 10 || !st.holds((*store).settled) {
 			t.Errorf("the hub holds %v", got)
 		}
 	})
@@ -160,9 +163,10 @@ func (wide) HubWide() bool { return true }
 // What the hub refuses altogether opens the breaker, and moves nothing aside.
 func TestHubWideRefusalOpensTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad := true
+		var bad atomic.Bool
+		bad.Store(true)
 		hub := &scripted{answer: func(*message.Stored, int) error {
-			if bad {
+			if bad.Load() {
 				return wide{classed("hold")}
 			}
 			return nil
@@ -178,10 +182,10 @@ func TestHubWideRefusalOpensTheBreaker(t *testing.T) {
 				open++
 			}
 		}
-		if open < 110 || len(st.sides) > 0 {
-			t.Errorf("open in %d of 120 minutes, %d side lanes", open, len(st.sides))
+		if open < 110 || st.aside() > 0 {
+			t.Errorf("open in %d of 120 minutes, %d aside", open, st.aside())
 		}
-		bad = false
+		bad.Store(false)
 		<-time.After(2 * time.Minute)
 		if n := len(hub.seqs()); n != 20 || f.Status().Breaker.State != "closed" {
 			t.Errorf("%d of 20 in the hub, breaker %s", n, f.Status().Breaker.State)
@@ -207,8 +211,8 @@ func TestTransientAloneIsNotDead(t *testing.T) {
 		all := msgs(laneA, 1, 2)
 		st.append(all...)
 		<-time.After(5 * time.Minute)
-		if got := hub.seqs(); !slices.Equal(got, []uint64{1, 2}) || len(st.buried) > 0 {
-			t.Errorf("the hub holds %v, %d dead letters", got, len(st.buried))
+		if got := hub.seqs(); !slices.Equal(got, []uint64{1, 2}) || st.dead() > 0 {
+			t.Errorf("the hub holds %v, %d dead letters", got, st.dead())
 		}
 	})
 }
@@ -228,8 +232,8 @@ func TestOnlyThePoisonousChainIsDead(t *testing.T) {
 		_, stop := run(t, testOptions(), forward.Deps{Source: sourceOf(a, b), Sink: hub})
 		defer stop()
 		<-time.After(10 * time.Minute)
-		if !a.settled() || !b.settled() || len(a.buried) != 6 || len(b.buried) != 0 {
-			t.Errorf("settled %v %v, dead letters %d and %d, want 6 and 0", a.settled(), b.settled(), len(a.buried), len(b.buried))
+		if !a.holds((*store).settled) || !b.holds((*store).settled) || a.dead() != 6 || b.dead() != 0 {
+			t.Errorf("not all is settled, or %d and %d are dead letters, want 6 and 0", a.dead(), b.dead())
 		}
 	})
 }
@@ -289,7 +293,7 @@ func TestLostClaim(t *testing.T) {
 		st.append(msgs(laneA, 12, 20)...)
 		other.append(msgs(laneB, 1, 5)...)
 		<-time.After(20 * time.Second)
-		if n := len(hub.seqs()); n != 16 || !other.settled() {
+		if n := len(hub.seqs()); n != 16 || !other.holds((*store).settled) {
 			t.Errorf("%d messages in the hub, want 11 of the lost chain and 5 of the next", n)
 		}
 		if c := f.Status().Chains; len(c) != 1 || c[0].ID != "b" {
@@ -345,7 +349,7 @@ func TestChainsTakeTurns(t *testing.T) {
 		_, stop := run(t, o, forward.Deps{Source: src, Sink: hub})
 		defer stop()
 		<-time.After(5 * time.Minute)
-		if !live.settled() {
+		if !live.holds((*store).settled) {
 			t.Error("the live chain had no turn in five minutes")
 		}
 	})

@@ -133,6 +133,29 @@ func (s *store) settledSides() bool {
 	return !slices.ContainsFunc(s.sides, func(sd *side) bool { return uint64(len(sd.msgs)) >= next[sd.lane] })
 }
 
+// holds looks at the store under its lock.
+func (s *store) holds(cond func(*store) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cond(s)
+}
+
+// aside counts what was ever moved to side lanes.
+func (s *store) aside() (n int) {
+	s.holds(func(s *store) bool {
+		for _, sd := range s.sides {
+			n += len(sd.msgs)
+		}
+		return true
+	})
+	return n
+}
+
+func (s *store) dead() (n int) {
+	s.holds(func(s *store) bool { n = len(s.buried); return true })
+	return n
+}
+
 // The fake itself: what is moved comes back in order, and stays until saved
 // progress covers it.
 func TestFakeSideLanes(t *testing.T) {
