@@ -95,7 +95,7 @@ func (s source) Claim(ctx context.Context) (forward.Chain, error) {
 	if err != nil {
 		return nil, err // not c: a nil *queue.Claim is not a nil Chain
 	}
-	return forward.Plain(c), nil
+	return c, nil
 }
 
 // startStamp starts a stamp in a directory that is empty. Without brokers it
