@@ -24,7 +24,7 @@ func makeBase(t *testing.T, rng *rand.Rand, seed uint64) base {
 	q := newRawQueue(t, faultfs.New(seed), "queue")
 	l := q.lane(q.newID(), laneInfo{})
 	l.zero = rng.IntN(2) == 0
-	for range 20 + rng.IntN(60) {
+	for range 12 + rng.IntN(30) {
 		l.add(randomGroup(rng)...)
 		if rng.IntN(10) == 0 {
 			l.beat()
