@@ -47,6 +47,8 @@ type chain struct {
 	// carried are lanes that saved progress names and that are not known here:
 	// the list may be old, and their progress must not be lost with it.
 	carried map[string]uint64
+	// unmet says that one of them is there and could not be looked at.
+	unmet bool
 	// shownAt is Elapsed when another's progress was last looked at.
 	shownAt time.Duration
 
@@ -321,6 +323,11 @@ func (c *Claim) fill() (wait bool, err error) {
 			return true, nil
 		}
 		c.reader = newLaneReader(c.chain, l, c.start(l))
+		c.reader.holds = func() error {
+			c.saveMu.Lock()
+			defer c.saveMu.Unlock()
+			return c.confirm()
+		}
 	}
 	for size := 0; len(c.pending) < fillMessages && size < fillBytes; {
 		msgs, err := c.reader.messages()
@@ -459,7 +466,7 @@ func (c *Claim) Release(context.Context) error {
 	}
 	if c.lost {
 		err := c.file.close()
-		c.chain.q.tendAgain(c.chain)
+		c.chain.q.tendLater(c.chain)
 		return err
 	}
 	epoch, word := max(c.epoch, c.made), noteReleased
@@ -469,7 +476,7 @@ func (c *Claim) Release(context.Context) error {
 	}
 	err := errors.Join(c.chain.q.noteEnd(c.chain.id, epoch, word+" by process "+c.chain.q.self.Process), c.file.close())
 	if !drained {
-		c.chain.q.tendAgain(c.chain)
+		c.chain.q.tendLater(c.chain)
 	}
 	return err
 }
@@ -480,7 +487,7 @@ func (c *Claim) Release(context.Context) error {
 func (c *chain) release(f fallen) (drained bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drained = c.isOver() && !slices.ContainsFunc(c.every(), func(l *lane) bool { return !l.done() })
+	c.drained = c.isOver() && !c.unmet && !slices.ContainsFunc(c.every(), func(l *lane) bool { return !l.done() })
 	c.held, c.forced = false, f
 	c.busy = !c.drained
 	return c.drained
@@ -507,6 +514,27 @@ func (c *chain) complete(p message.Progress) message.Progress {
 		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: id, Next: next[id]})
 	}
 	return p
+}
+
+// unknown lists the lanes that saved progress names and that are not known here.
+func (c *chain) unknown() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.carried))
+}
+
+// forget drops the progress of a lane that was removed.
+func (c *chain) forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.carried, id)
+}
+
+// setUnmet notes whether a lane that progress names could not be looked at.
+func (c *chain) setUnmet(unmet bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unmet = unmet
 }
 
 // settle takes saved progress into account.

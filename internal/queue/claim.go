@@ -80,6 +80,16 @@ func (q *Queue) offer(c *chain) {
 	}
 }
 
+// tendLater is tendAgain after a while: by a list that is old the chain would
+// look free again at once, and again, as long as the list is believed.
+func (q *Queue) tendLater(c *chain) {
+	q.tending.Go(func() {
+		if ctx := q.running.Load(); ctx != nil && pause(*ctx, q.watchInterval()) {
+			q.tendAgain(c)
+		}
+	})
+}
+
 // tendAgain has a chain looked after that is no longer held here.
 func (q *Queue) tendAgain(c *chain) {
 	c.mu.Lock()
@@ -129,7 +139,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 			return nil, err
 		}
 	}
-	progress, from, err := q.lastProgress(c.id, last.epochs)
+	progress, from, err := q.lastProgress(c.id, last.epochs, true)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +161,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 		return nil, err
 	}
 	c.settle(progress) // not before it is on stable storage
+	q.meetCarried(c)
 	if err := q.endSides(c); err != nil {
 		c.giveUp(fallen{claim.epoch, claim.raw})
 		return nil, errors.Join(err, claim.file.close())
@@ -213,14 +224,16 @@ func (q *Queue) epochs(chain string) ([]epoch, error) {
 
 // lastProgress reads the progress of the newest epoch that has a sound one, and
 // tells which that is; 0 where none has. An epoch whose file was never finished
-// has sent nothing that the epoch before it does not lead to again.
-func (q *Queue) lastProgress(chain string, epochs []epoch) (message.Progress, uint64, error) {
+// has sent nothing that the epoch before it does not lead to again. sure has a
+// file that seems to be missing be made certain of, which only he may ask for who
+// is to claim the chain.
+func (q *Queue) lastProgress(chain string, epochs []epoch, sure bool) (message.Progress, uint64, error) {
 	for _, e := range slices.Backward(epochs) {
 		if !e.claimed {
 			continue
 		}
 		epoch := e.number
-		p, err := loadProgress(q.deps.FS, q.at.claimFile(chain, "progress", epoch))
+		p, err := q.progressOf(chain, epoch, sure)
 		if err == nil {
 			return p, epoch, nil
 		}
@@ -230,6 +243,28 @@ func (q *Queue) lastProgress(chain string, epochs []epoch) (message.Progress, ui
 		q.deps.Log.Warn("epoch without progress, going back to the one before", "chain", chain, "epoch", epoch, "err", err)
 	}
 	return message.Progress{}, 0, nil
+}
+
+// progressOf reads the progress of an epoch. A host may remember for a minute that
+// a name was not there; so sure makes the file where it seems to be missing, which
+// succeeds only where it is, and leaves it without a sound slot.
+func (q *Queue) progressOf(chain string, epoch uint64, sure bool) (message.Progress, error) {
+	name := q.at.claimFile(chain, "progress", epoch)
+	p, err := loadProgress(q.deps.FS, name)
+	if !sure || !missing(err) {
+		return p, err
+	}
+	f, made := q.deps.FS.Create(name)
+	switch {
+	case made == nil:
+		return p, errors.Join(f.Close(), fmt.Errorf("%s: %w", name, errNoProgress))
+	case !errors.Is(made, fs.ErrExist):
+		return p, fmt.Errorf("make sure that it is missing: %w", made)
+	}
+	if p, err = loadProgress(q.deps.FS, name); missing(err) {
+		err = errors.New("it is there and cannot be opened yet")
+	}
+	return p, err
 }
 
 // writeClaim creates the claim of an epoch and reads it back, in case the file

@@ -178,7 +178,7 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	}
 	q.reading <- struct{}{}
 	defer func() { <-q.reading }()
-	progress, _, err := q.lastProgress(c.id, s.epochs)
+	progress, _, err := q.lastProgress(c.id, s.epochs, false)
 	if err != nil {
 		return false, err
 	}
@@ -202,11 +202,13 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 		if !c.isSealed(l) {
 			return false, nil
 		}
-		r := newLaneReader(c, l, max(1, next[l.id]))
+		// Nothing is set aside before the chain is claimed: by an old list an
+		// old progress counts, and what it leads to may have been removed.
+		r := newLookup(l, max(1, next[l.id]))
 		_, err := r.messages()
 		r.close()
-		if !errors.Is(err, io.EOF) {
-			return false, err
+		if !errors.Is(err, io.EOF) || r.skipped {
+			return false, ignoreEnd(err)
 		}
 	}
 	claim, err := q.acquire(c, s.fallen())
@@ -217,7 +219,26 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return true, claim.Release(context.Background()) // which offers it, should anything be left
+	for _, l := range c.snapshot() { // what was looked through is now read, to its end
+		if !c.isSealed(l) {
+			break
+		}
+		r := newLaneReader(c, l, claim.start(l))
+		_, err = r.messages()
+		r.close()
+		if !errors.Is(err, io.EOF) {
+			break
+		}
+	}
+	return true, errors.Join(ignoreEnd(err), claim.Release(context.Background())) // which sees to it again, should anything be left
+}
+
+// ignoreEnd is err, unless it says that a lane has been read to its end.
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // restDrained takes the chain for drained by the word of its last holder, whose
@@ -351,7 +372,7 @@ func (q *Queue) showProgress(c *chain) {
 	if err != nil {
 		return // never claimed, or it will be asked for again
 	}
-	p, _, err := q.lastProgress(c.id, epochs)
+	p, _, err := q.lastProgress(c.id, epochs, false)
 	if err != nil || q.namedSides(c, p) != nil {
 		return
 	}

@@ -51,6 +51,11 @@ type laneReader struct {
 	// lookup says that nobody drains by this reader: it sets nothing aside and
 	// does not say that the lane has ended.
 	lookup bool
+	// holds, where set, is asked before anything is set aside: by one whose claim
+	// was lost, what its successor has removed would be taken for damaged.
+	holds func() error
+	// skipped says that a lookup came by something that is to be set aside.
+	skipped bool
 }
 
 func newLaneReader(c *chain, l *lane, from uint64) *laneReader {
@@ -192,8 +197,8 @@ func (r *laneReader) open(sealed bool, last uint64) error {
 	if aheadErr != nil {
 		return aheadErr
 	}
-	if r.live(sealed) && next.number == 0 && r.next > last {
-		return errNothingYet // it is made when its first group is written
+	if r.live(sealed) && next.number == 0 {
+		return errNothingYet // it is made when its first group is written, or the list is old
 	}
 	if missing(err) {
 		if seg, err := r.surely(r.number); err == nil {
@@ -276,6 +281,12 @@ func (r *laneReader) invalid(cause error, sealed bool) error {
 	}
 	if !errors.Is(err, io.EOF) {
 		return err
+	}
+	if r.live(k.sealed) && k.ahead.number == 0 {
+		// The next segment may be there and not yet in the list: only once the
+		// lane is sealed can it be told that there is none.
+		r.stale = true
+		return errNothingYet
 	}
 	size, err := r.seg.Size()
 	if err != nil {

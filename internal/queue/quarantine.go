@@ -34,7 +34,11 @@ type setAsideInfo struct {
 // left as it is until its retention ends. Doing it again changes nothing.
 func (r *laneReader) setAside(from, to int64, first, last uint64, reason string) error {
 	if r.lookup {
+		r.skipped = true
 		return nil
+	}
+	if err := r.stillHolds(); err != nil {
+		return err
 	}
 	r.learn(first)
 	var b []byte
@@ -48,6 +52,13 @@ func (r *laneReader) setAside(from, to int64, first, last uint64, reason string)
 		Lane: r.lane.id, Segment: r.number, Offset: from, FirstSeq: first, LastSeq: last,
 		Kind: r.kind(first), Reason: reason,
 	})
+}
+
+func (r *laneReader) stillHolds() error {
+	if r.holds == nil {
+		return nil
+	}
+	return r.holds()
 }
 
 // learn reads on, without moving, for a group that was written when first was
@@ -94,7 +105,11 @@ func (r *laneReader) setAsideSegment(number, first, last uint64) (content bool, 
 	case err != nil:
 		return false, err
 	case r.lookup:
+		r.skipped = true
 		return true, nil
+	}
+	if err := r.stillHolds(); err != nil {
+		return true, err
 	}
 	b, err := durable.ReadFile(r.chain.q.deps.FS, name, 1<<31)
 	if err != nil {

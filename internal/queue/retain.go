@@ -91,7 +91,16 @@ func (q *Queue) removeEnded(f forwarded) (removed bool, err error) {
 		return false, err
 	}
 	q.coverKeys(l, f.below, f.written)
+	var claim *Claim
+	if last {
+		if claim, err = q.claimToRemove(l.chain); claim == nil || err != nil {
+			return false, err
+		}
+	}
 	if err := q.removeLane(l, last); err != nil {
+		if claim != nil {
+			err = errors.Join(err, claim.Release(context.Background()))
+		}
 		return false, err
 	}
 	q.keys.forgetLane(l.id)
@@ -99,6 +108,35 @@ func (q *Queue) removeEnded(f forwarded) (removed bool, err error) {
 	q.known.dropLane(l)
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
 	return true, nil
+}
+
+// claimToRemove claims a chain whose last lane is to be removed, with its claims:
+// somebody else may have claimed it since it was drained here, and have opened
+// or found another lane of it. It returns nil where the chain is not to go.
+func (q *Queue) claimToRemove(c *chain) (*Claim, error) {
+	c.begin() // or it would be claimed beside this
+	claim, err := q.acquire(c, fallen{})
+	if errors.Is(err, errHeld) {
+		c.mu.Lock()
+		c.drained = false
+		c.mu.Unlock()
+		q.tendLater(c)
+		return nil, nil
+	}
+	if err != nil {
+		q.tendLater(c)
+		return nil, err
+	}
+	c.mu.Lock()
+	gone := len(c.lanes) == 1 && !c.unmet && c.isOver() && c.lanes[0].done()
+	c.mu.Unlock()
+	if !gone {
+		c.mu.Lock()
+		c.drained = false
+		c.mu.Unlock()
+		return nil, claim.Release(context.Background())
+	}
+	return claim, claim.file.close()
 }
 
 // grewAfterItsEnd looks right before a lane is removed whether anything was

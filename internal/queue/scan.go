@@ -176,6 +176,35 @@ func (q *Queue) adopt(l *lane) {
 	q.known.addLane(l)
 }
 
+// meetCarried takes the lanes into a chain that its progress names and that are
+// not known here: the list that they are missing from may be old. Without it
+// the chain would be called drained with messages left in them. A lane's name
+// is not looked for before it exists, so that one that is not found was removed.
+func (q *Queue) meetCarried(c *chain) {
+	met, unmet := false, false
+	for _, id := range c.unknown() {
+		l, err := q.loadLane(id)
+		switch {
+		case err == nil && !l.nameless && l.info.Kind != "": // not a lane of accepted messages
+		case err == nil && !l.nameless && l.info.Owner.Process == c.id:
+			if q.known.lane(id) == nil {
+				q.adopt(l)
+				met = true
+			}
+		default:
+			if _, err := q.deps.FS.ReadDir(q.at.lane(id)); missing(err) {
+				c.forget(id)
+				continue
+			}
+			unmet = true
+		}
+	}
+	c.setUnmet(unmet)
+	if ctx := q.running.Load(); met && ctx != nil && (*ctx).Err() == nil {
+		q.lookAfter(*ctx, c)
+	}
+}
+
 // laneState is what changes on disk while a lane's writer lives: its heartbeat,
 // and which of its files there are.
 func (q *Queue) laneState(l *lane) ([]byte, error) {
