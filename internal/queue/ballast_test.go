@@ -141,3 +141,20 @@ func TestSpaceOptions(t *testing.T) {
 		}
 	}
 }
+
+// No ballast is made where it would take the room that writers need, or it would
+// be made and deleted in turn.
+func TestNoBallastWhereRoomIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		o := roomOptions()
+		disk.SetCapacity(o.BallastBytes + 2*o.ReserveBytes)
+		started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		wait(time.Minute)
+		if hasBallast(disk)() {
+			t.Error("a ballast was made of the last room")
+		}
+		disk.SetCapacity(faultfs.DefaultCapacity)
+		until(t, "a ballast", hasBallast(disk))
+	})
+}
