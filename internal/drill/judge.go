@@ -21,6 +21,10 @@ type Judge struct {
 	ledger *Ledger
 	// seen counts the copies of each print of the ledger that were seen.
 	seen map[Print]int
+	// last is the offset at which a print was seen last, apart how far the
+	// copies of one that was seen more than once stand apart: readers drop
+	// those only within their look-back.
+	last, apart map[Print]int64
 	// foremost is the furthest request of each stream that was seen.
 	foremost map[Stream]int32
 	// ends is the offset behind the last record of each partition.
@@ -30,7 +34,7 @@ type Judge struct {
 
 // Judge begins a comparison.
 func (l *Ledger) Judge() *Judge {
-	return &Judge{ledger: l, seen: make(map[Print]int), foremost: make(map[Stream]int32), ends: make(map[int32]int64)}
+	return &Judge{ledger: l, seen: make(map[Print]int), last: make(map[Print]int64), apart: make(map[Print]int64), foremost: make(map[Stream]int32), ends: make(map[int32]int64)}
 }
 
 // Saw enters one record that the reader saw, in the order it saw them.
@@ -44,6 +48,10 @@ func (j *Judge) Saw(r Record) {
 		return
 	}
 	j.seen[p]++
+	if j.seen[p] > 1 {
+		j.apart[p] = r.Offset - j.last[p]
+	}
+	j.last[p] = r.Offset
 	// Of several alike nobody can tell which this is, and one that is seen
 	// again is a finding of its own.
 	if len(places) == 1 && j.seen[p] == 1 {
@@ -126,7 +134,7 @@ func (j *Judge) weigh(p Print, part map[Send]int) {
 		v.Refuted.add("%s: refused as surely not stored, and seen (%s)", s, p)
 	case seen > most:
 		for range seen - most {
-			v.Twice.add("%s: seen %d times, sent %s (%s)", s, seen, times(most), p)
+			v.Twice.add("%s: seen %d times, %d offsets apart, sent %s (%s)", s, seen, j.apart[p], times(most), p)
 		}
 	}
 	if least < most {

@@ -66,8 +66,7 @@ type ShareReport struct {
 	// Paused counts the pauses that outlasted TTL and margin, Asleep how many
 	// of the kills came during one.
 	Paused, Asleep int
-	// Overtaken is how many lanes others had ended when the gateway that wrote
-	// them woke, and began another.
+	// Overtaken is how many paused gateways another had ended the lane of.
 	Overtaken int
 	// Repeated is how many requests of unknown outcome were sent again, at
 	// another gateway.
@@ -80,7 +79,7 @@ type ShareReport struct {
 func (r ShareReport) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "in %.0f s killed %d gateways and %d forwarders, %d of them while something was in flight (%d between sync and answer), %d while paused;"+
-		" paused %d processes past their death, of which %d gateways woke to a lane that another had ended;"+
+		" paused %d processes past their death, %d of them gateways whose lane another ended meanwhile;"+
 		" %d requests of unknown outcome sent again at another gateway\n",
 		r.Took.Seconds(), r.Killed["gateway"], r.Killed["forward"], r.Busy, r.Between, r.Asleep, r.Paused, r.Overtaken, r.Repeated)
 	b.WriteString(r.Result.String())
@@ -131,9 +130,6 @@ func Share(ctx context.Context, o ShareOptions) (report ShareReport, err error) 
 	}
 	s.report.Took = time.Since(began)
 	s.report.Repeated = s.ledger.repeated()
-	var counted error
-	s.report.Overtaken, counted = overtaken(filepath.Join(s.Dir, "queue", "lanes"))
-	err = errors.Join(err, counted)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, s.logs())
 	}
@@ -304,7 +300,7 @@ func (s *share) enough() bool {
 // suffer lets one thing after the other happen to a slot.
 func (s *slot) suffer(ctx context.Context) error {
 	for !s.enough() {
-		if err := s.pause(ctx, s.death()); err != nil {
+		if err := s.pause(ctx, 2*s.death()); err != nil {
 			return err
 		}
 		var err error
@@ -341,8 +337,18 @@ func (s *slot) freeze(ctx context.Context, d time.Duration) error {
 	if d < s.death() {
 		return s.p.Resume()
 	}
+	overtaken := false
+	if s.command == "gateway" {
+		var err error
+		if overtaken, err = laneEnded(filepath.Join(s.Dir, "queue", "lanes"), s.p.PID()); err != nil {
+			return errors.Join(err, s.p.Resume())
+		}
+	}
 	s.mu.Lock()
 	s.report.Paused++
+	if overtaken {
+		s.report.Overtaken++
+	}
 	s.mu.Unlock()
 	if s.rng.IntN(3) == 0 {
 		return s.kill(true)
@@ -401,34 +407,31 @@ func (s *share) waitDrained(ctx context.Context) error {
 	return nil
 }
 
-// overtaken counts the lanes that another process ended while their own lived: a
-// lane follows them, and their fence names whoever ended them.
-func overtaken(lanes string) (int, error) {
+// laneEnded reports whether the last lane of a process has been ended, by its
+// fence. While the process is paused only another can have done it.
+func laneEnded(lanes string, pid int) (bool, error) {
 	files, err := filepath.Glob(filepath.Join(lanes, "*", "lane"))
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	n := 0
-	for _, name := range files {
+	slices.Sort(files) // by the time that the lanes were made
+	for _, name := range slices.Backward(files) {
 		text, err := os.ReadFile(name)
 		if err != nil {
-			return 0, err
+			return false, err
 		}
 		var lane struct {
-			Predecessor string `json:"predecessor"`
+			Owner struct {
+				PID int `json:"pid"`
+			} `json:"owner"`
 		}
-		if json.Unmarshal(text, &lane) != nil || lane.Predecessor == "" {
+		if json.Unmarshal(text, &lane) != nil || lane.Owner.PID != pid {
 			continue
 		}
-		fence, err := os.ReadFile(filepath.Join(lanes, lane.Predecessor, "fence"))
-		if err != nil {
-			return 0, err
-		}
-		if bytes.HasPrefix(fence, []byte("ended by process ")) {
-			n++
-		}
+		fence, err := os.ReadFile(filepath.Join(filepath.Dir(name), "fence"))
+		return len(bytes.Trim(fence, "\x00")) > 0, err
 	}
-	return n, nil
+	return false, nil
 }
 
 // stop ends all processes, the hub last.
