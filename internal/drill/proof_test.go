@@ -24,7 +24,7 @@ func TestProofShareKills(t *testing.T) {
 // at once.
 func TestProofShareShort(t *testing.T) {
 	o := shared(t)
-	o.Kills, o.Pauses = 200, 60
+	o.Kills, o.Pauses = 100, 30
 	checkShare(t, o)
 }
 
@@ -52,7 +52,7 @@ func TestProofShareWithoutFence(t *testing.T) {
 // promise's own, and far above what is measured.
 func TestProofTakeover(t *testing.T) {
 	o := shared(t)
-	o.Kills, o.Pauses = 20, 10
+	o.Kills, o.Pauses = 20, 6
 	o.TTL, o.Heartbeat, o.Margin = 0, 0, 0
 	report := checkTakeover(t, o)
 	for kind, limit := range map[string]time.Duration{

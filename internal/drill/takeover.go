@@ -79,20 +79,25 @@ func Takeover(ctx context.Context, o ShareOptions) (report TakeoverReport, err e
 	return report, err
 }
 
-// takeovers goes through the rounds.
+// takeovers goes through the rounds, the kills first: for some seconds after it
+// wakes, a forwarder that was paused waits for what it may have under way itself
+// before it drains anything.
 func (s *share) takeovers(ctx context.Context, f *follower, rounds map[string][]time.Duration) error {
-	for n := range max(s.Kills, s.Pauses) {
-		for _, kind := range takeoverKinds {
-			command, what, _ := strings.Cut(kind, " ")
-			if what == "killed" && n >= s.Kills || what == "paused" && n >= s.Pauses {
-				continue
+	for _, what := range []string{"killed", "paused"} {
+		n := s.Kills
+		if what == "paused" {
+			n = s.Pauses
+		}
+		for range n {
+			for _, command := range []string{"forward", "gateway"} {
+				kind := command + " " + what
+				took, err := s.takeover(ctx, f, command, what == "paused")
+				if err != nil {
+					return fmt.Errorf("%s: %w", kind, err)
+				}
+				rounds[kind] = append(rounds[kind], took)
+				s.Logf("%s: all is at the reader after %v", kind, took.Round(time.Millisecond))
 			}
-			took, err := s.takeover(ctx, f, command, what == "paused")
-			if err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
-			}
-			rounds[kind] = append(rounds[kind], took)
-			s.Logf("%s: all is at the reader after %v", kind, took.Round(time.Millisecond))
 		}
 	}
 	return nil
