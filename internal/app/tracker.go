@@ -64,3 +64,6 @@ func (s source) Claim(ctx context.Context) (forward.Chain, error) {
 	}
 	return c, nil
 }
+
+// Waiting implements forward's wish to know whether a chain waits for a place.
+func (s source) Waiting() bool { return s.queue.Waiting() }

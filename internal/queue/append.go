@@ -262,6 +262,7 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 		return 0, q.nextSegment()
 	}
 	began := time.Now()
+	written := w.seg.Pending() // still there after Commit
 	err := w.seg.Commit()
 	if err == nil {
 		err = w.confirm()
@@ -275,6 +276,9 @@ func (q *Queue) commitSome(requests []*request) (int, error) {
 		return n, q.afterFailure()
 	}
 	q.metrics.messages.Add(float64(w.next - first))
+	if q.deps.Part.drains() {
+		q.own.recent.add(w.lane.id, first, w.next-1, written)
+	}
 	w.lane.appended.Store(w.bytes)
 	w.lane.durable.Store(w.next - 1)
 	q.keys.committed(w, requests[:n])

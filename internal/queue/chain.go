@@ -52,6 +52,8 @@ type chain struct {
 	// shownAt is Elapsed when another's progress was last looked at.
 	shownAt time.Duration
 
+	// recent is what was committed last to this process's own lanes.
+	recent recent
 	// more has a token when a lane grew, ended or was added.
 	more chan struct{}
 }
@@ -246,6 +248,7 @@ type Claim struct {
 
 	closed bool   // guarded by saveMu
 	lost   bool   // guarded by saveMu: another process has it
+	saved  bool   // guarded by saveMu: once
 	made   uint64 // guarded by saveMu: an epoch that enlarge has claimed
 }
 
@@ -384,6 +387,7 @@ func (c *Claim) save(p message.Progress) error {
 		return err
 	}
 	c.chain.settle(whole)
+	c.saved = true
 	return nil
 }
 
@@ -457,6 +461,7 @@ func (c *Claim) Release(context.Context) error {
 		return nil
 	}
 	c.closed = true
+	defer c.present.claims.Add(-1)
 	if c.reader != nil {
 		c.reader.close()
 		c.reader = nil
@@ -471,8 +476,11 @@ func (c *Claim) Release(context.Context) error {
 	}
 	epoch, word := max(c.epoch, c.made), noteReleased
 	drained := c.chain.release(fallen{epoch, c.raw})
-	if drained {
+	switch {
+	case drained:
 		word = noteDrained
+	case c.doubtful && !c.saved:
+		word = noteDoubtful
 	}
 	err := errors.Join(c.chain.q.noteEnd(c.chain.id, epoch, word+" by process "+c.chain.q.self.Process), c.file.close())
 	if !drained {

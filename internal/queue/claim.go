@@ -66,6 +66,9 @@ func (q *Queue) Claim(ctx context.Context) (*Claim, error) {
 	}
 }
 
+// Waiting reports whether a chain wants a forwarder now.
+func (q *Queue) Waiting() bool { return len(q.claimable) > 0 }
+
 // offer makes a chain claimable. The channel holds as many as there are chains.
 func (q *Queue) offer(c *chain) {
 	select {
@@ -134,7 +137,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 	if last.held() && c.isUnfinished(last.info, p) {
 		claim.epoch, claim.raw = last.epoch, string(last.raw)
 	} else {
-		c.doubt(last.held() && !last.info.Owner.deadFor(q.self) || last.word() == noteRevoked)
+		c.doubt(last.held() && !last.info.Owner.deadFor(q.self) || last.word() == noteRevoked || last.word() == noteDoubtful)
 		if err := q.endLast(c.id, last); err != nil {
 			return nil, err
 		}
@@ -166,6 +169,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 		c.giveUp(fallen{claim.epoch, claim.raw})
 		return nil, errors.Join(err, claim.file.close())
 	}
+	p.claims.Add(1)
 	claim.progress, claim.doubtful = c.complete(progress), c.claimed()
 	q.dropEpochs(c.id, last.epochs, from)
 	return claim, nil

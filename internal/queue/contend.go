@@ -32,6 +32,9 @@ const (
 	noteReleased = "released" // by its holder, with messages left
 	noteDrained  = "drained"  // by its holder, with every message settled by saved progress
 	noteRevoked  = "revoked"  // by its successor
+	// noteDoubtful: released by a holder whose predecessor may be alive, and who
+	// has saved nothing that would show that it waited for it.
+	noteDoubtful = "doubtful"
 )
 
 // word is the first word of the note.

@@ -77,6 +77,13 @@ func (r *laneReader) close() {
 // nextMessages returns the messages of the next group from r.next on, errNothingYet, or
 // io.EOF at the end of a sealed lane, which it then marks as ended.
 func (r *laneReader) nextMessages() ([]message.Stored, error) {
+	if r.lane.own && !r.lookup {
+		if stored := r.fromMemory(); len(stored) > 0 {
+			r.close() // should it read files again, it looks for the place
+			r.number, r.known, r.stale = 0, nil, false
+			return stored, nil
+		}
+	}
 	g, err := r.group()
 	if err != nil {
 		return nil, err
@@ -86,15 +93,7 @@ func (r *laneReader) nextMessages() ([]message.Stored, error) {
 		// Sound checksums around frames that do not decode: written so.
 		return nil, r.undecodable(g, err)
 	}
-	stored := make([]message.Stored, 0, len(msgs))
-	for i, m := range msgs {
-		seq := g.First + uint64(i)
-		if seq >= r.next { // a claim may begin in the middle of a group
-			stored = append(stored, message.StoredAt(message.Place{Lane: r.lane.id, Seq: seq}, m))
-		}
-	}
-	r.next, r.read = g.Last()+1, g.Last()
-	return stored, nil
+	return r.appendFrom(make([]message.Stored, 0, len(msgs)), g.First, msgs), nil
 }
 
 // undecodable sets aside a group that passed its checksums.

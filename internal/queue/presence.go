@@ -29,6 +29,8 @@ type presence struct {
 	// stable storage.
 	renewed atomic.Int64
 	broken  atomic.Pointer[error]
+	// claims is how many that name it are held.
+	claims atomic.Int64
 }
 
 // newPresence makes the heartbeat of a draining process. System calls: mkdir of
@@ -133,11 +135,17 @@ func (q *Queue) keepPresence() {
 		return
 	}
 	if p := q.present.Load(); p != nil {
+		ended := p.broken.Load() != nil
 		err := p.renew()
 		if err == nil {
 			return
 		}
-		q.deps.Log.Error("heartbeat of this process not renewed, its claims are given up", "err", err)
+		if !ended {
+			q.deps.Log.Error("heartbeat of this process not renewed, its claims are given up", "err", err)
+		}
+		if p.claims.Load() > 0 { // until they are, nothing may be sent under them
+			return
+		}
 		q.present.Store(nil)
 		_ = p.beat.Close() // left where it is: its claims fall when it stands still
 	}

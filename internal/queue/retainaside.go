@@ -211,7 +211,8 @@ func (q *Queue) waitsAside(ctx context.Context, c *chain, at message.Place, topi
 		if err != nil {
 			return false, err
 		}
-		return m.Moved != nil && !before(at, *m.Moved) && (last.Seq == 0 || !before(last, at)), nil
+		notBefore := m.Moved != nil && (!c.has(m.Moved.Lane) || !before(at, *m.Moved))
+		return notBefore && (last.Seq == 0 || !before(last, at)), nil
 	}
 	return false, nil
 }

@@ -135,7 +135,7 @@ func (q *Queue) lastMoved(c *chain, s *side) error {
 			return err
 		}
 		for _, n := range slices.Backward(numbers) {
-			last, err := q.lastPlace(l, n)
+			last, err := q.lastPlace(c, l, n)
 			if err != nil {
 				return err
 			}
@@ -150,9 +150,17 @@ func (q *Queue) lastMoved(c *chain, s *side) error {
 	return nil
 }
 
-// lastPlace is where the last sound message of a segment was first stored; the
-// zero Place where there is none.
-func (q *Queue) lastPlace(l *lane, number uint64) (last message.Place, err error) {
+// has reports whether a lane is one of the chain's own.
+func (c *chain) has(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, carried := c.carried[id]
+	return carried || slices.ContainsFunc(c.lanes, func(x *lane) bool { return x.id == id })
+}
+
+// lastPlace is where the last sound message of a segment that comes from the
+// chain's own lanes was first stored; the zero Place where there is none.
+func (q *Queue) lastPlace(c *chain, l *lane, number uint64) (last message.Place, err error) {
 	seg, err := q.openSegment(l.id, number)
 	if unreadable(err) {
 		return last, nil
@@ -171,9 +179,11 @@ func (q *Queue) lastPlace(l *lane, number uint64) (last message.Place, err error
 		case err != nil:
 			return last, nil // its end; what is damaged is reported by who drains it
 		}
-		msgs, err := g.Messages()
-		if err == nil && len(msgs) > 0 && msgs[len(msgs)-1].Moved != nil {
-			last = *msgs[len(msgs)-1].Moved
+		msgs, _ := g.Messages()
+		for i := range msgs {
+			if m := msgs[i].Moved; m != nil && c.has(m.Lane) {
+				last = *m
+			}
 		}
 	}
 }
@@ -212,13 +222,18 @@ func (c *Claim) Divert(_ context.Context, topic string, msgs []message.Stored) e
 	var moved []message.Message
 	for i := range msgs {
 		at := msgs[i].Place
-		if !before(last, at) {
-			continue
-		}
 		m := msgs[i].Message
 		m.Moved = &at
+		// One that was moved before (released, or replayed) keeps a place that
+		// says nothing about the order here: it is moved in any case, at worst
+		// twice.
+		if msgs[i].At.Lane == "" {
+			if !before(last, at) {
+				continue
+			}
+			last = at
+		}
 		moved = append(moved, m)
-		last = at
 	}
 	if len(moved) == 0 {
 		return nil

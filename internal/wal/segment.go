@@ -123,6 +123,10 @@ func (s *Segment) Add(f *Frames, first, durableSeq uint64, now time.Time) (offse
 // Added returns how many bytes wait to be written.
 func (s *Segment) Added() int { return len(s.buf) }
 
+// Pending returns the bytes that Commit will write, for Groups. They are valid
+// until the next Add.
+func (s *Segment) Pending() []byte { return s.buf }
+
 // keepBuffer is how large a write buffer is kept for the next commit.
 const keepBuffer = 4 << 20
 
