@@ -1,0 +1,259 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"postroad/internal/message"
+)
+
+// ledger is what was asked, what was answered, and who did what. Requests are
+// known by their bytes.
+type ledger struct {
+	mu      sync.Mutex
+	asked   []*request                       // guarded by mu
+	bodies  map[string]*request              // guarded by mu
+	writers map[string]*process              // guarded by mu: gateways by lane
+	newest  map[*process]string              // guarded by mu: each gateway's latest lane
+	holders map[string]map[*process]claiming // guarded by mu: by chain
+}
+
+// claiming is a claim that a process came by.
+type claiming struct{ at time.Duration }
+
+func (l *ledger) init() {
+	l.bodies, l.writers, l.newest = map[string]*request{}, map[string]*process{}, map[*process]string{}
+	l.holders = map[string]map[*process]claiming{}
+}
+
+func (w *world) asked(r *request) {
+	w.ledger.mu.Lock()
+	defer w.ledger.mu.Unlock()
+	w.ledger.asked = append(w.ledger.asked, r)
+	w.ledger.bodies[r.body] = r
+}
+
+func (w *world) answered(r *request, t try) {
+	w.ledger.mu.Lock()
+	defer w.ledger.mu.Unlock()
+	r.tries = append(r.tries, t)
+}
+
+func (w *world) acknowledged(r *request, _ *process) {
+	w.ledger.mu.Lock()
+	defer w.ledger.mu.Unlock()
+	r.acknowledged = true
+}
+
+// made and wrote are told of what processes do to files.
+func (p *process) made(name string) {
+	if lane := laneOf(name); lane != "" && isFence(name) && p.gateway {
+		l := &p.w.ledger
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.writers[lane], l.newest[p] = p, lane
+	}
+}
+
+func (p *process) wrote(string, []byte) {}
+
+func (p *process) claimed(chain string) {
+	p.w.decide("%s has claimed %s", p.name, chain)
+	l := &p.w.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holders[chain] == nil {
+		l.holders[chain] = map[*process]claiming{}
+	}
+	l.holders[chain][p] = claiming{p.w.elapsed()}
+}
+
+// counts are what a run had in it.
+type counts struct {
+	requests, acknowledged, records, hidden, lateTwins, dead int
+}
+
+func (c *counts) add(o counts) {
+	c.requests += o.requests
+	c.acknowledged += o.acknowledged
+	c.records += o.records
+	c.hidden += o.hidden
+	c.lateTwins += o.lateTwins
+}
+
+func (c counts) String() string {
+	return fmt.Sprintf("%d requests, %d acknowledged, %d records, %d duplicates hidden within W, %d late twins, allowed until late twins are built",
+		c.requests, c.acknowledged, c.records, c.hidden, c.lateTwins)
+}
+
+// missing counts acknowledged requests that are not in the hub.
+func (w *world) missing() int {
+	in := map[string]bool{}
+	w.hub.change(func() {
+		for _, log := range w.hub.logs {
+			for _, r := range log {
+				in[r.value] = true
+			}
+		}
+	})
+	n := 0
+	w.ledger.mu.Lock()
+	defer w.ledger.mu.Unlock()
+	for _, r := range w.ledger.asked {
+		if r.acknowledged && !in[r.body] {
+			n++
+		}
+	}
+	return n
+}
+
+// showing is what a reader showed of one partition.
+type showing struct {
+	offset int64
+	record
+}
+
+// read is a reader of one partition that looks back w offsets from where it
+// begins, and shows what is at or above it.
+func read(log []record, w int, from int64) (shown []showing) {
+	win := message.NewWindow(w)
+	for o := max(0, from-int64(w)); o < int64(len(log)); o++ {
+		if !win.Seen(log[o].id, o) && o >= from {
+			shown = append(shown, showing{o, log[o]})
+		}
+	}
+	return shown
+}
+
+// judge holds what readers were shown against what clients were told.
+func (w *world) judge() (error, counts) {
+	w.mu.Lock()
+	err := w.wrong
+	w.mu.Unlock()
+	if err != nil {
+		return err, counts{}
+	}
+	c := counts{requests: len(w.ledger.asked)}
+	seen := map[string]bool{}
+	for _, p := range slices.SortedFunc(maps.Keys(w.hub.logs), comparePart) {
+		log := w.hub.logs[p]
+		shown := read(log, w.plan.window, 0)
+		c.records += len(log)
+		c.hidden += len(log) - len(shown)
+		for _, s := range shown {
+			seen[s.value] = true
+			if r := w.ledger.bodies[s.value]; r == nil || r.topic != p.topic || r.key != s.key {
+				return fmt.Errorf("%v/%d shows what nobody sent: %q", p, s.offset, short(s.value)), c
+			}
+		}
+		if err := w.judgeTwice(p, log, shown, &c); err != nil {
+			return err, c
+		}
+		if err := w.judgeOrder(p, shown); err != nil {
+			return err, c
+		}
+		from := int64(w.rng.IntN(len(log) + 1))
+		late := read(log, w.plan.window, from)
+		rest := slices.IndexFunc(shown, func(s showing) bool { return s.offset >= from })
+		if rest < 0 {
+			rest = len(shown)
+		}
+		if !slices.Equal(late, shown[rest:]) {
+			return fmt.Errorf("%v: a reader that begins at %d shows something else", p, from), c
+		}
+	}
+	var lost []string
+	for _, r := range w.ledger.asked {
+		if !r.acknowledged {
+			continue
+		}
+		if c.acknowledged++; !seen[r.body] {
+			lost = append(lost, r.String())
+		}
+	}
+	if len(lost) > 0 {
+		return fmt.Errorf("%d acknowledged and lost: %s", len(lost), strings.Join(lost, "; ")), c
+	}
+	return nil, c
+}
+
+func comparePart(a, b part) int {
+	if a.topic != b.topic {
+		return strings.Compare(a.topic, b.topic)
+	}
+	return int(a.partition - b.partition)
+}
+
+// judgeTwice: the same bytes are shown once within W, and one stored copy once
+// altogether. Two copies that were stored apart may be shown both where they lie
+// further apart than W: late twins, which forwarders do not look for yet.
+func (w *world) judgeTwice(p part, log []record, shown []showing, c *counts) error {
+	last := map[string]showing{}
+	places := map[message.Place]int64{}
+	for _, s := range shown {
+		if o, twice := places[s.place]; twice {
+			return fmt.Errorf("%v: one stored copy of %q is shown twice, at %d and %d, by %s and %s",
+				p, short(s.value), o, s.offset, log[o].by.name, s.by.name)
+		}
+		places[s.place] = s.offset
+		before, twice := last[s.value]
+		last[s.value] = s
+		if !twice {
+			continue
+		}
+		if s.offset-before.offset <= window {
+			return fmt.Errorf("%v: %q is shown twice within W, at %d (by %s) and %d (by %s)",
+				p, short(s.value), before.offset, before.by.name, s.offset, s.by.name)
+		}
+		c.lateTwins++
+	}
+	return nil
+}
+
+// judgeOrder: of one key and one gateway process run, what was acknowledged
+// before something else was sent is shown before it, where neither was sent more
+// than once.
+func (w *world) judgeOrder(p part, shown []showing) error {
+	at := map[string]int64{}
+	for _, s := range shown {
+		if _, ok := at[s.value]; !ok {
+			at[s.value] = s.offset
+		}
+	}
+	type source struct {
+		key string
+		by  *process
+	}
+	last := map[source]*request{}
+	for _, r := range w.ledger.asked {
+		o, here := at[r.body]
+		if !here || len(r.tries) != 1 || r.tries[0].status/100 != 2 {
+			continue
+		}
+		from := source{r.key, r.tries[0].by}
+		if before := last[from]; before != nil && before.tries[0].ended <= r.tries[0].began && at[before.body] > o {
+			return fmt.Errorf("%v: %q at %d is shown before %q at %d, which %s took earlier",
+				p, short(r.body), o, short(before.body), at[before.body], from.by.name)
+		}
+		last[from] = r
+	}
+	return nil
+}
+
+func short(body string) string {
+	head, _, _ := strings.Cut(body, " ")
+	return head
+}
+
+func (r *request) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s of %s", short(r.body), r.topic)
+	for _, t := range r.tries {
+		fmt.Fprintf(&b, ", %s said %d at %.3fs", t.by.name, t.status, t.ended.Seconds())
+	}
+	return b.String()
+}
