@@ -33,7 +33,7 @@ type batch struct {
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
 // keepFrames is how large a buffer is kept for the next request, in bytes.
-const keepFrames = 64 << 10
+const keepFrames = 1 << 20
 
 var framesPool = sync.Pool{New: func() any { return new(wal.Frames) }}
 

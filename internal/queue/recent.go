@@ -11,7 +11,7 @@ import (
 
 // recentBytes is how much of what was committed last a process keeps in memory
 // for its own forwarder, in bytes.
-const recentBytes = 8 << 20
+const recentBytes = 16 << 20
 
 // recent hands over in memory what this process's committer has made durable, so
 // that its forwarder need not read it back: the newest groups of its own lanes.
@@ -32,7 +32,7 @@ type recentBlock struct {
 // add takes the groups of one commit, which it copies. It drops the oldest where
 // there are too many: a forwarder that far behind reads the files.
 func (r *recent) add(lane string, first, last uint64, groups []byte) {
-	if len(groups) > recentBytes/4 { // a few of these would push out all others
+	if len(groups) > recentBytes/2 { // two of these would push out all others
 		return
 	}
 	b := recentBlock{lane, first, last, bytes.Clone(groups)}
