@@ -94,6 +94,18 @@ type chainStatus struct {
 	State   string    `json:"state"`
 	Error   string    `json:"error,omitempty"`
 	NextTry time.Time `json:"next_try,omitzero"`
+	// Topics are those with which something is the matter.
+	Topics []topicStatus `json:"topics,omitempty"`
+}
+
+// topicStatus is the state of one topic of a chain: "held" where the hub refuses
+// just that one, "recovering" where it is being tried again.
+type topicStatus struct {
+	Topic   string    `json:"topic"`
+	State   string    `json:"state"`
+	Aside   bool      `json:"aside,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	NextTry time.Time `json:"next_try,omitzero"`
 }
 
 type hubStatus struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,13 @@ func TestVerdicts(t *testing.T) {
 			"held, hub reached",
 			func(s *stampStatus) { s.Forward.Chains = []chainStatus{{State: "draining"}, {State: "held"}} },
 			"HELD", "the hub refuses messages until somebody changes something; they are kept here",
+		},
+		{
+			"a topic held",
+			func(s *stampStatus) {
+				s.Forward.Chains = []chainStatus{{State: "draining", Topics: []topicStatus{{Topic: "t", State: "held"}, {Topic: "u", State: "recovering"}}}}
+			},
+			"HELD", "the hub refuses 1 topic; what is for the others goes out",
 		},
 		{"damage", func(s *stampStatus) { s.Queue.DamagedMessages, s.Forward.Breaker.State = 2, "open" }, "DAMAGE", "2 messages damaged on disk and set aside"},
 		{"refusing", func(s *stampStatus) { s.Accepting, s.Refusing = false, "disk full\x1b" }, "DOWN", `accepts nothing: disk full\x1b`},
@@ -172,5 +180,20 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	err := c.watch(t.Context(), streams{out: failingWriter{}}, "", func(context.Context) ([]byte, error) { return []byte(`{}`), nil })
 	if err == nil {
 		t.Error("an output that is gone goes unnoticed")
+	}
+}
+
+func TestHeldTopicsAreShown(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := forwardStatus{}
+	for i := range 7 {
+		f.Chains = append(f.Chains, chainStatus{Topics: []topicStatus{
+			{Topic: fmt.Sprint("t", i), State: "held", Error: "not authorized\x1b", NextTry: now.Add(30 * time.Second), Aside: i == 0},
+			{Topic: "t0", State: "held"}, {Topic: "fine", State: "recovering"},
+		}})
+	}
+	texts := heldTexts(f, now)
+	if len(texts) != heldShown+1 || texts[0] != `t0 (in a side lane): not authorized\x1b, next try in 30 s` || texts[heldShown] != "and 2 other topics" {
+		t.Errorf("%q", texts)
 	}
 }

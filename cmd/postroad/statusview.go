@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,6 +37,8 @@ func judge(s stampStatus) verdict {
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
 	case s.held() != nil:
 		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
+	case len(s.heldTopics()) > 0:
+		return verdict{"HELD", yellow, "the hub refuses " + noun(int64(len(s.heldTopics())), "topic") + "; what is for the others goes out"}
 	case s.Queue.FileSystem.Verdict == "refused":
 		return verdict{"UNSAFE", yellow, "on " + printable([]byte(s.Queue.FileSystem.Type)) + " what was accepted may be lost; the override is set"}
 	case s.Queue.DiskFreeBytes < lowDisk:
@@ -69,6 +72,45 @@ func (s stampStatus) held() *chainStatus {
 		}
 	}
 	return nil
+}
+
+// heldTopics are the topics that the hub refuses, each once, in order.
+func (s stampStatus) heldTopics() []topicStatus { return s.Forward.heldTopics() }
+
+func (f forwardStatus) heldTopics() (held []topicStatus) {
+	for _, c := range f.Chains {
+		for _, t := range c.Topics {
+			if t.State == "held" {
+				held = append(held, t)
+			}
+		}
+	}
+	slices.SortStableFunc(held, func(a, b topicStatus) int { return strings.Compare(a.Topic, b.Topic) })
+	return slices.CompactFunc(held, func(a, b topicStatus) bool { return a.Topic == b.Topic })
+}
+
+// heldShown is how many held topics are shown.
+const heldShown = 5
+
+// heldTexts tell of each topic that the hub refuses why, where its messages wait,
+// and what happens next.
+func heldTexts(f forwardStatus, now time.Time) (texts []string) {
+	held := f.heldTopics()
+	for _, t := range held[:min(len(held), heldShown)] {
+		text := printable([]byte(t.Topic))
+		if t.Aside {
+			text += " (in a side lane)"
+		}
+		text += ": " + printable([]byte(cmp.Or(t.Error, "no reason given")))
+		if t.NextTry.After(now) {
+			text += ", next try in " + age(t.NextTry.Sub(now))
+		}
+		texts = append(texts, text)
+	}
+	if more := len(held) - heldShown; more > 0 {
+		texts = append(texts, "and "+noun(int64(more), "other topic"))
+	}
+	return texts
 }
 
 // drawStatus draws a report as lines no wider than the terminal.
@@ -107,6 +149,9 @@ func drawStamp(s stampStatus, now time.Time, t terminal, names int) []string {
 	if s.Part != partGateway {
 		for i, text := range hubTexts(s, now) {
 			row([]string{"hub", "", ""}[min(i, 2)], "", text)
+		}
+		for _, text := range heldTexts(s.Forward, now) {
+			row("held", yellow, text)
 		}
 		row("forwarded", "", forwardedText(s.Forward))
 	}

@@ -76,11 +76,14 @@ func (q *Queue) chains() []*chain {
 	return slices.Clone(q.known.chains)
 }
 
-// lanes returns the known lanes of all chains, oldest first.
+// lanes returns the known lanes of all chains, oldest first, each chain's side
+// lanes behind its own.
 func (q *Queue) lanes() []*lane {
 	var lanes []*lane
 	for _, c := range q.chains() {
-		lanes = append(lanes, c.snapshot()...)
+		c.mu.Lock()
+		lanes = append(lanes, c.every()...)
+		c.mu.Unlock()
 	}
 	return lanes
 }
