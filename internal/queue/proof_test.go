@@ -13,3 +13,19 @@ func TestProofEveryFaultAfterAKill(t *testing.T) { everyFault(t, scripts[1], 1) 
 
 // TestProofModel does random things to many queues.
 func TestProofModel(t *testing.T) { manyModels(t, 5000) }
+
+// TestProofFull fills the disk at every operation of a takeover.
+func TestProofFull(t *testing.T) {
+	t.Setenv("POSTROAD_PROOF", "1")
+	TestFullAtEveryOperation(t)
+}
+
+// TestProofShare has several processes on two hosts of a share go through every
+// kind of trouble, many seeds of each.
+func TestProofShare(t *testing.T) {
+	*shareSeeds = 25
+	t.Run("troubles", TestShareTroubles)
+	t.Run("lost replies", TestShareLostReplies)
+	t.Run("failures", TestShareFailures)
+	t.Run("retention", TestShareRetention)
+}
