@@ -176,7 +176,7 @@ func (w *world) judge() (error, counts) {
 		}
 	}
 	if len(lost) > 0 {
-		return fmt.Errorf("%d acknowledged and lost: %s", len(lost), strings.Join(lost, "; ")), c
+		return fmt.Errorf("%d acknowledged and lost: %s", len(lost), strings.Join(lost[:min(5, len(lost))], "; ")), c
 	}
 	return nil, c
 }

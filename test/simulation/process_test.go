@@ -204,6 +204,7 @@ func (s *slot) current() *process {
 // keep runs processes one after the other until ctx ends.
 func (s *slot) keep(ctx context.Context) {
 	rng := s.w.random("slot " + s.name)
+	pause(ctx, time.Duration(rng.Int64N(int64(time.Second)))) // so that few things happen at the same time
 	for ctx.Err() == nil {
 		p, err := s.start()
 		if err != nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -206,9 +208,19 @@ func simulate(t *testing.T, seed uint64, s sabotage) (v verdict) {
 		w := newWorld(seed, s)
 		w.play()
 		v.err, v.counts = w.judge()
-		v.log = w.log.String()
+		v.log = w.log.String() + w.lastOps()
 	})
 	return v
+}
+
+// lastOps is what the shares did last, as many operations of each as
+// POSTROAD_SIMULATION_OPS says.
+func (w *world) lastOps() string {
+	n, err := strconv.Atoi(os.Getenv("POSTROAD_SIMULATION_OPS"))
+	if err != nil {
+		return ""
+	}
+	return w.stamps[0].share.History(n) + w.stamps[1].share.History(n)
 }
 
 // settleLimit is how long after everything has healed all must be at the reader:
