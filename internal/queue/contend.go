@@ -222,7 +222,10 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, l := range c.snapshot() { // what was looked through is now read, to its end
+	c.mu.Lock()
+	all = c.every()
+	c.mu.Unlock()
+	for _, l := range all { // what was looked through is now read, to its end
 		if !c.isSealed(l) {
 			break
 		}

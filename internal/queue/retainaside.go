@@ -30,9 +30,9 @@ func (q *Queue) retainAside() {
 		case l.info.Kind == kindDead:
 			over, err = q.deadLaneIsOver(l)
 		case l.info.Kind == kindSide && listed:
-			over = q.sideLaneIsOver(l)
+			over, err = q.sideLaneIsOver(l)
 		}
-		if over {
+		if over && err == nil {
 			err = q.removeAside(l)
 		}
 		if err != nil {
@@ -41,25 +41,45 @@ func (q *Queue) retainAside() {
 	}
 }
 
-// sideLaneIsOver reports whether a side lane is of no more use. One that no saved
-// progress names never counted; that it does not, only the chain's holder knows,
-// or who finds the chain drained, or gone.
-func (q *Queue) sideLaneIsOver(l *lane) bool {
+// sideLaneIsOver reports whether a side lane is of no more use: all of it is
+// settled, or it never counted, since no saved progress names it. That is told by
+// the chain's holder, or by who finds the chain drained or does not know it. What
+// such a process knows may be less than was saved: its claim is being made, or a
+// lane of the chain could not be read. So the progress itself is asked.
+func (q *Queue) sideLaneIsOver(l *lane) (bool, error) {
 	q.known.mu.Lock()
 	c := q.known.byID[l.info.Of]
 	q.known.mu.Unlock()
-	if c == nil {
-		return true
+	if c != nil {
+		c.mu.Lock()
+		s, settles := c.sideOf(l.info.Topic), c.held || c.drained
+		named, over := s != nil && slices.Contains(s.lanes, l), l.sealed && l.done()
+		c.mu.Unlock()
+		if !settles || named {
+			return settles && over, nil
+		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.held && !c.drained {
-		return false
+	saved, err := q.isSaved(l)
+	if err != nil || !saved {
+		return err == nil, err
 	}
-	if s := c.sideOf(l.info.Topic); s != nil && slices.Contains(s.lanes, l) {
-		return l.sealed && l.done()
+	if ctx := q.running.Load(); c == nil && ctx != nil { // of its chain nothing else may be left
+		q.lookAfter(*ctx, q.chainOf(l.info.Of))
 	}
-	return true
+	return false, nil
+}
+
+// isSaved reports whether saved progress names a side lane.
+func (q *Queue) isSaved(l *lane) (bool, error) {
+	epochs, err := q.epochs(l.info.Of)
+	if missing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	p, _, err := q.lastProgress(l.info.Of, epochs, false)
+	return slices.ContainsFunc(p.Lanes, func(named message.LaneProgress) bool { return named.Lane == l.id }), err
 }
 
 // deadLaneIsOver reports whether nobody will write to a dead lane and each of its

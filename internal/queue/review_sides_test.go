@@ -1,0 +1,95 @@
+package queue_test
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postroad/internal/durable/faultfs"
+	"postroad/internal/message"
+	"postroad/internal/queue"
+)
+
+// diverted appends messages and moves them to a side lane, which is saved.
+func diverted(t *testing.T, q *queue.Queue, n int) (c *queue.Claim, msgs []message.Stored) {
+	t.Helper()
+	l := newLedger()
+	for i := range n {
+		_ = l.append(t.Context(), q, fmt.Sprint(i))
+	}
+	c = claim(t, q)
+	msgs = drain(t, c, n)
+	if err := c.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Save(t.Context(), standing(msgs)); err != nil {
+		t.Fatal(err)
+	}
+	return c, msgs
+}
+
+// TestSettledSideLaneIsNotClaimedAgainAndAgain: a chain of which all is settled,
+// side lanes included, whose holder was killed and whose next one gave it up
+// before it had looked into the side lanes, is claimed once more and left alone.
+func TestSettledSideLaneIsNotClaimedAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(q)
+		c, msgs := diverted(t, q, 3)
+		if err := c.Save(t.Context(), standing(heldAll(t, c, msgs[0].Topic))); err != nil {
+			t.Fatal(err)
+		}
+		disk.Crash()
+		stop()
+		disk = disk.Reboot()
+		second := started(t, disk, func(o *queue.Options, _ *queue.Deps) { o.Retain = 1000 * time.Hour })
+		if err := claimChain(t, second, c.ID()).Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wait(10 * time.Minute)
+		var claims []string
+		for _, name := range names(t, disk, path.Join("queue/claims", c.ID())) {
+			if strings.HasPrefix(name, "claim.") {
+				claims = append(claims, name)
+			}
+		}
+		if len(claims) > 5 {
+			t.Errorf("%d claims within ten minutes", len(claims))
+		}
+	})
+}
+
+// TestSideLaneOfAnUnknownChain: a process that cannot read who wrote the lanes of
+// a chain does not take the chain's side lanes for ones that never counted.
+func TestSideLaneOfAnUnknownChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(q)
+		c, msgs := diverted(t, q, 3)
+		topic, own := msgs[0].Topic, msgs[0].Lane
+		disk.Crash()
+		stop()
+		disk = disk.Reboot()
+		heal := disk.When(faultfs.Match{Kind: faultfs.OpOpen, Always: true, Name: path.Join("queue/lanes", own, "lane")}, faultfs.FailBefore(syscall.EIO))
+		second := started(t, disk, nil)
+		wait(time.Hour)
+		heal()
+		c = claimChain(t, second, c.ID())
+		if got := values(heldAll(t, c, topic)); !slices.Equal(got, []string{"0", "1", "2"}) {
+			t.Errorf("of the side lane: %q", got)
+		}
+	})
+}
