@@ -19,7 +19,7 @@ type Options struct {
 	// with something to send share it equally. Default 16384.
 	MaxInFlight int `yaml:"max_in_flight"`
 	// MaxInFlightBytes is how many bytes they may have together, shared like
-	// max_in_flight. At least 1048576. Default 33554432 (32 MiB).
+	// max_in_flight. At least 1048576. Default 10485760 (10 MiB).
 	MaxInFlightBytes int64 `yaml:"max_in_flight_bytes"`
 	// Batch is how many messages are taken from the queue at a time, 1 to
 	// 10000. Default 1000.
@@ -82,7 +82,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MaxInFlight:      16384,
-		MaxInFlightBytes: 32 << 20,
+		MaxInFlightBytes: 10 << 20,
 		Batch:            1000,
 		MaxChains:        64,
 		SaveInterval:     5 * time.Second,

@@ -312,7 +312,7 @@ func (c *Claim) wait(ctx context.Context) error {
 // fillMessages and fillBytes are about how much fill gathers before it hands out.
 const (
 	fillMessages = 1024
-	fillBytes    = 4 << 20
+	fillBytes    = 1 << 20
 )
 
 // fill reads groups into pending; wait says that there is nothing for now.

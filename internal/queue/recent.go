@@ -11,7 +11,7 @@ import (
 
 // recentBytes is how much of what was committed last a process keeps in memory
 // for its own forwarder, in bytes.
-const recentBytes = 16 << 20
+const recentBytes = 6 << 20
 
 // recent hands over in memory what this process's committer has made durable, so
 // that its forwarder need not read it back: the newest groups of its own lanes.

@@ -128,7 +128,7 @@ func (s *Segment) Added() int { return len(s.buf) }
 func (s *Segment) Pending() []byte { return s.buf }
 
 // keepBuffer is how large a write buffer is kept for the next commit.
-const keepBuffer = 16 << 20
+const keepBuffer = 8 << 20
 
 // Commit writes what was added with one write and returns after the sync. After
 // an error what was added may be on disk in part, in whole or not at all, now
