@@ -106,8 +106,26 @@ func (q *Queue) removeEnded(f forwarded) (removed bool, err error) {
 	q.keys.forgetLane(l.id)
 	l.chain.dropLane(l)
 	q.known.dropLane(l)
+	if claim != nil {
+		claim.removed()
+	}
 	q.deps.Log.Info("forwarded lane removed", "lane", l.id)
 	return true, nil
+}
+
+// removed ends a claim whose files are gone with its chain, which is looked after
+// again where another lane of it came meanwhile.
+func (c *Claim) removed() {
+	c.present.claims.Add(-1)
+	c.chain.mu.Lock()
+	left := len(c.chain.lanes) > 0
+	if left {
+		c.chain.drained = false
+	}
+	c.chain.mu.Unlock()
+	if left {
+		c.chain.q.tendLater(c.chain)
+	}
 }
 
 // claimToRemove claims a chain whose last lane is to be removed, with its claims:

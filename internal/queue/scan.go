@@ -27,6 +27,11 @@ type registry struct {
 func (r *registry) add(c *chain) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.addLocked(c)
+}
+
+// addLocked is add. Called with mu held.
+func (r *registry) addLocked(c *chain) {
 	if r.byID == nil {
 		r.byID, r.lanes = make(map[string]*chain), make(map[string]*lane)
 	}
@@ -60,11 +65,16 @@ func (r *registry) dropLane(l *lane) {
 // chainOf returns the chain with an id, made where it is not known.
 func (q *Queue) chainOf(id string) *chain {
 	q.known.mu.Lock()
+	defer q.known.mu.Unlock()
+	return q.chainLocked(id)
+}
+
+// chainLocked is chainOf. Called with known.mu held.
+func (q *Queue) chainLocked(id string) *chain {
 	c := q.known.byID[id]
-	q.known.mu.Unlock()
 	if c == nil {
 		c = newChain(q, id)
-		q.known.add(c)
+		q.known.addLocked(c)
 	}
 	return c
 }
@@ -170,13 +180,17 @@ func (q *Queue) meet(id string, unfinished map[string]*watch) (*lane, error) {
 	return l, nil
 }
 
-// adopt adds a lane to the registry and its chain.
+// adopt adds a lane to the registry and its chain. Both at once: a chain whose
+// last lane is being removed is forgotten, and a lane that came in between would
+// belong to one that nobody looks after.
 func (q *Queue) adopt(l *lane) {
+	q.known.mu.Lock()
+	defer q.known.mu.Unlock()
 	if l.info.Kind == "" {
-		l.chain = q.chainOf(l.info.Owner.Process)
+		l.chain = q.chainLocked(l.info.Owner.Process)
 		l.chain.addLane(l)
 	}
-	q.known.addLane(l)
+	q.known.lanes[l.id] = l
 }
 
 // meetCarried takes the lanes into a chain that its progress names and that are
