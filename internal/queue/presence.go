@@ -77,7 +77,12 @@ func (p *presence) alive() error {
 		return *broken
 	}
 	if age := p.q.deps.Elapsed() - time.Duration(p.renewed.Load()); age > p.q.opts.TTL {
-		return fmt.Errorf("the process's renewal is overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), p.q.opts.TTL)
+		err := fmt.Errorf("the process's renewal is overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), p.q.opts.TTL)
+		// For good, whoever finds out: a claim is given up on this word, and while a
+		// renewal that was under way all the time kept the heartbeat going, nobody
+		// could have the chain.
+		p.broken.CompareAndSwap(nil, &err)
+		return err
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ type Queue struct {
 	// beating is the lane whose heartbeat is renewed; beatMu is held while it
 	// is, so that a lane is not closed under a renewal.
 	beating atomic.Pointer[writer]
-	beatMu  sync.Mutex
+	beatMu  turn
 
 	claimable chan *chain
 	closing   chan struct{}
@@ -78,6 +78,14 @@ type Queue struct {
 	// damaged counts acknowledged messages that could not be read back.
 	damaged atomic.Uint64
 }
+
+// turn is a lock that is held across operations of the file system, which may
+// take long. It is a channel so that a test in virtual time, which stands still
+// while anybody waits for a mutex, can have one take long.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
 
 // claimableChains is how many chains may wait for a forwarder without a
 // goroutine each.
@@ -98,7 +106,7 @@ func Open(opts Options, deps Deps) (q *Queue, err error) {
 		opts: opts, deps: deps.withDefaults(), at: layout{opts.Dir},
 		gathering: newBatch(), kick: make(chan struct{}, 1),
 		claimable: make(chan *chain, claimableChains), closing: make(chan struct{}),
-		reading: make(chan struct{}, chainReaders),
+		reading: make(chan struct{}, chainReaders), beatMu: make(turn, 1),
 	}
 	if q.self, err = thisProcess(ulid.Make().String()); err != nil {
 		return nil, err
