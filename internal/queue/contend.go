@@ -322,6 +322,10 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 			}
 		}
 		if err := q.onBallast(func() error { return q.fill(fence, gone) }); err != nil {
+			if missing(err) && q.isRemoved(l.id) {
+				l.chain.seal(l)
+				return true, nil
+			}
 			return false, err
 		}
 		q.deps.Log.Info("lane of a dead process ended", "lane", l.id, "host", l.info.Owner.Host, "pid", l.info.Owner.PID)

@@ -102,10 +102,16 @@ func (r *laneReader) undecodable(g wal.Group, err error) error {
 	return r.setAside(g.Offset, g.Offset+g.Size, g.First, g.Last(), err.Error())
 }
 
-// messages is nextMessages, with groups that were set aside passed over.
+// messages is nextMessages, with groups that were set aside passed over. A lane
+// that was removed has ended: who removed it had drained it, while this process
+// slept or looked at an old list, and would else wait for it for ever.
 func (r *laneReader) messages() ([]message.Stored, error) {
 	for {
 		msgs, err := r.nextMessages()
+		if missing(err) && !r.lookup && r.chain.isSealed(r.lane) && r.chain.q.isRemoved(r.lane.id) {
+			r.close()
+			return nil, r.end()
+		}
 		if err != nil || len(msgs) > 0 {
 			return msgs, err
 		}

@@ -192,7 +192,7 @@ func (q *Queue) lastWritten(l *lane) (time.Time, error) {
 		return l.lastWritten, nil
 	}
 	numbers, err := q.segments(l.id)
-	if err != nil {
+	if err != nil && !missing(err) { // removed by another process
 		return time.Time{}, err
 	}
 	last := l.info.Created
@@ -247,6 +247,21 @@ func (q *Queue) removeLane(l *lane, last bool) error {
 		}
 	}
 	return q.removeFrom(q.at.lanes(), []string{l.id})
+}
+
+// isRemoved reports whether a lane's directory is surely gone. A host may remember
+// for a minute that a name was not there; so it is made, which succeeds only where
+// it is not there.
+func (q *Queue) isRemoved(lane string) bool {
+	dir := q.at.lane(lane)
+	if err := q.deps.FS.Mkdir(dir); err != nil {
+		return false
+	}
+	if err := q.deps.FS.Remove(dir); err != nil { // an empty lane, which is removed in time
+		q.deps.Log.Warn("directory of a lane that is gone not removed", "lane", lane, "err", err)
+	}
+	q.deps.Log.Warn("a lane was removed by another process", "lane", lane)
+	return true
 }
 
 // removeClaims removes a chain's claims.

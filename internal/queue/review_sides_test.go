@@ -115,3 +115,59 @@ func TestHeartbeatComesBackAfterRetention(t *testing.T) {
 		}
 	})
 }
+
+// TestSideLaneThatWasNotSynced: what a successor reads at the end of a side lane
+// and is not known to be on stable storage, it moves itself. Else its progress
+// would pass a message that the next power cut takes.
+func TestSideLaneThatWasNotSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, l := faultfs.New(1), newLedger()
+		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := run(q)
+		for i := range 3 {
+			_ = l.append(t.Context(), q, fmt.Sprint(i))
+		}
+		c := claim(t, q)
+		msgs := drain(t, c, 3)
+		topic := msgs[0].Topic
+		if err := c.Divert(t.Context(), topic, msgs[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Save(t.Context(), standing(msgs[:1])); err != nil {
+			t.Fatal(err)
+		}
+		fault := faultfs.FailBefore(syscall.EIO)
+		fault.Pages = faultfs.PagesClean
+		disk.When(syncs(segments), fault)
+		if err := c.Divert(t.Context(), topic, msgs[1:]); err == nil {
+			t.Fatal("moved without a sync")
+		}
+		if err := c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		second, err := queue.Open(faultOptions(), onDisk(disk, silent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop = run(second)
+		c = claimChain(t, second, c.ID())
+		rest := drain(t, c, 2)
+		if err := c.Divert(t.Context(), topic, rest); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Save(t.Context(), standing(rest)); err != nil {
+			t.Fatal(err)
+		}
+		disk.Crash()
+		stop()
+		disk = disk.Reboot()
+		c = claimChain(t, started(t, disk, nil), c.ID())
+		if got := values(heldAll(t, c, topic)); !slices.Equal(got, []string{"0", "1", "2"}) {
+			t.Errorf("of the side lanes after a power cut: %q", got)
+		}
+	})
+}

@@ -130,12 +130,19 @@ func (q *Queue) endSides(c *chain) error {
 // lastMoved finds the last message of a side and where it was first stored.
 func (q *Queue) lastMoved(c *chain, s *side) error {
 	for _, l := range slices.Backward(s.lanes) {
+		// What is behind its durable seq may not be on stable storage, whole as it
+		// looks: passed by progress, it would be lost with the next power cut.
+		b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
+		if err != nil && !missing(err) {
+			return fmt.Errorf("read heartbeat of side lane %s: %w", l.id, err)
+		}
+		h, _ := decodeHeartbeat(b)
 		numbers, err := q.segments(l.id)
 		if err != nil && !missing(err) {
 			return err
 		}
 		for _, n := range slices.Backward(numbers) {
-			last, err := q.lastPlace(c, l, n)
+			last, err := q.lastPlace(c, l, n, h.durable)
 			if err != nil {
 				return err
 			}
@@ -159,8 +166,9 @@ func (c *chain) has(id string) bool {
 }
 
 // lastPlace is where the last sound message of a segment that comes from the
-// chain's own lanes was first stored; the zero Place where there is none.
-func (q *Queue) lastPlace(c *chain, l *lane, number uint64) (last message.Place, err error) {
+// chain's own lanes was first stored, of those up to a seq; the zero Place where
+// there is none.
+func (q *Queue) lastPlace(c *chain, l *lane, number, to uint64) (last message.Place, err error) {
 	seg, err := q.openSegment(l.id, number)
 	if unreadable(err) {
 		return last, nil
@@ -178,6 +186,8 @@ func (q *Queue) lastPlace(c *chain, l *lane, number uint64) (last message.Place,
 			continue
 		case err != nil:
 			return last, nil // its end; what is damaged is reported by who drains it
+		case g.Last() > to:
+			return last, nil
 		}
 		msgs, _ := g.Messages()
 		for i := range msgs {
