@@ -209,6 +209,10 @@ func (q *Queue) meetCarried(c *chain) {
 				met = true
 			}
 		default:
+			if k := q.known.lane(id); k != nil && k.nameless { // a chain of its own now
+				c.forget(id)
+				continue
+			}
 			if _, err := q.deps.FS.ReadDir(q.at.lane(id)); missing(err) {
 				c.forget(id)
 				continue
