@@ -149,6 +149,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 	if err := q.namedSides(c, progress); err != nil {
 		return nil, err
 	}
+	c.keepNamed(progress)
 	if claim.epoch > last.epoch {
 		if claim.raw, err = q.writeClaim(c, claim.epoch, p); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -168,6 +169,70 @@ func TestSideLaneThatWasNotSynced(t *testing.T) {
 		c = claimChain(t, started(t, disk, nil), c.ID())
 		if got := values(heldAll(t, c, topic)); !slices.Equal(got, []string{"0", "1", "2"}) {
 			t.Errorf("of the side lanes after a power cut: %q", got)
+		}
+	})
+}
+
+// TestSideLaneOfALostClaim: a side lane whose holder lost its claim before it
+// saved never counted, for that process neither: what stands in it was sent by its
+// successor, and does not come again when it has the chain back.
+func TestSideLaneOfALostClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		share := faultfs.NewShare(1, faultfs.ShareOptions{Calm: true})
+		begin := func(host *faultfs.Host, part queue.Part) (*queue.Queue, func()) {
+			d := onDisk(host, silent)
+			d.Part = part
+			o := faultOptions()
+			o.Retain = 1000 * time.Hour
+			q, err := queue.Open(o, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return q, run(q)
+		}
+		gateway, stopGateway := begin(share.Host("gateway"), queue.Writes)
+		defer stopGateway()
+		appendOne(t, gateway, "a")
+		slow := share.Host("slow")
+		a, stopA := begin(slow, queue.Drains)
+		defer stopA()
+		lost := claim(t, a)
+		msgs := drain(t, lost, 1)
+		if err := lost.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
+			t.Fatal(err)
+		}
+		slow.Pause()
+		b, stopB := begin(share.Host("other"), queue.Drains)
+		c := claim(t, b)
+		if held := c.Held(); len(held) > 0 {
+			t.Fatalf("held by a side lane that no progress names: %q", held)
+		}
+		if err := c.Save(t.Context(), standing(drain(t, c, 1))); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stopB()
+		slow.Resume()
+		if err := lost.Save(t.Context(), standing(msgs)); !errors.Is(err, message.ErrClaimLost) {
+			t.Fatalf("save of a claim that was lost: %v", err)
+		}
+		if err := lost.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		appendOne(t, gateway, "b")
+		var again *queue.Claim
+		until(t, "the chain is had again", func() bool {
+			c, err := a.Claim(t.Context())
+			again = c
+			return err == nil
+		})
+		if held := again.Held(); len(held) > 0 {
+			t.Errorf("held, and handed out again: %q", values(heldAll(t, again, held[0])))
+		}
+		if got := values(drain(t, again, 1)); !slices.Equal(got, []string{"b"}) {
+			t.Errorf("of the chain itself: %q", got)
 		}
 	})
 }

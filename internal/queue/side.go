@@ -90,14 +90,33 @@ func (q *Queue) namedSides(c *chain, p message.Progress) error {
 	return nil
 }
 
+// keepNamed forgets side lanes that saved progress does not name: a claim of this
+// process's own was lost before it had saved them. What stands there was left to
+// the successor, who has sent it from where it stood.
+func (c *chain) keepNamed(p message.Progress) {
+	named := make(map[string]bool, len(p.Lanes))
+	for _, l := range p.Lanes {
+		named[l.Lane] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sides {
+		s.lanes = slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool { return !named[l.id] })
+		s.last = message.Place{} // endSides finds it anew
+	}
+}
+
 // endSides ends the side lanes of earlier claims, whose writers hold no claim any
 // more, and finds out how far each topic was moved.
 func (q *Queue) endSides(c *chain) error {
 	c.mu.Lock()
-	sides := slices.Clone(c.sides)
+	sides, lanes := slices.Clone(c.sides), make(map[*side][]*lane) // which retention shortens
+	for _, s := range sides {
+		lanes[s] = slices.Clone(s.lanes)
+	}
 	c.mu.Unlock()
 	for _, s := range sides {
-		for _, l := range s.lanes {
+		for _, l := range lanes[s] {
 			if c.isSealed(l) {
 				continue
 			}
@@ -120,7 +139,7 @@ func (q *Queue) endSides(c *chain) error {
 			}
 			c.seal(l)
 		}
-		if err := q.lastMoved(c, s); err != nil {
+		if err := q.lastMoved(c, s, lanes[s]); err != nil {
 			return err
 		}
 	}
@@ -128,8 +147,8 @@ func (q *Queue) endSides(c *chain) error {
 }
 
 // lastMoved finds the last message of a side and where it was first stored.
-func (q *Queue) lastMoved(c *chain, s *side) error {
-	for _, l := range slices.Backward(s.lanes) {
+func (q *Queue) lastMoved(c *chain, s *side, lanes []*lane) error {
+	for _, l := range slices.Backward(lanes) {
 		// What is behind its durable seq may not be on stable storage, whole as it
 		// looks: passed by progress, it would be lost with the next power cut.
 		b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
