@@ -218,13 +218,6 @@ func (c *chain) isSealed(l *lane) bool {
 	return l.sealed
 }
 
-// hasEnded reports whether the lane has been read to its end.
-func (c *chain) hasEnded(l *lane) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return l.ended
-}
-
 // Claim is the exclusive right of this process to drain a chain, under an
 // epoch. Its methods but ID are for one goroutine at a time, except that Save
 // may run beside Next.

@@ -206,7 +206,7 @@ func run(q *queue.Queue) (stop func()) {
 	return func() {
 		cancel()
 		<-done
-		_ = q.Close() // has nothing to close but the lock
+		_ = q.Close() // what remains is the heartbeat
 	}
 }
 

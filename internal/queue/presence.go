@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"postroad/internal/durable"
+	"postroad/internal/message"
 )
 
 // presence is the heartbeat of a draining process, which its claims name: they
@@ -160,4 +161,66 @@ func (q *Queue) keepPresence() {
 		return
 	}
 	q.present.Store(p)
+}
+
+// staleAfter is for how long another process's heartbeat must have stood still
+// before its directory is removed; many times what its claims fall after.
+const staleAfter = time.Hour
+
+// stillness is since when another process's heartbeat has shown one value.
+type stillness struct {
+	value string
+	since time.Duration
+}
+
+// tidyProcesses removes the heartbeats of processes that are gone: at once where
+// this machine can tell, else after an hour. Claims that name one have fallen
+// long before. seen is what was read the last times; owned by the retain loop.
+func (q *Queue) tidyProcesses(seen map[string]stillness) error {
+	entries, err := q.deps.FS.ReadDir(q.at.processes())
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	own := ""
+	if p := q.present.Load(); p != nil {
+		own = p.id
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if id == own || !message.ValidLane(id) {
+			continue
+		}
+		gone, err := q.processIsGone(id, seen)
+		if err != nil {
+			return err
+		}
+		if gone {
+			delete(seen, id)
+			(&presence{q: q, id: id}).remove()
+			q.deps.Log.Debug("heartbeat of a process that is gone removed", "process", id)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) processIsGone(id string, seen map[string]stillness) (bool, error) {
+	dir := q.at.process(id)
+	text, err := durable.ReadFile(q.deps.FS, path.Join(dir, ownerFileName), 1<<16)
+	if err != nil && !missing(err) && !errors.Is(err, durable.ErrTooLong) {
+		return false, fmt.Errorf("read owner of process %s: %w", id, err)
+	}
+	var o owner
+	if json.Unmarshal(text, &o) == nil && o.deadFor(q.self) {
+		return true, nil
+	}
+	b, err := readHeartbeat(q.deps.FS, path.Join(dir, heartbeatFileName))
+	if err != nil && !missing(err) {
+		return false, fmt.Errorf("read heartbeat of process %s: %w", id, err)
+	}
+	now, last := q.deps.Elapsed(), seen[id]
+	if last.since == 0 || last.value != string(b) {
+		seen[id] = stillness{string(b), now}
+		return false, nil
+	}
+	return now-last.since >= staleAfter, nil
 }

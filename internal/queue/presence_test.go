@@ -1,45 +1,53 @@
 package queue_test
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"postroad/internal/durable/faultfs"
-	"postroad/internal/message"
+	"postroad/internal/queue"
 )
 
-// A process is paused inside a renewal until the one before is overdue, by which
-// Save gives the claim up; this one ends well, and was begun within TTL. The chain must be had again; if the heartbeat went on, its
-// claim would look held for ever.
-func TestClaimGivenUpWhileARenewalIsUnderWay(t *testing.T) {
+// TestHeartbeatsOfDeadProcessesGo: a process that is killed every hour for years
+// must not leave a directory each time; one that lives keeps its own.
+func TestHeartbeatsOfDeadProcessesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		q := started(t, disk, nil)
-		if err := l.append(t.Context(), q, "a"); err != nil {
-			t.Fatal(err)
+		disk := faultfs.New(1)
+		for range 3 {
+			q, err := queue.Open(faultOptions(), onDisk(disk, silent))
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop := run(q)
+			wait(5 * time.Second)
+			disk.Crash()
+			stop()
+			disk = disk.Restart()
 		}
-		c := claim(t, q)
-		hold := make(chan struct{})
-		disk.When(faultfs.Match{Kind: faultfs.OpWrite, Name: "queue/processes/*/heartbeat"}, faultfs.Delay(func(faultfs.Op) { <-hold }))
-		<-time.After(options("").TTL + time.Millisecond)
-		if err := c.Save(t.Context(), message.Progress{}); !errors.Is(err, message.ErrClaimLost) {
-			t.Fatalf("Save with an overdue renewal: %v", err)
+		started(t, disk, nil)
+		started(t, disk, nil)
+		if n := len(names(t, disk, "queue/processes")); n != 5 {
+			t.Fatalf("%d heartbeats of three dead and two living processes", n)
 		}
-		close(hold)
-		if err := c.Release(t.Context()); err != nil {
-			t.Fatal(err)
+		wait(2 * time.Hour)
+		if n := len(names(t, disk, "queue/processes")); n != 2 {
+			t.Errorf("%d heartbeats of two living processes", n)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		defer cancel()
-		again, err := q.Claim(ctx)
+	})
+}
+
+// A process that stops cleanly takes its heartbeat with it.
+func TestHeartbeatGoesWithItsProcess(t *testing.T) {
+	disk := faultfs.New(1)
+	synctest.Test(t, func(t *testing.T) {
+		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
 		if err != nil {
-			t.Fatalf("the chain is nobody's and cannot be had: %v", err)
+			t.Fatal(err)
 		}
-		if err := again.Release(t.Context()); err != nil {
-			t.Error(err)
+		run(q)()
+		if left := names(t, disk, "queue/processes"); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
 		}
 	})
 }

@@ -18,9 +18,13 @@ const retainInterval = time.Minute
 // that where room is short; it keeps the ballast.
 func (q *Queue) retainLoop(ctx context.Context) {
 	var retain, room time.Duration
+	processes := make(map[string]stillness)
 	for first := true; ; first = false {
 		if now := q.deps.Elapsed(); first || now >= retain {
 			q.retainAll()
+			if err := q.tidyProcesses(processes); err != nil {
+				q.deps.Log.Warn("heartbeats of dead processes not removed", "err", err)
+			}
 			retain = now + retainInterval
 		}
 		if began := q.deps.Elapsed(); first || began >= room {

@@ -49,7 +49,7 @@ func (q *Queue) Status() Status {
 	}
 	for _, l := range q.lanes() {
 		s.Lanes++
-		if !l.own && !l.chain.hasEnded(l) {
+		if l.unread() {
 			s.UnreadLanes++
 		}
 		n := l.unforwarded()
@@ -73,6 +73,15 @@ func (q *Queue) Status() Status {
 		s.Trouble = err.Error()
 	}
 	return s
+}
+
+// unread reports whether a lane that has ended may hold more than is known: of
+// one that is being written to its heartbeat tells, and of one that another
+// process drains that process's progress.
+func (l *lane) unread() bool {
+	l.chain.mu.Lock()
+	defer l.chain.mu.Unlock()
+	return !l.own && l.sealed && !l.ended && l.shown.Load() <= l.durable.Load()
 }
 
 // bytesFrom is how many bytes of groups stand in the lane from an index entry

@@ -307,7 +307,10 @@ func (w *writer) close(reason string) error {
 		}
 	}
 	errs = append(errs, w.beat.Close(), w.seg.Close(), w.discardSpare())
-	errs = append(errs, durable.Overwrite(w.q.deps.FS, path.Join(w.dir, fenceFileName), note(reason)))
+	fence := path.Join(w.dir, fenceFileName)
+	if empty, err := allZero(w.q.deps.FS, fence); err != nil || empty { // else what its successor wrote stays
+		errs = append(errs, durable.Overwrite(w.q.deps.FS, fence, note(reason)))
+	}
 	return errors.Join(errs...)
 }
 
