@@ -153,6 +153,7 @@ func (d *drainer) loop(ctx context.Context) error {
 				d.f.note(b.err)
 				d.log.Error("could not read the chain", "err", b.err)
 			default:
+				over = false
 				if err := d.feed(ctx, b.msgs); err != nil {
 					return err
 				}
@@ -173,7 +174,10 @@ func (d *drainer) attend(ctx context.Context) {
 // time.
 const batchBytes = 4 << 20
 
-// read brings batches until the chain is over or ctx ends.
+// overEvery is how often a chain that was read to its end is looked at for more.
+const overEvery = time.Second
+
+// read brings batches until ctx ends.
 func (d *drainer) read(ctx context.Context) {
 	limit := min(64, d.f.opts.Batch)
 	for fails := 0; ; {
@@ -188,7 +192,13 @@ func (d *drainer) read(ctx context.Context) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			return
+			// Another lane of it may come as long as the claim is held: one that a
+			// living gateway has opened and that was not in the list yet. A topic
+			// that is held may keep the claim for days.
+			if sleep(ctx, overEvery) != nil {
+				return
+			}
+			continue
 		case err != nil:
 			if sleep(ctx, holdDelay(fails, 10*time.Second)) != nil {
 				return
