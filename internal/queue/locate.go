@@ -84,7 +84,7 @@ func (q *Queue) read(ctx context.Context, l *lane, seq uint64) (message.Message,
 	defer r.close()
 	for ctx.Err() == nil {
 		msgs, err := r.messages()
-		if errors.Is(err, errNothingYet) || errors.Is(err, io.EOF) {
+		if errors.Is(err, errNothingYet) || errors.Is(err, io.EOF) || missing(err) { // removed by another process
 			return message.Message{}, gone
 		}
 		if err != nil {
