@@ -207,3 +207,65 @@ func everyFaultAside(t *testing.T, step int) {
 		t.Error(f)
 	}
 }
+
+// TestSideThatAnotherHolderNeverSaw: a process moved messages and gave its claim
+// up without a save. Who holds the chain next knows nothing of that side lane, and
+// removes it, or moves the messages himself. The first process, claiming once
+// more, does not go by what it remembers.
+func TestSideThatAnotherHolderNeverSaw(t *testing.T) {
+	for name, settles := range map[string]bool{"removed": false, "settled meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { neverSaw(t, settles) })
+		})
+	}
+}
+
+func neverSaw(t *testing.T, settles bool) {
+	disk, l := faultfs.New(1), newLedger()
+	first := started(t, disk, func(o *queue.Options, _ *queue.Deps) { o.Retain = 1000 * time.Hour })
+	for i := range 3 {
+		_ = l.append(t.Context(), first, fmt.Sprint(i))
+	}
+	c := claim(t, first)
+	msgs := drain(t, c, 3)
+	if err := c.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
+		t.Fatal(err)
+	}
+	id := c.ID()
+	if err := c.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := started(t, disk, func(_ *queue.Options, d *queue.Deps) { d.Part = queue.Drains })
+	c = claimChain(t, second, id)
+	if got := values(drain(t, c, 3)); len(got) != 3 {
+		t.Fatalf("of the chain: %q", got)
+	}
+	if settles {
+		if err := c.Save(t.Context(), standing(msgs)); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		wait(10 * time.Minute) // retention
+	}
+	if err := c.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.append(t.Context(), first, "3")
+	c = claimChain(t, first, id)
+	if settles {
+		if again := heldAll(t, c, msgs[0].Topic); len(again) > 0 {
+			t.Errorf("settled by another holder, and handed out again: %q", values(again))
+		}
+		return
+	}
+	msgs = drain(t, c, 4)
+	if err := c.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Save(t.Context(), standing(msgs)); err != nil {
+		t.Fatal(err)
+	}
+	if got := values(heldAll(t, c, msgs[0].Topic)); fmt.Sprint(got) != "[0 1 2 3]" {
+		t.Errorf("moved and saved, and of the side lanes come %q", got)
+	}
+}
