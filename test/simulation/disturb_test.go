@@ -13,7 +13,7 @@ import (
 // disturb does what may happen until ctx ends.
 func (w *world) disturb(ctx context.Context) {
 	rng := w.random("disturb")
-	if rng.IntN(10) == 0 {
+	if n := len(w.plan.upsets); n == 0 || n > 5 && rng.IntN(10) == 0 {
 		return // a quiet run
 	}
 	for {
@@ -22,11 +22,11 @@ func (w *world) disturb(ctx context.Context) {
 			return
 		}
 		total := 0
-		for _, d := range disturbances {
+		for _, d := range w.plan.upsets {
 			total += d.weight
 		}
 		roll := rng.IntN(total)
-		for _, d := range disturbances {
+		for _, d := range w.plan.upsets {
 			if roll -= d.weight; roll < 0 {
 				d.do(ctx, w, rng)
 				break
@@ -40,19 +40,22 @@ type disturbance struct {
 	do     func(context.Context, *world, *rand.Rand)
 }
 
-var disturbances = []disturbance{
-	{3, cutFromHub},
-	{2, hubOutage},
-	{2, holdTopic},
-	{1, addPartition},
-	{5, pauseGateway},
-	{4, pauseForwarder},
-	{3, killProcess},
-	{2, stopProcess},
-	{2, crashHost},
-	{1, cutPower},
-	{2, fillShare},
-	{8, shareFault},
+func disturbances() []disturbance {
+	return []disturbance{
+		{3, cutFromHub},
+		{2, hubOutage},
+		{2, holdTopic},
+		{1, addPartition},
+		{5, pauseGateway},
+		{4, pauseForwarder},
+		{3, killProcess},
+		{2, stopProcess},
+		{2, crashHost},
+		{1, cutPower},
+		{1, blackOut},
+		{2, fillShare},
+		{8, shareFault},
+	}
 }
 
 func between(rng *rand.Rand, least, most time.Duration) time.Duration {
@@ -134,7 +137,7 @@ func pauseForwarder(_ context.Context, w *world, rng *rand.Rand) {
 	p := w.someone(rng, func(s *stamp) []*slot { return s.forwards })
 	d := between(rng, time.Second, 45*time.Second)
 	if p != nil {
-		p.pauseFor(d, false)
+		p.pauseFor(d, w.plan.stopForwarders)
 	}
 }
 
@@ -172,13 +175,29 @@ func crashHost(_ context.Context, w *world, rng *rand.Rand) {
 func cutPower(_ context.Context, w *world, rng *rand.Rand) {
 	s := w.stamps[rng.IntN(2)]
 	w.decide("the share of stamp %s loses its power", s.name)
+	s.upset(w.elapsed())
 	s.share.PowerCut()
+}
+
+// blackOut takes the power of a stamp's whole site.
+func blackOut(_ context.Context, w *world, rng *rand.Rand) {
+	s := w.stamps[rng.IntN(2)]
+	w.decide("stamp %s loses its power", s.name)
+	s.upset(w.elapsed())
+	s.share.PowerCut()
+	for _, sl := range s.slots() {
+		if p := sl.current(); p != nil {
+			p.host.Crash()
+			w.end(p, "is gone with it", func() { p.kill(true) })
+		}
+	}
 }
 
 func fillShare(ctx context.Context, w *world, rng *rand.Rand) {
 	s := w.stamps[rng.IntN(2)]
 	room := rng.Int64N(256 << 10)
 	w.during(ctx, between(rng, time.Second, 40*time.Second), "the share of stamp "+s.name+" is full", func(on bool) {
+		s.upset(w.elapsed() + time.Minute)
 		if on {
 			s.share.SetCapacity(s.share.Used() + room)
 		} else {
@@ -206,6 +225,7 @@ func shareFault(_ context.Context, w *world, rng *rand.Rand) {
 		return
 	}
 	w.decide("%s: the %d. %s from now: %v", p.name, nth, kind, k.fault)
+	p.spare()
 	p.host.When(faultfs.Match{Kind: kind, Nth: nth}, k.fault)
 }
 

@@ -115,6 +115,7 @@ func (h *hub) append(l *link, p part, batch []*sending) (first int64, err error)
 		s.record.at = h.w.elapsed()
 		h.logs[p] = append(h.logs[p], s.record)
 		s.landed = true
+		h.w.sent(l.p, s.record.place.Lane)
 	}
 	if roll < 8 { // appended, and the answer says otherwise
 		return 0, hubError{"retry"}

@@ -15,19 +15,24 @@ import (
 // known by their bytes.
 type ledger struct {
 	mu      sync.Mutex
-	asked   []*request                       // guarded by mu
-	bodies  map[string]*request              // guarded by mu
-	writers map[string]*process              // guarded by mu: gateways by lane
-	newest  map[*process]string              // guarded by mu: each gateway's latest lane
-	holders map[string]map[*process]claiming // guarded by mu: by chain
+	asked   []*request              // guarded by mu
+	bodies  map[string]*request     // guarded by mu
+	writers map[string]*process     // guarded by mu: gateways by lane
+	newest  map[*process]string     // guarded by mu: each gateway's latest lane
+	chains  map[string]string       // guarded by mu: by lane
+	holder  map[string]*process     // guarded by mu: who has claimed a chain last
+	strays  map[stray]time.Duration // guarded by mu: when it began
 }
 
-// claiming is a claim that a process came by.
-type claiming struct{ at time.Duration }
+// stray is a process that sends messages of a chain that another has claimed.
+type stray struct {
+	chain string
+	by    *process
+}
 
 func (l *ledger) init() {
 	l.bodies, l.writers, l.newest = map[string]*request{}, map[string]*process{}, map[*process]string{}
-	l.holders = map[string]map[*process]claiming{}
+	l.chains, l.holder, l.strays = map[string]string{}, map[string]*process{}, map[stray]time.Duration{}
 }
 
 func (w *world) asked(r *request) {
@@ -59,22 +64,68 @@ func (p *process) made(name string) {
 	}
 }
 
-func (p *process) wrote(string, []byte) {}
+// wrote: nobody ends the lane of a gateway that is well.
+func (p *process) wrote(name string, b []byte) {
+	if !isFence(name) || p.gateway || len(b) == 0 || b[0] == 0 {
+		return
+	}
+	lane := laneOf(name)
+	l := &p.w.ledger
+	l.mu.Lock()
+	by := l.writers[lane]
+	current := by != nil && l.newest[by] == lane
+	l.mu.Unlock()
+	if current && by.well() {
+		p.w.fail(fmt.Errorf("%s ends lane %s of %s, which is well", p.name, lane, by.name))
+	}
+}
 
 func (p *process) claimed(chain string) {
 	p.w.decide("%s has claimed %s", p.name, chain)
 	l := &p.w.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holders[chain] == nil {
-		l.holders[chain] = map[*process]claiming{}
+	l.holder[chain] = p
+	delete(l.strays, stray{chain, p})
+}
+
+// belong notes of which chain messages are.
+func (l *ledger) belong(msgs []message.Stored, chain string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range msgs {
+		l.chains[msgs[i].Lane] = chain
 	}
-	l.holders[chain][p] = claiming{p.w.elapsed()}
+}
+
+// sent: who sends messages of a chain that another has claimed stops when it
+// saves progress, at the latest.
+func (w *world) sent(p *process, lane string) {
+	now, l := w.elapsed(), &w.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	chain := l.chains[lane]
+	holder := l.holder[chain]
+	if holder == nil || holder == p {
+		return
+	}
+	s := stray{chain, p}
+	began, known := l.strays[s]
+	if !known {
+		l.strays[s] = now
+		return
+	}
+	p.mu.Lock()
+	began = max(began, p.resumed)
+	p.mu.Unlock()
+	if now-began > 2*w.plan.forward.SaveInterval+2*landLimit {
+		w.fail(fmt.Errorf("%s still sends messages of chain %s, which %s has claimed", p.name, chain, holder.name))
+	}
 }
 
 // counts are what a run had in it.
 type counts struct {
-	requests, acknowledged, records, hidden, lateTwins, dead int
+	requests, acknowledged, records, hidden, lateTwins, sleepers int
 }
 
 func (c *counts) add(o counts) {
@@ -83,11 +134,12 @@ func (c *counts) add(o counts) {
 	c.records += o.records
 	c.hidden += o.hidden
 	c.lateTwins += o.lateTwins
+	c.sleepers += o.sleepers
 }
 
 func (c counts) String() string {
-	return fmt.Sprintf("%d requests, %d acknowledged, %d records, %d duplicates hidden within W, %d late twins, allowed until late twins are built",
-		c.requests, c.acknowledged, c.records, c.hidden, c.lateTwins)
+	return fmt.Sprintf("%d requests, %d acknowledged, %d records, %d duplicates hidden within W, %d late twins, allowed until late twins are built, %d sent by forwarders whose clocks stood still",
+		c.requests, c.acknowledged, c.records, c.hidden, c.lateTwins, c.sleepers)
 }
 
 // missing counts acknowledged requests that are not in the hub.
@@ -195,7 +247,11 @@ func (w *world) judgeTwice(p part, log []record, shown []showing, c *counts) err
 	last := map[string]showing{}
 	places := map[message.Place]int64{}
 	for _, s := range shown {
-		if o, twice := places[s.place]; twice {
+		if o, twice := places[s.place]; twice && (s.by.everStop || log[o].by.everStop) {
+			c.sleepers++
+			last[s.value] = s
+			continue
+		} else if twice {
 			return fmt.Errorf("%v: one stored copy of %q is shown twice, at %d and %d, by %s and %s",
 				p, short(s.value), o, s.offset, log[o].by.name, s.by.name)
 		}

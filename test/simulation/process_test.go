@@ -44,6 +44,7 @@ type process struct {
 	stops    bool          // guarded by mu: the clock stands still in the present pause
 	everStop bool          // guarded by mu: it did so in some pause
 	trap     *trap         // guarded by mu
+	spared   bool          // guarded by mu: its operations fail at times
 }
 
 // trap pauses a process at an operation.
@@ -161,6 +162,22 @@ func (p *process) reach(kind faultfs.Kind, name string, after bool) {
 		p.w.decide("%s is at %s %s, after it: %v", p.name, kind, name, after)
 		t.pause()
 	}
+}
+
+// spare says that the process may not be well from now on.
+func (p *process) spare() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spared = true
+}
+
+// well reports that nothing has been in the way of the process for so long that
+// nobody may take it for dead.
+func (p *process) well() bool {
+	now, long := p.w.elapsed(), 2*(p.w.plan.queue.TTL+p.w.plan.queue.TakeoverMargin)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead && !p.spared && p.gate == nil && now-max(p.resumed, time.Duration(p.stamp.trouble.Load())) > long
 }
 
 func (p *process) isDead() bool {
@@ -418,6 +435,7 @@ type chain struct {
 func (c chain) Next(ctx context.Context, limit int) ([]message.Stored, error) {
 	c.p.stand()
 	msgs, err := c.Chain.Next(ctx, limit)
+	c.p.w.ledger.belong(msgs, c.ID())
 	c.p.stand()
 	return msgs, err
 }
@@ -425,6 +443,7 @@ func (c chain) Next(ctx context.Context, limit int) ([]message.Stored, error) {
 func (c chain) NextHeld(ctx context.Context, topic string, limit int) ([]message.Stored, error) {
 	c.p.stand()
 	msgs, err := c.Chain.NextHeld(ctx, topic, limit)
+	c.p.w.ledger.belong(msgs, c.ID())
 	c.p.stand()
 	return msgs, err
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,10 @@ type plan struct {
 	queue    queue.Options
 	forward  forward.Options
 	share    faultfs.ShareOptions
+	upsets   []disturbance
+	settle   time.Duration // how long all may take to be in the hub in the end
+	// stopForwarders has the clocks of paused forwarders stand still.
+	stopForwarders bool
 }
 
 // window is W of the simulation's readers: so small that "beyond W" happens.
@@ -44,8 +49,8 @@ func newPlan(rng *rand.Rand) plan {
 	p := plan{
 		window: window, topics: []string{"orders", "events"}[:1+rng.IntN(2)],
 		clients: 3 + rng.IntN(5), messages: 30 + rng.IntN(60), size: 1 + rng.IntN(1500),
-		pace: time.Duration(50+rng.IntN(400)) * time.Millisecond,
-		slow: time.Duration(1+rng.IntN(60)) * time.Millisecond, upset: time.Duration(3+rng.IntN(12)) * time.Second,
+		pace:   time.Duration(50+rng.IntN(400)) * time.Millisecond,
+		upsets: disturbances(), settle: settleLimit, slow: time.Duration(1+rng.IntN(60)) * time.Millisecond, upset: time.Duration(3+rng.IntN(12)) * time.Second,
 		queue: queue.DefaultOptions(), forward: forward.DefaultOptions(),
 	}
 	for i := range p.second {
@@ -83,7 +88,11 @@ type stamp struct {
 	gateways []*slot
 	forwards []*slot
 	hosts    [2]string
+	// trouble is when the share was last not itself.
+	trouble atomic.Int64
 }
+
+func (s *stamp) upset(at time.Duration) { s.trouble.Store(max(s.trouble.Load(), int64(at))) }
 
 func (s *stamp) slots() []*slot { return append(append([]*slot(nil), s.gateways...), s.forwards...) }
 
@@ -250,7 +259,7 @@ func (w *world) play() {
 	w.heal()
 	w.wg.Wait() // pauses end, late attempts arrive
 	w.decide("all is healed")
-	limit := w.elapsed() + settleLimit
+	limit := w.elapsed() + w.plan.settle
 	for missing := w.missing(); missing > 0 && w.elapsed() < limit; missing = w.missing() {
 		<-time.After(time.Second)
 	}
