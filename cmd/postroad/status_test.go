@@ -189,7 +189,8 @@ func TestHeldTopicsAreShown(t *testing.T) {
 	for i := range 7 {
 		f.Chains = append(f.Chains, chainStatus{Topics: []topicStatus{
 			{Topic: fmt.Sprint("t", i), State: "held", Error: "not authorized\x1b", NextTry: now.Add(30 * time.Second), Aside: i == 0},
-			{Topic: "t0", State: "held"}, {Topic: "fine", State: "recovering"},
+			{Topic: "t0", State: "held"},
+			{Topic: "fine", State: "recovering"},
 		}})
 	}
 	texts := heldTexts(f, now)

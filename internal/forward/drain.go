@@ -78,7 +78,7 @@ func (d *drainer) status() ChainStatus {
 	lane, next := d.flight.watermark()
 	sent, _ := d.flight.counters()
 	topics := d.flight.topicStates()
-	slices.SortFunc(topics, func(a, b TopicStatus) int { return cmpHeld(a, b) })
+	slices.SortFunc(topics, cmpHeld)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := ChainStatus{ID: d.chain.ID(), State: d.state, Lane: lane, NextSeq: next, InFlight: sent, Topics: topics}

@@ -18,8 +18,10 @@ var layouts = map[string][]spec{
 	"gateway and forwarder apart": {{name: "a", part: queue.Writes}, {name: "b", part: queue.Drains}},
 	"both on both":                {{name: "a", part: queue.WritesAndDrains}, {name: "b", part: queue.WritesAndDrains}},
 	"two processes on a host": {
-		{name: "a", part: queue.Writes}, {name: "a", part: queue.Drains},
-		{name: "b", part: queue.Writes}, {name: "b", part: queue.Drains},
+		{name: "a", part: queue.Writes},
+		{name: "a", part: queue.Drains},
+		{name: "b", part: queue.Writes},
+		{name: "b", part: queue.Drains},
 	},
 	"two forwarders": {{name: "a", part: queue.Writes}, {name: "a", part: queue.Drains}, {name: "b", part: queue.Drains}},
 }

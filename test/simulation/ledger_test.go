@@ -182,12 +182,12 @@ func read(log []record, w int, from int64) (shown []showing) {
 }
 
 // judge holds what readers were shown against what clients were told.
-func (w *world) judge() (error, counts) {
+func (w *world) judge() (counts, error) {
 	w.mu.Lock()
 	err := w.wrong
 	w.mu.Unlock()
 	if err != nil {
-		return err, counts{}
+		return counts{}, err
 	}
 	c := counts{requests: len(w.ledger.asked)}
 	seen := map[string]bool{}
@@ -199,14 +199,14 @@ func (w *world) judge() (error, counts) {
 		for _, s := range shown {
 			seen[s.value] = true
 			if r := w.ledger.bodies[s.value]; r == nil || r.topic != p.topic || r.key != s.key {
-				return fmt.Errorf("%v/%d shows what nobody sent: %q", p, s.offset, short(s.value)), c
+				return c, fmt.Errorf("%v/%d shows what nobody sent: %q", p, s.offset, short(s.value))
 			}
 		}
 		if err := w.judgeTwice(p, log, shown, &c); err != nil {
-			return err, c
+			return c, err
 		}
 		if err := w.judgeOrder(p, shown); err != nil {
-			return err, c
+			return c, err
 		}
 		from := int64(w.rng.IntN(len(log) + 1))
 		late := read(log, w.plan.window, from)
@@ -215,7 +215,7 @@ func (w *world) judge() (error, counts) {
 			rest = len(shown)
 		}
 		if !slices.Equal(late, shown[rest:]) {
-			return fmt.Errorf("%v: a reader that begins at %d shows something else", p, from), c
+			return c, fmt.Errorf("%v: a reader that begins at %d shows something else", p, from)
 		}
 	}
 	var lost []string
@@ -228,9 +228,9 @@ func (w *world) judge() (error, counts) {
 		}
 	}
 	if len(lost) > 0 {
-		return fmt.Errorf("%d acknowledged and lost: %s", len(lost), strings.Join(lost[:min(5, len(lost))], "; ")), c
+		return c, fmt.Errorf("%d acknowledged and lost: %s", len(lost), strings.Join(lost[:min(5, len(lost))], "; "))
 	}
-	return nil, c
+	return c, nil
 }
 
 func comparePart(a, b part) int {

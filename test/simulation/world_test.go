@@ -216,7 +216,7 @@ func simulate(t *testing.T, seed uint64, s sabotage) (v verdict) {
 	synctest.Test(t, func(*testing.T) {
 		w := newWorld(seed, s)
 		w.play()
-		v.err, v.counts = w.judge()
+		v.counts, v.err = w.judge()
 		v.log = w.log.String() + w.lastOps()
 	})
 	return v
