@@ -5,4 +5,4 @@ package simulation
 import "testing"
 
 // TestProofSimulation plays thousands of seeds.
-func TestProofSimulation(t *testing.T) { many(t, 3000) }
+func TestProofSimulation(t *testing.T) { many(t, 2000) }

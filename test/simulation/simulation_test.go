@@ -43,4 +43,4 @@ func many(t *testing.T, n uint64) {
 
 // Nothing that was acknowledged is lost, nothing is shown twice, and the order of
 // a key is kept, whatever happens.
-func TestSimulation(t *testing.T) { many(t, 10) }
+func TestSimulation(t *testing.T) { many(t, 3) }
