@@ -57,7 +57,7 @@ const (
 
 // Readers that do not look back.
 func TestTwinWithoutWindow(t *testing.T) {
-	caught(t, 5, sabotage{options: func(p *plan) { p.window, p.settle = 0, 3 * time.Minute }}, twice)
+	caught(t, 5, sabotage{options: func(p *plan) { p.window, p.settle = 0, 3*time.Minute }}, twice)
 }
 
 // forgetful derives ids without the digest of what was sent.
