@@ -257,11 +257,17 @@ func (c *Claim) Progress() message.Progress { return c.progress }
 func (c *Claim) Doubtful() bool { return c.doubtful }
 
 // Next returns the next messages in order, one to max of them, and waits for
-// the first. io.EOF says that the chain is over and all of it was returned.
+// the first. io.EOF says that the chain is over and all of it was returned;
+// message.ErrClaimLost that the claim no longer holds.
 // Seqs may have gaps where damage was set aside. Errors of reading are returned
 // as they are; calling again tries again.
 func (c *Claim) Next(ctx context.Context, max int) ([]message.Stored, error) {
 	for len(c.pending) == 0 {
+		// A holder with nothing to save would not learn otherwise that its
+		// process's heartbeat has ended, and the process could not begin another.
+		if err := c.present.alive(); err != nil {
+			return nil, fmt.Errorf("%w: %w", message.ErrClaimLost, err)
+		}
 		wait, err := c.fill()
 		if err != nil {
 			c.chain.q.dropBallast(err) // of what is set aside
@@ -287,15 +293,15 @@ const pollInterval = 50 * time.Millisecond
 // wait returns when there may be more: this process's own committer says so, of
 // others one has to look.
 func (c *Claim) wait(ctx context.Context) error {
-	var poll <-chan time.Time
+	every := c.chain.q.opts.TTL / 4 // to see whether the claim still holds
 	if c.reader != nil && !c.reader.lane.own {
-		t := time.NewTimer(pollInterval)
-		defer t.Stop()
-		poll = t.C
+		every = pollInterval
 	}
+	poll := time.NewTimer(every)
+	defer poll.Stop()
 	select {
 	case <-c.chain.more:
-	case <-poll:
+	case <-poll.C:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -1,11 +1,14 @@
 package queue_test
 
 import (
+	"errors"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"postroad/internal/durable/faultfs"
+	"postroad/internal/message"
 	"postroad/internal/queue"
 )
 
@@ -48,6 +51,35 @@ func TestHeartbeatGoesWithItsProcess(t *testing.T) {
 		run(q)()
 		if left := names(t, disk, "queue/processes"); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
+		}
+	})
+}
+
+// TestIdleHolderLearnsThatItsHeartbeatEnded: a claim of a chain with nothing to
+// forward is given up like any other, and the process claims it anew; or it would
+// take part in nothing any more.
+func TestIdleHolderLearnsThatItsHeartbeatEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q := started(t, disk, nil)
+		c := claim(t, q)
+		disk.When(faultfs.Match{Kind: faultfs.OpSync, Name: "queue/processes/*/heartbeat"}, faultfs.FailBefore(syscall.EIO))
+		if _, err := c.Next(t.Context(), 1); !errors.Is(err, message.ErrClaimLost) {
+			t.Fatalf("an idle holder is told %v", err)
+		}
+		if q.Overdue() == nil {
+			t.Error("it might send under a claim that is lost")
+		}
+		if err := c.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wait(time.Minute)
+		if err := q.Overdue(); err != nil {
+			t.Errorf("a minute after the claim was given up: %v", err)
+		}
+		appendOne(t, q, "a")
+		if got := values(drain(t, claim(t, q), 1)); len(got) != 1 || got[0] != "a" {
+			t.Errorf("claimed anew: %q", got)
 		}
 	})
 }
