@@ -49,6 +49,7 @@ type queueStatus struct {
 	Lanes               int     `json:"lanes"`
 	UnforwardedMessages int64   `json:"unforwarded_messages"`
 	UnreadLanes         int64   `json:"unread_lanes,omitempty"`
+	Listing             bool    `json:"listing,omitempty"`
 	UnforwardedBytes    int64   `json:"unforwarded_bytes"`
 	OldestAgeSeconds    float64 `json:"oldest_age_seconds"`
 	DiskFreeBytes       int64   `json:"disk_free_bytes"`

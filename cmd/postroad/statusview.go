@@ -192,6 +192,9 @@ func waitingColour(s stampStatus) string {
 
 func waitingText(s stampStatus) string {
 	q := s.Queue
+	if q.Listing {
+		return messages(q.UnforwardedMessages) + " and what else is in the lanes of earlier processes, still being listed"
+	}
 	if q.UnreadLanes > 0 {
 		return fmt.Sprintf("%s and what else is in %s of earlier processes, still being read",
 			messages(q.UnforwardedMessages), noun(q.UnreadLanes, "lane"))

@@ -233,6 +233,7 @@ type StampStatus struct {
 	Queue struct {
 		UnforwardedMessages int64  `json:"unforwarded_messages"`
 		UnreadLanes         int    `json:"unread_lanes"`
+		Listing             bool   `json:"listing"`
 		DamagedMessages     int64  `json:"damaged_messages"`
 		Trouble             string `json:"trouble"`
 	} `json:"queue"`
@@ -313,6 +314,9 @@ func (p *Process) WaitDrained(ctx context.Context, limit time.Duration) error {
 		for _, s := range stamps {
 			messages += s.Queue.UnforwardedMessages
 			lanes += s.Queue.UnreadLanes
+			if s.Queue.Listing { // it does not know yet which there are
+				lanes++
+			}
 		}
 		return messages == 0 && lanes == 0, nil
 	})

@@ -318,6 +318,7 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 		if !dead {
 			if dead, err = w.still(); err != nil || !dead {
 				l.learnHeartbeat(w.seen)
+				l.living.Store(w.moved)
 				return false, err
 			}
 		}

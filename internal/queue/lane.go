@@ -15,6 +15,9 @@ type lane struct {
 	chain *chain // nil for lanes of other kinds than accepted messages
 	// nameless says that its file "lane" is missing or damaged.
 	nameless bool
+	// living says that its writer, another process, was seen to renew its
+	// heartbeat, which tells how much there is in the lane.
+	living atomic.Bool
 	// watched says that a goroutine watches its writer. Guarded by chain.mu.
 	watched bool
 	// own says that this process wrote it, and its committer keeps the index.

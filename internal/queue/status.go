@@ -75,13 +75,19 @@ func (q *Queue) Status() Status {
 	return s
 }
 
-// unread reports whether a lane that has ended may hold more than is known: of
-// one that is being written to its heartbeat tells, and of one that another
-// process drains that process's progress.
+// unread reports whether a lane may hold more than is known: of one that is being
+// written to its heartbeat tells, and of one that another process drains that
+// process's progress.
 func (l *lane) unread() bool {
 	l.chain.mu.Lock()
 	defer l.chain.mu.Unlock()
-	return !l.own && l.sealed && !l.ended && l.shown.Load() <= l.durable.Load()
+	switch {
+	case l.own || l.ended:
+		return false
+	case !l.sealed:
+		return !l.living.Load()
+	}
+	return l.shown.Load() <= l.durable.Load()
 }
 
 // bytesFrom is how many bytes of groups stand in the lane from an index entry

@@ -19,6 +19,7 @@ type watch struct {
 
 	seen  []byte
 	any   bool          // something was seen
+	moved bool          // it has changed since: somebody writes it
 	since time.Duration // return of the first read of seen
 	last  time.Duration // return of the last read
 }
@@ -35,6 +36,7 @@ func (w *watch) still() (bool, error) {
 	}
 	returned := w.q.deps.Elapsed()
 	if !w.any || began-w.last > w.q.opts.TTL/4 || !bytes.Equal(value, w.seen) {
+		w.moved = w.moved || w.any && !bytes.Equal(value, w.seen)
 		w.seen, w.any, w.since, w.last = bytes.Clone(value), true, returned, returned
 		return false, nil
 	}
