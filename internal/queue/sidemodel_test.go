@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -28,7 +29,7 @@ type sideModel struct {
 	born   int
 	topics []string
 	early  bool
-	lie    *lyingSides
+	lie    *atomic.Bool // the disk's; nil for an honest one
 	log    []string
 }
 
@@ -59,8 +60,7 @@ func (m *sideModel) options() queue.Options {
 func (m *sideModel) start() {
 	var fsys durable.FS = m.disk
 	if m.lie != nil {
-		m.lie.FS = m.disk
-		fsys = m.lie
+		fsys = lyingSides{m.disk, m.lie}
 	}
 	q, err := queue.Open(m.options(), onDisk(fsys, silent))
 	m.born++
@@ -185,11 +185,11 @@ func (m *sideModel) forward(p *sideProcess) (err error) {
 	case what < 17:
 		k := min(n, len(h.waiting[topic]))
 		if m.lie != nil {
-			m.lie.on = true
+			m.lie.Store(true)
 		}
 		moved := h.divert(topic, n)
 		if m.lie != nil {
-			m.lie.on = false
+			m.lie.Store(false)
 		}
 		m.note("%d: divert of %s %s %d: %v", p.n, h.c.ID(), topic, k, moved)
 	case what < 18:
@@ -311,13 +311,13 @@ func manySideModels(t *testing.T, runs int) {
 // side lanes.
 type lyingSides struct {
 	durable.FS
-	on bool
+	on *atomic.Bool
 }
 
 // Create makes a segment that is never synced, while the lie is on.
-func (f *lyingSides) Create(name string) (durable.File, error) {
+func (f lyingSides) Create(name string) (durable.File, error) {
 	file, err := f.FS.Create(name)
-	if err != nil || !f.on || !strings.HasSuffix(name, ".seg") {
+	if err != nil || !f.on.Load() || !strings.HasSuffix(name, ".seg") {
 		return file, err
 	}
 	return unsynced{file}, nil
@@ -327,7 +327,7 @@ func (f *lyingSides) Create(name string) (durable.File, error) {
 func TestSideModelIsNotBlind(t *testing.T) {
 	for name, sabotage := range map[string]func(m *sideModel){
 		"progress saved before Divert returns": func(m *sideModel) { m.early = true },
-		"side lanes not synced":                func(m *sideModel) { m.lie = &lyingSides{} },
+		"side lanes not synced":                func(m *sideModel) { m.lie = new(atomic.Bool) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var caught error
