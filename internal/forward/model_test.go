@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postroad/internal/kafka"
@@ -29,7 +30,8 @@ type modelHub struct {
 	untrue error
 	// settled are messages that became dead letters, or were moved. Guarded by
 	// mu.
-	late sync.WaitGroup // requests that land after their client was given up
+	late     sync.WaitGroup // requests that land after their client was given up
+	underway atomic.Int64   // how many of them have not landed
 }
 
 type modelPart struct {
@@ -311,9 +313,11 @@ func (c *client) giveBack(forGood, late bool) {
 		all = append(all, q...)
 		if late && len(q) > 0 && c.hub.chance(50) {
 			batch := q[:min(len(q), 1+int(c.hub.delay(40)))]
+			c.hub.underway.Add(1)
 			c.hub.late.Go(func() {
 				<-time.After(c.hub.delay(modelLate))
 				_, _ = c.hub.append(p, batch) // nobody hears the answer
+				c.hub.underway.Add(-1)
 			})
 		}
 	}
