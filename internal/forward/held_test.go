@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -196,9 +197,15 @@ func TestHubWideRefusalOpensTheBreaker(t *testing.T) {
 // A record that fails alone for a passing reason is not dead.
 func TestTransientAloneIsNotDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hub := &scripted{answer: func(_ *message.Stored, n int) error {
+		var mu sync.Mutex
+		tried := map[uint64]bool{}
+		hub := &scripted{answer: func(m *message.Stored, n int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			first := !tried[m.Seq]
+			tried[m.Seq] = true
 			switch {
-			case n <= 2:
+			case first: // with others, as far as the forwarder knows
 				return classed("dead")
 			case n < 10:
 				return classed([]string{"retry", "hold"}[n%2])
