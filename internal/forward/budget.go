@@ -102,10 +102,11 @@ func (b *budget) give(u *usage, slots, bytes int64) {
 // which are to give way: they take nothing more while they are above theirs, and
 // move what waits for a held topic out of memory.
 func (b *budget) starve(u *usage) {
-	if !u.starved {
-		u.starved = true
-		b.starved.Add(1)
+	if u.starved { // they have been told; telling them, and oneself, at each try would have all of them turn in circles
+		return
 	}
+	u.starved = true
+	b.starved.Add(1)
 	b.eachFlight(func(f *flight) {
 		f.squeezed.Store(true)
 		signal(f.wake)
