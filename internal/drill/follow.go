@@ -15,6 +15,12 @@ type follower struct {
 
 	mu   sync.Mutex
 	seen map[Print]time.Time // guarded by mu
+	// missing are the messages that caughtUp waits for, came is closed once
+	// there are none. Guarded by mu. The reader crosses them off: to look again
+	// and again for all of them would keep the reader itself from its work, the
+	// more the longer the run.
+	missing map[Print]struct{}
+	came    chan struct{}
 }
 
 // follow starts a follower; stop ends it.
@@ -38,6 +44,12 @@ func (f *follower) saw(r Record) error {
 	if _, again := f.seen[p]; !again {
 		f.seen[p] = now
 	}
+	if _, awaited := f.missing[p]; awaited {
+		delete(f.missing, p)
+		if len(f.missing) == 0 {
+			close(f.came)
+		}
+	}
 	return nil
 }
 
@@ -46,30 +58,41 @@ func (f *follower) stop() error {
 	return <-f.done
 }
 
-// caughtUp waits until all that was acknowledged by a time has been seen, and
-// returns when the last of it was.
-func (f *follower) caughtUp(ctx context.Context, l *Ledger, by time.Time, limit time.Duration) (time.Time, error) {
-	var last time.Time
-	missing := 0
-	err := Until(ctx, limit, "all that was acknowledged is seen", func() (bool, error) {
+// caughtUp waits until all that was acknowledged by a time, which has passed, has
+// been seen, and returns when the last of it was. One may wait at a time.
+func (f *follower) caughtUp(ctx context.Context, l *Ledger, by time.Time, limit time.Duration) (last time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	awaited := l.acknowledged(by)
+	select {
+	case <-f.await(awaited):
+	case <-ctx.Done():
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		last, missing = time.Time{}, 0
-		l.each(by, func(prints []Print) {
-			for _, p := range prints {
-				at, ok := f.seen[p]
-				if !ok {
-					missing++
-				}
-				if at.After(last) {
-					last = at
-				}
-			}
-		})
-		return missing == 0, nil
-	})
-	if err != nil {
-		return last, fmt.Errorf("%w: %d messages are missing", err, missing)
+		return last, fmt.Errorf("wait until all that was acknowledged is seen: %w: %d messages are missing", ctx.Err(), len(f.missing))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range awaited {
+		if at := f.seen[p]; at.After(last) {
+			last = at
+		}
 	}
 	return last, nil
+}
+
+// await returns a channel that is closed once all of these have been seen.
+func (f *follower) await(prints []Print) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.missing, f.came = make(map[Print]struct{}), make(chan struct{})
+	for _, p := range prints {
+		if _, ok := f.seen[p]; !ok {
+			f.missing[p] = struct{}{}
+		}
+	}
+	if len(f.missing) == 0 {
+		close(f.came)
+	}
+	return f.came
 }

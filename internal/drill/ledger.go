@@ -144,15 +144,17 @@ func (l *Ledger) Requests() int {
 	return len(l.sends)
 }
 
-// each calls fn for every request that was acknowledged by then.
-func (l *Ledger) each(by time.Time, fn func(prints []Print)) {
+// acknowledged are the messages of all requests that were acknowledged by then.
+func (l *Ledger) acknowledged(by time.Time) []Print {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var prints []Print
 	for i := range l.sends {
 		if s := &l.sends[i]; s.acknowledged && !s.answered.After(by) {
-			fn(s.prints)
+			prints = append(prints, s.prints...)
 		}
 	}
+	return prints
 }
 
 // repeated is how many requests were sent more than once.

@@ -154,6 +154,12 @@ func (c *chain) doubt(doubtful bool) {
 	c.doubtful = c.doubtful || doubtful
 }
 
+func (c *chain) inDoubt() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doubtful
+}
+
 func (c *chain) claimed() (doubtful bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -32,6 +32,8 @@ type claimInfo struct {
 	// Heartbeat names the holder's directory in processes/, whose heartbeat
 	// tells whether it lives.
 	Heartbeat string `json:"heartbeat,omitempty"`
+	// Doubtful says that the holder of the claim before may live.
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // errHeld says that somebody else holds a chain.
@@ -137,7 +139,7 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 	if last.held() && c.isUnfinished(last.info, p) {
 		claim.epoch, claim.raw = last.epoch, string(last.raw)
 	} else {
-		c.doubt(last.held() && !last.info.Owner.deadFor(q.self) || last.word() == noteRevoked || last.word() == noteDoubtful)
+		c.doubt(q.mayLive(last))
 		if err := q.endLast(c.id, last); err != nil {
 			return nil, err
 		}
@@ -174,6 +176,31 @@ func (q *Queue) acquire(c *chain, fell fallen) (_ *Claim, err error) {
 	claim.progress, claim.doubtful = c.complete(progress), c.claimed()
 	q.dropEpochs(c.id, last.epochs, from)
 	return claim, nil
+}
+
+// mayLive reports whether requests of a former holder of the chain may still land
+// in the hub. One that released the claim has none under way; of one that is known
+// to be dead, whoever wrote its revocation, none is sent any more. A holder that
+// ended before it had saved anything may not have waited for the one before it:
+// its own doubt goes on. Saving is what it does once it has.
+func (q *Queue) mayLive(last standing) bool {
+	switch last.word() {
+	case noteDoubtful:
+		return true
+	case noteReleased, noteDrained:
+		return false
+	}
+	if last.epoch == 0 {
+		return false
+	}
+	return !last.info.Owner.deadFor(q.self) || last.info.Doubtful && !q.hasSaved(last)
+}
+
+// hasSaved reports whether the holder of a claim saved anything after the
+// progress that it began with.
+func (q *Queue) hasSaved(s standing) bool {
+	_, saves, err := readProgress(q.deps.FS, q.at.claimFile(s.info.Chain, "progress", s.epoch))
+	return err == nil && saves > 1
 }
 
 // dropEpochs removes what the epochs before one have left, whose progress the
@@ -278,7 +305,7 @@ func (q *Queue) progressOf(chain string, epoch uint64, sure bool) (message.Progr
 func (q *Queue) writeClaim(c *chain, epoch uint64, p *presence) (raw string, err error) {
 	info := claimInfo{
 		Format: laneFormat, Chain: c.id, Epoch: epoch, Token: ulid.Make().String(),
-		Claimed: q.deps.Now().UTC(), Owner: q.self, Heartbeat: p.id,
+		Claimed: q.deps.Now().UTC(), Owner: q.self, Heartbeat: p.id, Doubtful: c.inDoubt(),
 	}
 	text, err := json.Marshal(info)
 	if err != nil {

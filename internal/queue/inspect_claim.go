@@ -1,17 +1,13 @@
 package queue
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-
-	"postroad/internal/message"
 )
 
 // claimFiles are the epochs of which a chain's directory has files, by kind.
@@ -65,7 +61,7 @@ func (v *Inspector) chainView(chain string) (*chainView, error) {
 		v.readClaim(&c.ClaimView)
 	}
 	for _, epoch := range claims { // progress counts only beside its claim
-		p, err := v.progress(chain, epoch)
+		p, err := loadProgress(v.fsys, v.at.claimFile(chain, progressKind, epoch))
 		if errors.Is(err, errNoProgress) || missing(err) {
 			continue
 		}
@@ -103,61 +99,4 @@ func (v *Inspector) readClaim(c *ClaimView) {
 func firstWord(text string) string {
 	word, _, _ := strings.Cut(text, " ")
 	return strings.TrimRight(word, ":,;")
-}
-
-// progress reads the newest sound value of a progress file, of each slot no more
-// than it uses: a file has room for a quarter of a megabyte, and what is in it
-// is mostly a few hundred bytes. errNoProgress where no slot is sound.
-func (v *Inspector) progress(chain string, epoch uint64) (message.Progress, error) {
-	f, err := v.fsys.Open(v.at.claimFile(chain, progressKind, epoch))
-	if err != nil {
-		return message.Progress{}, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return message.Progress{}, err
-	}
-	half := min(size/2, maxProgressSlot)
-	var newest message.Progress
-	var counter uint64
-	for slot := range int64(2) {
-		value, c, _, err := readProgressSlot(f, slot*half, half)
-		if err != nil {
-			return message.Progress{}, err
-		}
-		if c > counter {
-			newest, counter = value, c
-		}
-	}
-	if counter == 0 {
-		return message.Progress{}, errNoProgress
-	}
-	return newest, nil
-}
-
-// readProgressSlot reads a slot of a progress file. counter is 0 where it is not
-// sound; blank reports that nothing was ever written there, as far as was read.
-func readProgressSlot(f io.ReaderAt, at, room int64) (value message.Progress, counter uint64, blank bool, err error) {
-	for size := min(smallFile, room); ; size = min(16*size, room) {
-		b := make([]byte, size)
-		n, err := f.ReadAt(b, at)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return value, 0, false, err
-		}
-		value, counter, err = decodeProgressSlot(b[:n])
-		if err == nil {
-			return value, counter, false, nil
-		}
-		_, written := noteText(b[:n])
-		if !written || size == room || !progressGoesOn(b[:n]) {
-			return message.Progress{}, 0, !written, nil
-		}
-	}
-}
-
-// progressGoesOn reports whether a slot says that it is longer than what was read.
-func progressGoesOn(b []byte) bool {
-	return len(b) >= progressHeader && [4]byte(b[:4]) == progressMagic &&
-		progressHeader+uint64(binary.LittleEndian.Uint32(b[16:])) > uint64(len(b))
 }

@@ -110,33 +110,63 @@ func (p *progressFile) close() error { return p.file.Close() }
 // none (cut short while it was made, or damaged in both slots) gives
 // errNoProgress: the caller falls back to the epoch before.
 func loadProgress(fsys durable.FS, name string) (message.Progress, error) {
+	p, _, err := readProgress(fsys, name)
+	return p, err
+}
+
+// readProgress is loadProgress, and tells which value of the file it is, from 1.
+// Of each slot it reads no more than is used: a file has room for a quarter of a
+// megabyte, and what is in it is mostly a few hundred bytes.
+func readProgress(fsys durable.FS, name string) (newest message.Progress, counter uint64, err error) {
 	f, err := fsys.Open(name)
 	if err != nil {
-		return message.Progress{}, err
+		return newest, 0, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return message.Progress{}, err
+		return newest, 0, err
 	}
 	half := min(size/2, maxProgressSlot)
-	var newest message.Progress
-	var counter uint64
 	for slot := range int64(2) {
-		b := make([]byte, half)
-		n, err := f.ReadAt(b, slot*half)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return message.Progress{}, err
+		v, c, _, err := readProgressSlot(f, slot*half, half)
+		if err != nil {
+			return newest, 0, err
 		}
-		v, c, err := decodeProgressSlot(b[:n])
-		if err == nil && c > counter {
+		if c > counter {
 			newest, counter = v, c
 		}
 	}
 	if counter == 0 {
-		return message.Progress{}, fmt.Errorf("%s: %w", name, errNoProgress)
+		return newest, 0, fmt.Errorf("%s: %w", name, errNoProgress)
 	}
-	return newest, nil
+	return newest, counter, nil
+}
+
+// readProgressSlot reads a slot of a progress file. counter is 0 where it is not
+// sound; blank reports that nothing was ever written there, as far as was read.
+func readProgressSlot(f io.ReaderAt, at, room int64) (value message.Progress, counter uint64, blank bool, err error) {
+	for size := min(smallFile, room); ; size = min(16*size, room) {
+		b := make([]byte, size)
+		n, err := f.ReadAt(b, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return value, 0, false, err
+		}
+		value, counter, err = decodeProgressSlot(b[:n])
+		if err == nil {
+			return value, counter, false, nil
+		}
+		_, written := noteText(b[:n])
+		if !written || size == room || !progressGoesOn(b[:n]) {
+			return message.Progress{}, 0, !written, nil
+		}
+	}
+}
+
+// progressGoesOn reports whether a slot says that it is longer than what was read.
+func progressGoesOn(b []byte) bool {
+	return len(b) >= progressHeader && [4]byte(b[:4]) == progressMagic &&
+		progressHeader+uint64(binary.LittleEndian.Uint32(b[16:])) > uint64(len(b))
 }
 
 var errNoProgress = errors.New("no sound progress value")
