@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"postroad/internal/forward"
 	"postroad/internal/kafka"
@@ -14,6 +17,57 @@ import (
 )
 
 const crashWindow = 50 // the readers' look-back in these tests
+
+// served counts the connections that a hub serves.
+type served struct {
+	net.Listener
+	mu   sync.Mutex
+	open int // guarded by mu
+	less sync.Cond
+}
+
+type servedConn struct {
+	net.Conn
+	end func()
+}
+
+func (s *served) listen(network, addr string) (_ net.Listener, err error) {
+	s.less.L = &s.mu
+	s.Listener, err = net.Listen(network, addr) //nolint:noctx // the signature is the hub's
+	return s, err
+}
+
+func (s *served) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.open++
+	s.mu.Unlock()
+	return servedConn{c, sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.open--
+		s.mu.Unlock()
+		s.less.Broadcast()
+	})}, nil
+}
+
+func (c servedConn) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+// idle waits until the hub has closed every connection, which it does when it has
+// taken in all that its client sent: what a dead forwarder left under way may land
+// behind its successor's read-back, and is not what these tests are about.
+func (s *served) idle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.open > 0 {
+		s.less.Wait()
+	}
+}
 
 // life runs a forwarder over the store until it dies at a random point: after
 // some answers of the hub, or some time. A death leaves what was saved, and
@@ -43,13 +97,15 @@ func life(t *testing.T, rng *rand.Rand, st *store, sink forward.Sink) {
 	}
 	late := time.AfterFunc(time.Duration(1+rng.IntN(400))*time.Millisecond, die)
 	defer late.Stop()
-	go func() { // the client dies with the process: nothing is flushed
+	var client sync.WaitGroup
+	client.Go(func() { // the client dies with the process: nothing is flushed
 		<-ctx.Done()
 		sink.Close()
-	}()
+	})
 	if err := f.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
+	client.Wait()
 }
 
 // others writes enough of other stamps' messages to push everything before out
@@ -82,7 +138,8 @@ func others(t *testing.T, addr string, from int) {
 func crashes(t *testing.T, seed uint64, wrap func(*kafka.Sink) forward.Sink) error {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	_, addr := startCluster(t)
+	var hub served
+	_, addr := startCluster(t, kfake.ListenFn(hub.listen))
 	st := newStore("a")
 	var want []message.Stored
 	seq := uint64(1)
@@ -92,6 +149,7 @@ func crashes(t *testing.T, seed uint64, wrap func(*kafka.Sink) forward.Sink) err
 		want = append(want, more...)
 		st.append(more...)
 		life(t, rng, st, wrap(newSink(t, addr)))
+		hub.idle()
 		others(t, addr, 1+round*1000)
 	}
 	_, stop := run(t, testOptions(), forward.Deps{Source: sourceOf(st), Sink: wrap(newSink(t, addr))})
