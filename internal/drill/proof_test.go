@@ -5,6 +5,8 @@ package drill
 import (
 	"testing"
 	"time"
+
+	"postroad/test/binary"
 )
 
 // TestProofShareKills is F2: a hundred kills of processes that share a
@@ -34,7 +36,7 @@ func TestProofShareShort(t *testing.T) {
 func TestProofShareWithoutFence(t *testing.T) {
 	const blind = "\tif w != nil {\n\t\treturn nil\n\t}"
 	o := shared(t)
-	o.Binary = sabotaged(t, "internal/queue/writer.go", map[string]string{
+	o.Binary = binary.Sabotaged(t, "internal/queue/writer.go", map[string]string{
 		"func (w *writer) confirm() error {": blind, "func (w *writer) alive() error {": blind,
 	})
 	o.Kills, o.Pauses, o.Spare = 6, 12, true

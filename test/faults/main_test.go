@@ -1,72 +1,17 @@
 package faults
 
 import (
-	"context"
-	"flag"
-	"fmt"
-	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
+	"postroad/test/binary"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the random choices; 0 takes one by chance")
+// built is the binary under test.
+var built binary.Built
 
-// seed returns the seed of a test and prints it.
-func seed(t testing.TB) uint64 {
-	s := *seedFlag
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("seed %d", s)
-	return s
-}
+func TestMain(m *testing.M) { os.Exit(built.Run(m)) }
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built.dir != "" {
-		if err := os.RemoveAll(built.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func postroad(t *testing.T) string { return built.Path(t) }
 
-// built is the binary under test, made once.
-var built struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
-
-// postroad builds the binary as it is shipped and returns its path.
-func postroad(t *testing.T) string {
-	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "postroad-faults-"); built.err != nil { //nolint:usetesting // it serves other tests, too
-			return
-		}
-		built.path = filepath.Join(built.dir, "postroad")
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", built.path, "postroad/cmd/postroad")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build postroad: %w\n%s", err, out)
-		}
-	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
-	return built.path
-}
+func seed(t testing.TB) uint64 { return binary.Seed(t) }
