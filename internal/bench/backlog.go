@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"postroad/internal/drill"
@@ -34,11 +32,7 @@ func DefaultBacklogOptions() BacklogOptions {
 
 // Validate reports every option that cannot work.
 func (o BacklogOptions) Validate() error {
-	err := errors.Join(validSite(o.Binary, o.Dir), validBacklog(o.Rounds, o.Messages, o.Bytes))
-	if o.Connections < 1 || o.Connections > maxConnections {
-		err = errors.Join(err, fmt.Errorf("connections: %d: must be between 1 and %d", o.Connections, maxConnections))
-	}
-	return err
+	return errors.Join(validSite(o.Binary, o.Dir), validBacklog(o.Rounds, o.Messages, o.Bytes), within("connections", o.Connections, maxConnections))
 }
 
 // BacklogReport is what Backlog measured.
@@ -88,17 +82,13 @@ func Backlog(ctx context.Context, o BacklogOptions, d Deps) (report *BacklogRepo
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	m, err := machineOf(o.Dir, d.Version)
+	w, err := newWorkplace(o.Dir, d.Version)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(o.Dir, "postroad-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("directory for the benchmark: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, w.remove()) }()
 	d = d.filled()
-	free, err := diskFree(dir)
+	free, err := diskFree(w.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -109,18 +99,18 @@ func Backlog(ctx context.Context, o BacklogOptions, d Deps) (report *BacklogRepo
 	if l.messages < o.Messages {
 		d.Progress("%d messages instead of %d: the disk has no room for more", l.messages, o.Messages)
 	}
-	var rounds []backlogRound
-	for i := range o.Rounds {
-		at := filepath.Join(dir, fmt.Sprintf("round-%d", i+1))
-		r, err := backlogOnce(ctx, o.Binary, at, l)
-		if err = errors.Join(err, os.RemoveAll(at)); err != nil {
-			return nil, fmt.Errorf("round %d: %w", i+1, err)
+	rounds, err := inRounds(w, o.Rounds, func(i int, dir string) (backlogRound, error) {
+		r, err := backlogOnce(ctx, o.Binary, dir, l)
+		if err == nil {
+			d.Progress("backlog, round %d of %d: accepted %.0f/s, peak %d MiB; first accept after %.0f ms; drained %.0f/s, peak %d MiB",
+				i, o.Rounds, r.accept, r.accepting.peak>>20, r.killed, r.drain, r.draining.peak>>20)
 		}
-		d.Progress("backlog, round %d of %d: accepted %.0f/s, peak %d MiB; first accept after %.0f ms; drained %.0f/s, peak %d MiB",
-			i+1, o.Rounds, r.accept, r.accepting.peak>>20, r.killed, r.drain, r.draining.peak>>20)
-		rounds = append(rounds, r)
+		return r, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return backlogReport(m, o, l, rounds), nil
+	return backlogReport(w.machine, o, l, rounds), nil
 }
 
 // What is reckoned for a message on the disk beside its bytes, in the queue and

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -33,30 +31,6 @@ func DefaultDrainOptions() DrainOptions {
 func (o DrainOptions) Validate() error {
 	return errors.Join(validSite(o.Binary, o.Dir), validBacklog(o.Rounds, o.Messages, o.Bytes))
 }
-
-func validSite(binary, dir string) error {
-	if binary == "" || dir == "" {
-		return fmt.Errorf("binary, dir: %q, %q: both must be named", binary, dir)
-	}
-	return nil
-}
-
-func validBacklog(rounds, messages, bytes int) error {
-	var errs []error
-	if rounds < 1 || rounds > 1000 {
-		errs = append(errs, fmt.Errorf("rounds: %d: must be between 1 and 1000", rounds))
-	}
-	if messages < 1 || messages > 100_000_000 {
-		errs = append(errs, fmt.Errorf("messages: %d: must be between 1 and 100000000", messages))
-	}
-	if bytes < 1 || bytes > maxMessageBytes {
-		errs = append(errs, fmt.Errorf("bytes: %d: must be between 1 and %d", bytes, maxMessageBytes))
-	}
-	return errors.Join(errs...)
-}
-
-// maxMessageBytes keeps a batch of a load below the gateway's limit.
-const maxMessageBytes = 64 << 10
 
 // DrainReport is what Drain measured.
 type DrainReport struct {
@@ -94,27 +68,23 @@ func Drain(ctx context.Context, o DrainOptions, d Deps) (report *DrainReport, er
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	m, err := machineOf(o.Dir, d.Version)
+	w, err := newWorkplace(o.Dir, d.Version)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(o.Dir, "postroad-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("directory for the benchmark: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, w.remove()) }()
 	d = d.filled()
-	var rounds []drainRound
-	for i := range o.Rounds {
-		at := filepath.Join(dir, fmt.Sprintf("round-%d", i+1))
-		r, err := drainOnce(ctx, o, at)
-		if err = errors.Join(err, os.RemoveAll(at)); err != nil {
-			return nil, fmt.Errorf("round %d: %w", i+1, err)
+	rounds, err := inRounds(w, o.Rounds, func(i int, dir string) (drainRound, error) {
+		r, err := drainOnce(ctx, o, dir)
+		if err == nil {
+			d.Progress("drain, round %d of %d: first record after %.0f ms, %.0f/s; bare producer %.0f/s", i, o.Rounds, r.first, r.drain, r.bare)
 		}
-		d.Progress("drain, round %d of %d: first record after %.0f ms, %.0f/s; bare producer %.0f/s", i+1, o.Rounds, r.first, r.drain, r.bare)
-		rounds = append(rounds, r)
+		return r, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return drainReport(m, o, rounds), nil
+	return drainReport(w.machine, o, rounds), nil
 }
 
 func drainReport(m Machine, o DrainOptions, rounds []drainRound) *DrainReport {

@@ -31,17 +31,7 @@ func DefaultStartOptions() StartOptions { return StartOptions{Rounds: 5, Message
 
 // Validate reports every option that cannot work.
 func (o StartOptions) Validate() error {
-	var errs []error
-	if o.Binary == "" || o.Dir == "" {
-		errs = append(errs, fmt.Errorf("binary, dir: %q, %q: both must be named", o.Binary, o.Dir))
-	}
-	if o.Rounds < 1 || o.Rounds > 1000 {
-		errs = append(errs, fmt.Errorf("rounds: %d: must be between 1 and 1000", o.Rounds))
-	}
-	if o.Messages < 1 || o.Messages > 10_000_000 {
-		errs = append(errs, fmt.Errorf("messages: %d: must be between 1 and 10000000", o.Messages))
-	}
-	return errors.Join(errs...)
+	return errors.Join(validSite(o.Binary, o.Dir), within("rounds", o.Rounds, maxRounds), within("messages", o.Messages, 10_000_000))
 }
 
 // StartReport is what Start measured.
@@ -91,27 +81,23 @@ func Start(ctx context.Context, o StartOptions, d Deps) (report *StartReport, er
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	m, err := machineOf(o.Dir, d.Version)
+	w, err := newWorkplace(o.Dir, d.Version)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, w.remove()) }()
 	info, err := os.Stat(o.Binary)
 	if err != nil {
 		return nil, fmt.Errorf("binary: %w", err)
 	}
-	dir, err := os.MkdirTemp(o.Dir, "postroad-bench-")
-	if err != nil {
-		return nil, fmt.Errorf("directory for the benchmark: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := &start{
-		opts: o, deps: d.filled(), data: filepath.Join(dir, "filled"), times: make(map[string]*startRounds),
-		binary: drill.Binary{Path: o.Binary, Dir: dir},
+		opts: o, deps: d.filled(), data: filepath.Join(w.dir, "filled"), times: make(map[string]*startRounds),
+		binary: drill.Binary{Path: o.Binary, Dir: w.dir},
 	}
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	report = &StartReport{Machine: m, Options: o, BinaryBytes: info.Size()}
+	report = &StartReport{Machine: w.machine, Options: o, BinaryBytes: info.Size()}
 	for _, state := range []string{dataFresh, dataStopped, dataKilled} {
 		t := s.times[state]
 		report.Starts = append(report.Starts, StartTimes{state, figureOf(t.listening), figureOf(t.answered), figureOf(t.shown)})
