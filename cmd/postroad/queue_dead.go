@@ -26,29 +26,6 @@ func (c *queueDead) Help() string {
 	return `Dead letters are messages that the hub refuses for good, each with its reason. They are kept until they are released, which sends them once more, or discarded.`
 }
 
-// shownLetter is a dead letter as --json prints it.
-type shownLetter struct {
-	ID     string    `json:"id"`
-	Place  string    `json:"place"`
-	Stands string    `json:"stands"`
-	State  string    `json:"state"`
-	Topic  string    `json:"topic"`
-	Key    *string   `json:"key"`
-	KeyB64 *string   `json:"key_base64,omitempty"`
-	Bytes  int       `json:"bytes"`
-	Reason string    `json:"reason"`
-	Buried time.Time `json:"buried"`
-}
-
-func letterJSON(l *queue.Letter) shownLetter {
-	s := shownLetter{
-		ID: l.ID.String(), Place: placeText(l.Place), Stands: placeText(l.Stands()), State: l.State, Topic: l.Topic,
-		Bytes: l.Size(), Reason: l.Reason, Buried: l.Buried,
-	}
-	s.Key, s.KeyB64 = textOrBase64(l.Key)
-	return s
-}
-
 // letters opens the directory's dead letters.
 func (d queueDir) letters() (*queue.Letters, error) {
 	l, err := queue.OpenLetters(d.Dir, nil)
@@ -71,7 +48,7 @@ func (c *queueDead) Run(ctx context.Context, std streams) error {
 	n, bytes := int64(0), int64(0)
 	err = d.Each(ctx, queue.LetterFilter{Topic: c.Topic, Marked: c.Marked}, func(l queue.Letter) error {
 		if c.JSON {
-			return printLine(std.out, letterJSON(&l))
+			return printLine(std.out, l.View())
 		}
 		n++
 		bytes += int64(l.Size())
@@ -167,19 +144,19 @@ func (w *which) survey(ctx context.Context, d *queue.Letters, f queue.LetterFilt
 
 // settledLetters is what release and discard did, for --json.
 type settledLetters struct {
-	Letters []shownLetter `json:"letters"`
+	Letters []queue.LetterView `json:"letters"`
 	// Before are letters that were named and were marked already.
-	Before []shownLetter `json:"marked_before"`
-	Error  string        `json:"error,omitempty"`
+	Before []queue.LetterView `json:"marked_before"`
+	Error  string             `json:"error,omitempty"`
 }
 
 // settle does what verb says with the chosen letters and reports it.
 func (w *which) settle(std streams, b queue.Chosen, verb string, do func(done func(queue.Letter)) error) error {
-	r := settledLetters{Letters: []shownLetter{}, Before: []shownLetter{}}
+	r := settledLetters{Letters: []queue.LetterView{}, Before: []queue.LetterView{}}
 	for i := range b.Before {
-		r.Before = append(r.Before, letterJSON(&b.Before[i]))
+		r.Before = append(r.Before, b.Before[i].View())
 	}
-	err := do(func(l queue.Letter) { r.Letters = append(r.Letters, letterJSON(&l)) })
+	err := do(func(l queue.Letter) { r.Letters = append(r.Letters, l.View()) })
 	if w.JSON {
 		if err != nil {
 			r.Error = err.Error()

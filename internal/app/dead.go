@@ -2,14 +2,11 @@ package app
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
-	"unicode/utf8"
 
 	"postroad/internal/httpserve"
 	"postroad/internal/message"
@@ -33,34 +30,14 @@ func mountDead(admin *httpserve.Admin, stamps []*stamp) {
 
 type deadLetters struct{ stamps []*stamp }
 
-// deadLetter is a dead letter without its value.
+// deadLetter is a dead letter of one of the stamps, without its value.
 type deadLetter struct {
-	Stamp     string    `json:"stamp"`
-	ID        string    `json:"id"`
-	Place     string    `json:"place"`
-	Stands    string    `json:"stands"`
-	State     string    `json:"state"`
-	Topic     string    `json:"topic"`
-	Key       *string   `json:"key"`
-	KeyBase64 *string   `json:"key_base64,omitempty"`
-	Bytes     int       `json:"bytes"`
-	Reason    string    `json:"reason"`
-	Buried    time.Time `json:"buried"`
+	Stamp string `json:"stamp"`
+	queue.LetterView
 }
 
 func deadLetterOf(s *stamp, l *queue.Letter) deadLetter {
-	place := func(p message.Place) string { return p.Lane + "." + strconv.FormatUint(p.Seq, 10) }
-	d := deadLetter{
-		Stamp: s.settings.Stamp.Name, ID: l.ID.String(), Place: place(l.Place), Stands: place(l.Stands()), State: l.State,
-		Topic: l.Topic, Bytes: l.Size(), Reason: l.Reason, Buried: l.Buried,
-	}
-	if key := string(l.Key); l.Key != nil && utf8.ValidString(key) {
-		d.Key = &key
-	} else if l.Key != nil {
-		key = base64.StdEncoding.EncodeToString(l.Key)
-		d.KeyBase64 = &key
-	}
-	return d
+	return deadLetter{s.settings.Stamp.Name, l.View()}
 }
 
 // deadList is what GET /admin/v1/dead answers.
