@@ -133,13 +133,29 @@ func (w *which) filter() (queue.LetterFilter, error) {
 	return f, err
 }
 
-// survey counts the open letters, and fails where one that is named is none.
-func (w *which) survey(ctx context.Context, d *queue.Letters, f queue.LetterFilter) (queue.Chosen, error) {
-	c, err := d.Survey(ctx, f)
-	if err == nil && len(c.Unknown) > 0 {
-		err = fmt.Errorf("dead letter %s: %w; nothing was changed", strings.Join(c.Unknown, ", "), message.ErrNotFound)
+// chosen are letters of a directory, and the filter that chooses them.
+type chosen struct {
+	*queue.Letters
+	queue.Chosen
+	filter queue.LetterFilter
+}
+
+// choose opens the letters and counts those that are meant. It fails where one
+// that is named is none.
+func (w *which) choose(ctx context.Context) (c chosen, err error) {
+	if c.filter, err = w.filter(); err != nil {
+		return c, err
 	}
-	return c, err
+	if c.Letters, err = w.letters(); err != nil {
+		return c, err
+	}
+	if c.Chosen, err = c.Survey(ctx, c.filter); err != nil {
+		return c, err
+	}
+	if len(c.Unknown) > 0 {
+		return c, fmt.Errorf("dead letter %s: %w; nothing was changed", strings.Join(c.Unknown, ", "), message.ErrNotFound)
+	}
+	return c, nil
 }
 
 // settledLetters is what release and discard did, for --json.
@@ -151,10 +167,10 @@ type settledLetters struct {
 }
 
 // settle does what verb says with the chosen letters and reports it.
-func (w *which) settle(std streams, b queue.Chosen, verb string, do func(done func(queue.Letter)) error) error {
+func (w *which) settle(std streams, c chosen, verb string, do func(done func(queue.Letter)) error) error {
 	r := settledLetters{Letters: []queue.LetterView{}, Before: []queue.LetterView{}}
-	for i := range b.Before {
-		r.Before = append(r.Before, b.Before[i].View())
+	for i := range c.Before {
+		r.Before = append(r.Before, c.Before[i].View())
 	}
 	err := do(func(l queue.Letter) { r.Letters = append(r.Letters, l.View()) })
 	if w.JSON {
@@ -182,22 +198,14 @@ func (c *queueRelease) Help() string {
 
 // Run releases letters.
 func (c *queueRelease) Run(ctx context.Context, std streams) (err error) {
-	f, err := c.filter()
-	if err != nil {
-		return err
-	}
-	d, err := c.letters()
-	if err != nil {
-		return err
-	}
-	b, err := c.survey(ctx, d, f)
+	l, err := c.choose(ctx)
 	if err != nil {
 		return err
 	}
 	to := c.store(c.Dir, std)
 	defer func() { err = errors.Join(err, to.close()) }()
-	return c.settle(std, b, "released", func(done func(queue.Letter)) error {
-		return d.Release(ctx, to, f, whoAsks(), done)
+	return c.settle(std, l, "released", func(done func(queue.Letter)) error {
+		return l.Release(ctx, to, l.filter, whoAsks(), done)
 	})
 }
 
@@ -213,24 +221,16 @@ func (c *queueDiscard) Help() string {
 
 // Run discards letters.
 func (c *queueDiscard) Run(ctx context.Context, std streams) error {
-	f, err := c.filter()
+	l, err := c.choose(ctx)
 	if err != nil {
 		return err
 	}
-	d, err := c.letters()
-	if err != nil {
-		return err
-	}
-	b, err := c.survey(ctx, d, f)
-	if err != nil {
-		return err
-	}
-	if !c.Yes && b.Open > 0 {
-		if err := confirm(std, "discard "+noun(int64(b.Open), "dead letter")); err != nil {
+	if !c.Yes && l.Open > 0 {
+		if err := confirm(std, "discard "+noun(int64(l.Open), "dead letter")); err != nil {
 			return err
 		}
 	}
-	return c.settle(std, b, "discarded", func(done func(queue.Letter)) error {
-		return d.Discard(ctx, f, whoAsks(), done)
+	return c.settle(std, l, "discarded", func(done func(queue.Letter)) error {
+		return l.Discard(ctx, l.filter, whoAsks(), done)
 	})
 }
