@@ -37,25 +37,30 @@ func devOptions(dir string) app.DevOptions {
 
 func startDev(t *testing.T, o app.DevOptions) dev {
 	t.Helper()
+	addresses, stop := started(t, func(ctx context.Context, d app.Deps) error { return app.RunDev(ctx, o, d) })
+	return dev{addresses, stop}
+}
+
+// started runs something of the app until it is stopped, which returns its
+// error, and waits for the addresses at which it listens.
+func started(t *testing.T, run func(context.Context, app.Deps) error) (addresses app.Addresses, stop func() error) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "addresses.json")
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- app.RunDev(ctx, o, app.Deps{
-			Stdout: io.Discard, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), AddressesFile: file,
-		})
+		ended <- run(ctx, app.Deps{Stdout: io.Discard, Log: slog.New(slog.DiscardHandler), AddressesFile: file})
 	}()
-	d := dev{stop: func() error { cancel(); return <-ended }}
 	await(t, "the addresses", func() bool {
 		select {
 		case err := <-ended:
-			t.Fatalf("dev ended: %v", err)
+			t.Fatalf("ended: %v", err)
 		default:
 		}
 		b, err := os.ReadFile(file)
-		return err == nil && json.Unmarshal(b, &d.Addresses) == nil
+		return err == nil && json.Unmarshal(b, &addresses) == nil
 	})
-	return d
+	return addresses, func() error { cancel(); return <-ended }
 }
 
 // await waits for a condition, at most a generous time.
@@ -133,28 +138,13 @@ func TestMessageGoesFromDoorToReaderAndSurvivesARestart(t *testing.T) {
 func TestReceiptTellsPartitionAndOffset(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	d := startDev(t, devOptions(t.TempDir()))
-	req, err := http.NewRequest(http.MethodPost, d.Door+"/v1/topics/messages/messages?key=k", strings.NewReader("x"))
-	if err != nil {
-		t.Fatal(err)
+	status, receipt := postWaiting(t, d.Door, "x")
+	if status != http.StatusOK {
+		t.Fatalf("post: %d %s", status, receipt)
 	}
-	req.Header.Set("Content-Type", "text/plain")
-	req.Header.Set("Prefer", "wait=20")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var answer struct{ IDs []string }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK || len(answer.IDs) != 1 {
-		t.Fatalf("post: %d %v %v", resp.StatusCode, answer, err)
-	}
-	found, err := http.Get(d.Door + "/v1/messages/" + answer.IDs[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer found.Body.Close()
+	_, found := get(t, d.Door+"/v1/messages/"+receipt)
 	var where map[string]any
-	if err := json.NewDecoder(found.Body).Decode(&where); err != nil {
+	if err := json.Unmarshal([]byte(found), &where); err != nil {
 		t.Fatal(err)
 	}
 	if where["state"] != "forwarded" || where["offset"] == nil || where["partition"] == nil {

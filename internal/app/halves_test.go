@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,23 +40,12 @@ func halfSettings(dir, hub string) config.Stamp {
 
 func startHalf(t *testing.T, run runner, settings config.Stamp) half {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "addresses.json")
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	h := half{said: new(bytes.Buffer), stop: func() error { cancel(); return <-ended }}
-	go func() {
-		ended <- run(ctx, settings, app.Deps{Stdout: h.said, Log: slog.New(slog.DiscardHandler), AddressesFile: file})
-	}()
-	await(t, "the addresses", func() bool {
-		select {
-		case err := <-ended:
-			t.Fatalf("ended: %v", err)
-		default:
-		}
-		b, err := os.ReadFile(file)
-		return err == nil && json.Unmarshal(b, &h.Addresses) == nil
+	said := new(bytes.Buffer)
+	addresses, stop := started(t, func(ctx context.Context, d app.Deps) error {
+		d.Stdout = said
+		return run(ctx, settings, d)
 	})
-	return h
+	return half{addresses, said, stop}
 }
 
 func startTestHub(t *testing.T) (addr string, stop func()) {
