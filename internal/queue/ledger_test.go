@@ -158,6 +158,18 @@ func (l *ledger) check(chains [][]message.Stored) error {
 	return nil
 }
 
+// checkChain drains a chain that is offered and holds it against the answers.
+func (l *ledger) checkChain(t *testing.T, q *queue.Queue) {
+	t.Helper()
+	msgs, err := drainChain(claim(t, q), false)
+	if err == nil {
+		err = l.check([][]message.Stored{msgs})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func (l *ledger) checkGroup(g answered, drained map[string]message.Place) error {
 	var out, missing []string
 	for _, v := range g.values {

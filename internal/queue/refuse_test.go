@@ -97,13 +97,7 @@ func TestFailedSyncEndsTheLane(t *testing.T) {
 				if n := disk.Count(faultfs.OpSync); n == 0 {
 					t.Fatal("no sync")
 				}
-				msgs, err := drainChain(claim(t, q), false)
-				if err == nil {
-					err = l.check([][]message.Stored{msgs})
-				}
-				if err != nil {
-					t.Error(err)
-				}
+				l.checkChain(t, q)
 			})
 		})
 	}
@@ -268,9 +262,7 @@ func fullDisk(t *testing.T, late, tried bool) {
 	if !errors.Is(err, message.ErrFull) {
 		t.Fatalf("a disk of 400 KiB took 100 messages of 20 KiB: %v", err)
 	}
-	if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-		t.Errorf("ready on a full disk: %v", err)
-	}
+	mustBeFull(t, q, "on a full disk")
 	for i := range 5 {
 		wait(2 * time.Second)
 		if tried {
@@ -285,13 +277,7 @@ func fullDisk(t *testing.T, late, tried bool) {
 	if err := l.append(t.Context(), q, fill("after", 20<<10)); err != nil {
 		t.Errorf("append after room has come: %v", err)
 	}
-	msgs, err := drainChain(claim(t, q), false)
-	if err == nil {
-		err = l.check([][]message.Stored{msgs})
-	}
-	if err != nil {
-		t.Error(err)
-	}
+	l.checkChain(t, q)
 }
 
 // TestStartOnAFullDisk opens a queue where there is no room for a lane.
@@ -340,13 +326,7 @@ func TestSegmentThatCannotBeMade(t *testing.T) {
 						t.Errorf("append %d is still refused: %v", i, err)
 					}
 				}
-				msgs, err := drainChain(claim(t, q), false)
-				if err == nil {
-					err = l.check([][]message.Stored{msgs})
-				}
-				if err != nil {
-					t.Error(err)
-				}
+				l.checkChain(t, q)
 			})
 		})
 	}
@@ -478,13 +458,7 @@ func TestHugeGroupInSmallSegments(t *testing.T) {
 		if err := l.append(t.Context(), q, fill("over", 49<<20)); !errors.Is(err, message.ErrTooLarge) {
 			t.Errorf("49 MiB: %v", err)
 		}
-		msgs, err := drainChain(claim(t, q), false)
-		if err == nil {
-			err = l.check([][]message.Stored{msgs})
-		}
-		if err != nil {
-			t.Error(err)
-		}
+		l.checkChain(t, q)
 	})
 }
 

@@ -56,6 +56,14 @@ func until(t *testing.T, what string, done func() bool) {
 
 func ready(q *queue.Queue) func() bool { return func() bool { return q.Ready() == nil } }
 
+// mustBeFull: readiness has to say that there is no room.
+func mustBeFull(t *testing.T, q *queue.Queue, when string) {
+	t.Helper()
+	if err := q.Ready(); !errors.Is(err, message.ErrFull) {
+		t.Errorf("ready %s: %v", when, err)
+	}
+}
+
 func hasBallast(disk *faultfs.FS) func() bool {
 	return func() bool { return durable.Exists(disk, "queue/ballast") }
 }
@@ -152,9 +160,7 @@ func recovers(t *testing.T, o queue.Options, late bool) bool {
 		until(t, "a ballast", hasBallast(disk))
 	}
 	fillUp(t, q, l, "first")
-	if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-		t.Errorf("ready on a full disk: %v", err)
-	}
+	mustBeFull(t, q, "on a full disk")
 	left := disk.Restart()
 	stop()
 	left.SetCapacity(left.Used())
@@ -245,13 +251,7 @@ func TestWhatIsNotForwardedStays(t *testing.T) {
 			t.Errorf("refused without naming the reserve: %v", err)
 		}
 		wait(10 * time.Minute)
-		msgs, err := drainChain(claim(t, q), false)
-		if err == nil {
-			err = l.check([][]message.Stored{msgs})
-		}
-		if err != nil {
-			t.Error(err)
-		}
+		l.checkChain(t, q)
 	})
 }
 
@@ -289,9 +289,7 @@ func TestQuota(t *testing.T) {
 		if !strings.Contains(err.Error(), "quota_bytes is 3145728") {
 			t.Errorf("refused without naming the quota: %v", err)
 		}
-		if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-			t.Errorf("ready over the quota: %v", err)
-		}
+		mustBeFull(t, q, "over the quota")
 		s := q.Status().Space
 		if s.QuotaBytes != o.QuotaBytes || s.UsedBytes > o.QuotaBytes || s.UsedBytes < o.QuotaBytes-256<<10 || s.UsedAt.IsZero() {
 			t.Errorf("%+v", s)
@@ -366,16 +364,12 @@ func noSpace(t *testing.T, errno syscall.Errno, kind faultfs.Kind) {
 		if err := l.append(t.Context(), q, fmt.Sprint("refused", i)); !errors.Is(err, message.ErrFull) {
 			t.Errorf("while there is no space: %v", err)
 		}
-		if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-			t.Errorf("ready: %v", err)
-		}
+		mustBeFull(t, q, "while there is no space")
 	}
 	heal()
 	disk.SetCapacity(disk.Used() + o.ReserveBytes + o.SegmentBytes) // without what hysteresis asks for
 	wait(10 * time.Second)
-	if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-		t.Errorf("ready before the reserve is back: %v", err)
-	}
+	mustBeFull(t, q, "before the reserve is back")
 	disk.SetCapacity(faultfs.DefaultCapacity)
 	until(t, "ready again", ready(q))
 	if err := l.append(t.Context(), q, "after"); err != nil {
@@ -384,13 +378,7 @@ func noSpace(t *testing.T, errno syscall.Errno, kind faultfs.Kind) {
 	if l.places["after"].Lane == first {
 		t.Error("the lane went on after its disk was full")
 	}
-	msgs, err := drainChain(claim(t, q), false)
-	if err == nil {
-		err = l.check([][]message.Stored{msgs})
-	}
-	if err != nil {
-		t.Error(err)
-	}
+	l.checkChain(t, q)
 }
 
 // A segment that grows stops at half of the reserve, whoever took the rest: that
@@ -409,9 +397,7 @@ func TestReserveIsKeptFromSegmentsThatGrow(t *testing.T) {
 		if err := l.append(t.Context(), q, "b"); !errors.Is(err, message.ErrFull) {
 			t.Errorf("with less than half of the reserve free: %v", err)
 		}
-		if err := q.Ready(); !errors.Is(err, message.ErrFull) {
-			t.Errorf("ready: %v", err)
-		}
+		mustBeFull(t, q, "with less than half of the reserve free")
 		disk.SetCapacity(disk.Used() + o.ReserveBytes + 64<<10)
 		until(t, "ready again", ready(q))
 		if err := l.append(t.Context(), q, "c"); err != nil {
