@@ -17,7 +17,7 @@ func TestBallastIsReal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New(1)
 		o := roomOptions()
-		q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		q := started(t, disk, with(o))
 		until(t, "a ballast", hasBallast(disk))
 		wait(time.Second)
 		b, err := durable.ReadFile(disk.RebootBare(), "queue/ballast", 1<<30)
@@ -48,7 +48,7 @@ func TestShortBallastIsMadeAnew(t *testing.T) {
 		if err := durable.WriteNew(disk, "queue/ballast", make([]byte, 4096)); err != nil {
 			t.Fatal(err)
 		}
-		started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		started(t, disk, with(o))
 		size := func() int {
 			b, err := durable.ReadFile(disk, "queue/ballast", 1<<30)
 			if err != nil {
@@ -83,7 +83,7 @@ func TestBallastThatCannotBeMade(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := faultfs.New(1)
 				disk.When(faultfs.Match{Kind: kind, Name: "ballast"}, faultfs.FailAfter(syscall.EIO))
-				started(t, disk, func(o *queue.Options, _ *queue.Deps) { *o = roomOptions() })
+				started(t, disk, with(roomOptions()))
 				until(t, "a whole one", func() bool {
 					b, err := durable.ReadFile(disk, "queue/ballast", 1<<30)
 					return err == nil && len(b) == 1<<20
@@ -98,7 +98,7 @@ func TestBallastThatCannotBeMade(t *testing.T) {
 func TestSaveOnTheBallast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
-		q := started(t, disk, func(o *queue.Options, _ *queue.Deps) { *o = roomOptions() })
+		q := started(t, disk, with(roomOptions()))
 		until(t, "a ballast", hasBallast(disk))
 		for i := range 3 {
 			if err := l.append(t.Context(), q, fmt.Sprint(i)); err != nil {
@@ -149,7 +149,7 @@ func TestNoBallastWhereRoomIsShort(t *testing.T) {
 		disk := faultfs.New(1)
 		o := roomOptions()
 		disk.SetCapacity(o.BallastBytes + 2*o.ReserveBytes)
-		started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		started(t, disk, with(o))
 		wait(time.Minute)
 		if hasBallast(disk)() {
 			t.Error("a ballast was made of the last room")

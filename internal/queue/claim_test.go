@@ -172,11 +172,7 @@ func takeOver(t *testing.T, disk *faultfs.FS, first durable.FS) (saved, verdict 
 	if err := l.save(t.Context(), c, next(l.places["a"].Lane, 2)); err != nil {
 		t.Fatal(err)
 	}
-	second, err := queue.Open(faultOptions(), onDisk(frozen{disk}, silent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := run(second)
+	second, stop := begin(t, frozen{disk}, nil)
 	chains, err := drainChains(second, true)
 	if err != nil {
 		t.Fatal(err)
@@ -323,7 +319,7 @@ func retention(t *testing.T, damage bool) {
 	}
 	o := faultOptions()
 	o.Retain = time.Hour
-	q := started(t, disk, func(to *queue.Options, _ *queue.Deps) { *to = o })
+	q := started(t, disk, with(o))
 	held := func() bool { return slices.Contains(names(t, disk, "queue/lanes"), old[0]) }
 	wait(3 * time.Hour)
 	if !held() {
@@ -481,16 +477,10 @@ func TestFailedReadsDelayAndLoseNothing(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), func() queue.Deps {
-			d := onDisk(disk, silent)
+		q, stop := begin(t, disk, func(_ *queue.Options, d *queue.Deps) {
 			now := time.Now()
 			d.Now = func() time.Time { now = now.Add(-time.Hour); return now }
-			return d
-		}())
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		})
 		for i := range 5 {
 			if err := l.append(t.Context(), q, fmt.Sprint("a", i)); err != nil {
 				t.Fatal(err)

@@ -360,11 +360,7 @@ func TestClaimBeginsBehindDamage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk := faultfs.New(1)
 				o := faultOptions()
-				q, err := queue.Open(o, onDisk(disk, silent))
-				if err != nil {
-					t.Fatal(err)
-				}
-				stop := run(q)
+				q, stop := begin(t, disk, with(o))
 				first := appendOne(t, q, "a")
 				if _, err := q.Append(t.Context(), []message.Message{msg("b"), msg("c"), msg("d")}); err != nil {
 					t.Fatal(err)
@@ -405,18 +401,12 @@ func TestClaimBeginsBehindDamage(t *testing.T) {
 // between, and kills the process; change then gets at the only segment.
 func crash(t *testing.T, disk *faultfs.FS, values []string, change func(f durable.File, offsets []int64)) *faultfs.FS {
 	t.Helper()
-	q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := run(q)
+	q, stop := begin(t, disk, nil)
 	var r message.Receipt
 	for _, v := range values {
 		r = appendOne(t, q, v)
 	}
-	disk.Crash()
-	stop()
-	disk = disk.RebootBare()
+	disk = barePowerCut(disk, stop)
 	name := path.Join("queue/lanes", r.Lane, wal.Name(1))
 	seg, err := wal.OpenReader(disk, name)
 	if err != nil {
@@ -483,11 +473,7 @@ func TestTornGroupAtTheEnd(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			disk := faultfs.New(seed)
-			q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-			if err != nil {
-				t.Fatal(err)
-			}
-			stop := run(q)
+			q, stop := begin(t, disk, nil)
 			for _, v := range []string{"a", "b", "c"} {
 				appendOne(t, q, v)
 			}
@@ -532,11 +518,8 @@ func TestDamageInALiveLane(t *testing.T) {
 
 func damageLive(t *testing.T, part string) {
 	disk := faultfs.New(1)
-	q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer run(q)()
+	q, stop := begin(t, disk, nil)
+	defer stop()
 	r := appendOne(t, q, "a")
 	f, err := disk.OpenWrite(path.Join("queue/lanes", r.Lane, wal.Name(1)))
 	if err != nil {
@@ -551,13 +534,8 @@ func damageLive(t *testing.T, part string) {
 		}
 	}
 	// Another process: the writer's own has it in memory.
-	d := onDisk(disk, silent)
-	d.Part = queue.Drains
-	second, err := queue.Open(faultOptions(), d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer run(second)()
+	second, stopSecond := begin(t, disk, only(queue.Drains))
+	defer stopSecond()
 	want, last := []string{"b", "c"}, uint64(1)
 	for _, v := range want {
 		appendOne(t, q, v)

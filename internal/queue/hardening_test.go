@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,6 @@ import (
 
 	"postroad/internal/durable/faultfs"
 	"postroad/internal/message"
-	"postroad/internal/queue"
 )
 
 // TestSleeperDoesNotRenewItself: a writer is suspended past its TTL, and its
@@ -20,14 +18,10 @@ import (
 // meanwhile, and the fence be hidden by a share's caches.
 func TestSleeperDoesNotRenewItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		var suspended atomic.Int64
-		q := started(t, disk, func(_ *queue.Options, d *queue.Deps) {
-			awake := d.Elapsed
-			d.Elapsed = func() time.Duration { return awake() + time.Duration(suspended.Load()) }
-		})
+		l := newLedger()
+		q, suspend := suspendable(t, faultfs.New(1))
 		_ = l.append(t.Context(), q, "a")
-		suspended.Add(int64(time.Minute))
+		suspend(time.Minute)
 		wait(3 * time.Second) // a heartbeat
 		if err := l.append(t.Context(), q, "b"); err != nil {
 			t.Fatal(err)
@@ -45,11 +39,7 @@ func TestLaneThatCannotBeReadNowIsNotTakenForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, o := faultfs.New(1), faultOptions()
 		o.Retain = 24 * time.Hour
-		q, err := queue.Open(o, onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		q, stop := begin(t, disk, with(o))
 		for _, v := range []string{"a", "b", "c"} {
 			appendOne(t, q, v)
 		}
@@ -126,11 +116,7 @@ func TestProgressOutgrowsItsFile(t *testing.T) {
 func TestStatusSaysWhatIsNotReadYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New(1)
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		q, stop := begin(t, disk, nil)
 		appendOne(t, q, "a")
 		stop()
 		q = started(t, disk.Restart(), nil)

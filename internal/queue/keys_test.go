@@ -79,13 +79,8 @@ func storeKeyed(t testing.TB, q *queue.Queue, from, to int) map[queue.Key]bool {
 // keysLife is a process whose keys are kept for an hour.
 func keysLife(t testing.TB, fsys durable.FS) running {
 	t.Helper()
-	d := onDisk(fsys, silent)
-	d.KeysRetain = time.Hour
-	q, err := queue.Open(faultOptions(), d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := running{q, sync.OnceFunc(run(q))}
+	q, stop := begin(t, fsys, func(_ *queue.Options, d *queue.Deps) { d.KeysRetain = time.Hour })
+	r := running{q, sync.OnceFunc(stop)}
 	t.Cleanup(r.stop)
 	return r
 }

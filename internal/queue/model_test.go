@@ -72,14 +72,10 @@ func (m *model) live() error {
 		m.disk = m.disk.Restart()
 	case end == 2:
 		m.note("kill")
-		m.disk.Crash()
-		stop()
-		m.disk = m.disk.Restart()
+		m.disk = killed(m.disk, stop)
 	default:
 		m.note("power cut")
-		m.disk.Crash()
-		stop()
-		m.disk = m.disk.Reboot()
+		m.disk = powerCut(m.disk, stop)
 	}
 	return err
 }

@@ -18,15 +18,9 @@ func TestHeartbeatsOfDeadProcessesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New(1)
 		for range 3 {
-			q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-			if err != nil {
-				t.Fatal(err)
-			}
-			stop := run(q)
+			_, stop := begin(t, disk, nil)
 			wait(5 * time.Second)
-			disk.Crash()
-			stop()
-			disk = disk.Restart()
+			disk = killed(disk, stop)
 		}
 		started(t, disk, nil)
 		started(t, disk, nil)
@@ -44,11 +38,8 @@ func TestHeartbeatsOfDeadProcessesGo(t *testing.T) {
 func TestHeartbeatGoesWithItsProcess(t *testing.T) {
 	disk := faultfs.New(1)
 	synctest.Test(t, func(t *testing.T) {
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		run(q)()
+		_, stop := begin(t, disk, nil)
+		stop()
 		if left := names(t, disk, "queue/processes"); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
 		}

@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -18,21 +17,6 @@ import (
 	"postroad/internal/message"
 	"postroad/internal/queue"
 )
-
-// started opens and runs a queue on a disk, for a test in a bubble.
-func started(t *testing.T, fsys durable.FS, change func(o *queue.Options, d *queue.Deps)) *queue.Queue {
-	t.Helper()
-	o, d := faultOptions(), onDisk(fsys, silent)
-	if change != nil {
-		change(&o, &d)
-	}
-	q, err := queue.Open(o, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(run(q))
-	return q
-}
 
 // wait lets the bubble's time pass.
 func wait(d time.Duration) { <-time.After(d) }
@@ -189,23 +173,18 @@ func TestUnreadableFenceStopsAcknowledging(t *testing.T) {
 func TestOverdueRenewalStopsAcknowledging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
-		var suspended atomic.Int64
-		q := started(t, disk, func(_ *queue.Options, d *queue.Deps) {
-			awake := d.Elapsed
-			d.Elapsed = func() time.Duration { return awake() + time.Duration(suspended.Load()) }
-		})
+		q, suspend := suspendable(t, disk)
 		if err := l.append(t.Context(), q, "a"); err != nil {
 			t.Fatal(err)
 		}
-		suspend := func(faultfs.Op) { suspended.Add(int64(11 * time.Second)) }
-		disk.When(syncs(segments), faultfs.Delay(suspend))
+		disk.When(syncs(segments), faultfs.Delay(func(faultfs.Op) { suspend(11 * time.Second) }))
 		if err := l.append(t.Context(), q, "b"); !errors.Is(err, message.ErrOutcomeUnknown) {
 			t.Errorf("append over a suspend: %v", err)
 		}
 		if err := l.append(t.Context(), q, "c"); err != nil {
 			t.Errorf("append in the lane after it: %v", err)
 		}
-		suspend(faultfs.Op{})
+		suspend(11 * time.Second)
 		if err := l.append(t.Context(), q, "d"); err != nil {
 			t.Errorf("append after a suspend: %v", err)
 		}
@@ -467,11 +446,7 @@ func TestHugeGroupInSmallSegments(t *testing.T) {
 func TestAClosingQueueAnswersEveryone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		q, stop := begin(t, disk, nil)
 		hold := make(chan struct{})
 		disk.When(syncs(segments), faultfs.Delay(func(faultfs.Op) { <-hold }))
 		results := make(chan error, 10)

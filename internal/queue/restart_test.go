@@ -41,11 +41,7 @@ func TestManyRestarts(t *testing.T) {
 		}
 		const lives = 40
 		for life := range lives {
-			q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-			if err != nil {
-				t.Fatal(err)
-			}
-			stop := run(q)
+			q, stop := begin(t, disk, nil)
 			for i := range rng.IntN(6) {
 				if err := l.append(t.Context(), q, fmt.Sprint(life, "/", i), fill(fmt.Sprint(life, "/", i, "b"), rng.IntN(30<<10))); err != nil {
 					t.Fatal(err)
@@ -60,20 +56,13 @@ func TestManyRestarts(t *testing.T) {
 				stop()
 				disk = disk.Restart()
 			case 1:
-				disk.Crash()
-				stop()
-				disk = disk.Restart()
+				disk = killed(disk, stop)
 			case 2:
-				disk.Crash()
-				stop()
-				disk = disk.Reboot()
+				disk = powerCut(disk, stop)
 			}
 		}
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer run(q)()
+		q, stop := begin(t, disk, nil)
+		defer stop()
 		chains, err := drainChains(q, true)
 		if err != nil {
 			t.Fatal(err)
@@ -107,11 +96,7 @@ func TestUnsyncedProgressRemovesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				disk, l := faultfs.New(1), newLedger()
-				q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-				if err != nil {
-					t.Fatal(err)
-				}
-				stop := run(q)
+				q, stop := begin(t, disk, nil)
 				for i := range 8 {
 					_ = l.append(t.Context(), q, fill(fmt.Sprint(i), 25<<10))
 				}
@@ -122,15 +107,9 @@ func TestUnsyncedProgressRemovesNothing(t *testing.T) {
 				stop()
 				disk = disk.Restart()
 				disk.When(faultfs.Match{Kind: faultfs.OpCreate, Name: "claim.*", Always: true}, faultfs.FailBefore(syscall.ENOSPC))
-				second, err := queue.Open(faultOptions(), onDisk(disk, silent))
-				if err != nil {
-					t.Fatal(err)
-				}
-				stop = run(second)
+				_, stop = begin(t, disk, nil)
 				wait(10 * time.Minute)
-				disk.Crash()
-				stop()
-				disk = disk.RebootBare()
+				disk = barePowerCut(disk, stop)
 				chains, err := drainAll(disk, faultOptions(), true)
 				if err == nil {
 					err = l.check(chains)

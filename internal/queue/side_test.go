@@ -3,7 +3,6 @@ package queue_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -58,21 +57,29 @@ func standing(msgs []message.Stored) (p message.Progress) {
 	return p
 }
 
+// nothingComesAgain releases a claim of which all is settled: none of it is handed
+// out again, and in the end no lane is left but the process's own.
+func nothingComesAgain(t *testing.T, q *queue.Queue, disk *faultfs.FS, c *queue.Claim) {
+	t.Helper()
+	if err := c.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if chains, err := drainChains(q, true); err != nil || len(slices.Concat(chains...)) > 0 {
+		t.Fatalf("handed out again: %v, %v", chains, err)
+	}
+	wait(time.Hour)
+	if left := names(t, disk, "queue/lanes"); len(left) != 1 {
+		t.Errorf("lanes left: %d", len(left))
+	}
+}
+
 // TestSideLanes: messages of a held topic are moved out of their chain, survive
 // the holder, keep their places, and come again in order from the next claim.
 func TestSideLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
-		for i := range 6 {
-			_ = l.append(t.Context(), q, fmt.Sprint(i))
-		}
-		c := claim(t, q)
-		msgs := drain(t, c, 6)
+		disk := faultfs.New(1)
+		q, stop := begin(t, disk, nil)
+		c, msgs := appendAndRead(t, q, 6)
 		topic := msgs[0].Topic
 		if held := c.Held(); len(held) != 0 {
 			t.Errorf("held before anything was moved: %q", held)
@@ -104,9 +111,7 @@ func TestSideLanes(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := c.ID()
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
+		disk = powerCut(disk, stop)
 		second := started(t, disk, nil)
 		c = claimChain(t, second, id)
 		if held := c.Held(); !slices.Equal(held, []string{topic}) {
@@ -129,16 +134,7 @@ func TestSideLanes(t *testing.T) {
 		if held := c.Held(); len(held) != 0 && len(heldAll(t, c, topic)) > 0 {
 			t.Errorf("all was settled, and held: %q", held)
 		}
-		if err := c.Release(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if chains, err := drainChains(second, true); err != nil || len(slices.Concat(chains...)) > 0 {
-			t.Fatalf("handed out again: %v, %v", chains, err)
-		}
-		wait(time.Hour)
-		if left := names(t, disk, "queue/lanes"); len(left) != 1 {
-			t.Errorf("lanes left: %d", len(left))
-		}
+		nothingComesAgain(t, second, disk, c)
 	})
 }
 
@@ -146,24 +142,14 @@ func TestSideLanes(t *testing.T) {
 // nothing: all of it is still in the chain, and is not sent from two places.
 func TestSideLaneThatNobodySaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
-		for i := range 3 {
-			_ = l.append(t.Context(), q, fmt.Sprint(i))
-		}
-		c := claim(t, q)
-		msgs := drain(t, c, 3)
+		disk := faultfs.New(1)
+		q, stop := begin(t, disk, nil)
+		c, msgs := appendAndRead(t, q, 3)
 		if err := c.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
 			t.Fatal(err)
 		}
 		id := c.ID()
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
+		disk = powerCut(disk, stop)
 		second := started(t, disk, nil)
 		c = claimChain(t, second, id)
 		if held := c.Held(); len(held) > 0 {
@@ -173,16 +159,7 @@ func TestSideLaneThatNobodySaved(t *testing.T) {
 		if err := c.Save(t.Context(), standing(all)); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Release(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if chains, err := drainChains(second, true); err != nil || len(slices.Concat(chains...)) > 0 {
-			t.Fatalf("handed out again: %v, %v", chains, err)
-		}
-		wait(time.Hour)
-		if left := names(t, disk, "queue/lanes"); len(left) != 1 {
-			t.Errorf("lanes left: %d", len(left))
-		}
+		nothingComesAgain(t, second, disk, c)
 	})
 }
 
@@ -191,11 +168,7 @@ func TestSideLaneThatNobodySaved(t *testing.T) {
 func TestBury(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		q, stop := begin(t, disk, nil)
 		_ = l.append(t.Context(), q, "good", "bad")
 		c := claim(t, q)
 		msgs := drain(t, c, 2)
@@ -211,9 +184,7 @@ func TestBury(t *testing.T) {
 		if o, err := q.Locate(t.Context(), r); err != nil || o.State != message.StateDead || o.Reason != bad.Reason {
 			t.Errorf("the dead letter is shown as %+v, %v", o, err)
 		}
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
+		disk = powerCut(disk, stop)
 		second := started(t, disk, nil)
 		wait(time.Hour)
 		if o, err := second.Locate(t.Context(), r); err == nil && o.State != message.StateDead {

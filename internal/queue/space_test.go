@@ -151,11 +151,7 @@ func recovers(t *testing.T, o queue.Options, late bool) bool {
 	disk, l := faultfs.New(1), newLedger()
 	disk.SetLateSpace(late)
 	disk.SetCapacity(6 << 20)
-	q, err := queue.Open(o, onDisk(disk, silent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := run(q)
+	q, stop := begin(t, disk, with(o))
 	if o.BallastBytes > 0 {
 		until(t, "a ballast", hasBallast(disk))
 	}
@@ -165,12 +161,8 @@ func recovers(t *testing.T, o queue.Options, late bool) bool {
 	stop()
 	left.SetCapacity(left.Used())
 
-	second, err := queue.Open(o, onDisk(left, silent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop = run(second)
-	defer func() { stop() }()
+	second, stop := begin(t, left, with(o))
+	defer stop()
 	stopForwarding := forwarding(second)
 	for range 300 {
 		if wait(time.Second); second.Ready() == nil {
@@ -204,7 +196,7 @@ func TestForwardedMessagesGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
 		o := roomOptions()
-		q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		q := started(t, disk, with(o))
 		until(t, "a ballast", hasBallast(disk))
 		stop := forwarding(q)
 		for i := range 100 { // 2 MB, all of it forwarded and kept
@@ -245,7 +237,7 @@ func TestWhatIsNotForwardedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
 		disk.SetCapacity(3 << 20)
-		q := started(t, disk, func(o *queue.Options, _ *queue.Deps) { *o = roomOptions() })
+		q := started(t, disk, with(roomOptions()))
 		err := fillUp(t, q, l, "m")
 		if !strings.Contains(err.Error(), "reserve") {
 			t.Errorf("refused without naming the reserve: %v", err)
@@ -282,7 +274,7 @@ func TestQuota(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
 		o := roomOptions()
 		o.QuotaBytes = 3 << 20
-		q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		q := started(t, disk, with(o))
 		until(t, "a ballast", hasBallast(disk))
 		wait(30 * time.Second) // a walk
 		err := fillUp(t, q, l, "m")
@@ -313,7 +305,7 @@ func TestQuotaCountsWhatIsThere(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
 		o := roomOptions()
 		o.BallastBytes, o.QuotaBytes = 0, 1<<20
-		q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		q := started(t, disk, with(o))
 		if err := l.append(t.Context(), q, "a"); err != nil {
 			t.Fatal(err)
 		}
@@ -349,7 +341,7 @@ func noSpace(t *testing.T, errno syscall.Errno, kind faultfs.Kind) {
 	disk, l := faultfs.New(1), newLedger()
 	o := roomOptions()
 	o.BallastBytes = 0
-	q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+	q := started(t, disk, with(o))
 	if err := l.append(t.Context(), q, "before"); err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +380,7 @@ func TestReserveIsKeptFromSegmentsThatGrow(t *testing.T) {
 		disk, l := faultfs.New(1), newLedger()
 		o := roomOptions()
 		o.ZeroFill, o.SegmentBytes, o.BallastBytes = "never", 4<<20, 0
-		q := started(t, disk, func(opts *queue.Options, _ *queue.Deps) { *opts = o })
+		q := started(t, disk, with(o))
 		if err := l.append(t.Context(), q, "a"); err != nil {
 			t.Fatal(err)
 		}
