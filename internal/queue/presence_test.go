@@ -74,3 +74,25 @@ func TestIdleHolderLearnsThatItsHeartbeatEnded(t *testing.T) {
 		}
 	})
 }
+
+// TestHeartbeatComesBackAfterRetention: a process that has removed a chain, and
+// then could not renew its heartbeat once, begins another.
+func TestHeartbeatComesBackAfterRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, l := faultfs.New(1), newLedger()
+		(&life{name: "old"}).run(disk, l)
+		q := started(t, disk, only(queue.Drains))
+		if _, err := drainChains(q, true); err != nil {
+			t.Fatal(err)
+		}
+		wait(time.Hour)
+		if left := names(t, disk, "queue/lanes"); len(left) != 0 {
+			t.Fatalf("lanes left: %d", len(left))
+		}
+		disk.When(faultfs.Match{Kind: faultfs.OpSync, Name: "queue/processes/*/heartbeat"}, faultfs.FailBefore(syscall.EIO))
+		wait(time.Hour)
+		if err := q.Overdue(); err != nil {
+			t.Errorf("an hour after one failed renewal: %v", err)
+		}
+	})
+}

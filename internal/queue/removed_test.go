@@ -18,23 +18,14 @@ import (
 func TestChainRemovedByAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := faultfs.NewShare(1, faultfs.ShareOptions{Calm: true})
-		begin := func(host *faultfs.Host, part queue.Part) (*queue.Queue, func()) {
-			d := onDisk(host, silent)
-			d.Part = part
-			q, err := queue.Open(faultOptions(), d)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return q, run(q)
-		}
 		first := share.Host("first")
-		gateway, stopGateway := begin(share.Host("gateway"), queue.Writes)
+		gateway, stopGateway := begin(t, share.Host("gateway"), only(queue.Writes))
 		appendOne(t, gateway, "a")
-		a, stopA := begin(first, queue.Drains)
+		a, stopA := begin(t, first, only(queue.Drains))
 		defer stopA()
 		c := claim(t, a)
 		slow := share.Host("slow")
-		b, stopB := begin(slow, queue.Drains)
+		b, stopB := begin(t, slow, only(queue.Drains))
 		defer stopB()
 		wait(time.Minute)
 		stopGateway()

@@ -2,10 +2,8 @@ package queue_test
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -19,12 +17,7 @@ import (
 // diverted appends messages and moves them to a side lane, which is saved.
 func diverted(t *testing.T, q *queue.Queue, n int) (c *queue.Claim, msgs []message.Stored) {
 	t.Helper()
-	l := newLedger()
-	for i := range n {
-		_ = l.append(t.Context(), q, fmt.Sprint(i))
-	}
-	c = claim(t, q)
-	msgs = drain(t, c, n)
+	c, msgs = appendAndRead(t, q, n)
 	if err := c.Divert(t.Context(), msgs[0].Topic, msgs); err != nil {
 		t.Fatal(err)
 	}
@@ -34,56 +27,15 @@ func diverted(t *testing.T, q *queue.Queue, n int) (c *queue.Claim, msgs []messa
 	return c, msgs
 }
 
-// TestSettledSideLaneIsNotClaimedAgainAndAgain: a chain of which all is settled,
-// side lanes included, whose holder was killed and whose next one gave it up
-// before it had looked into the side lanes, is claimed once more and left alone.
-func TestSettledSideLaneIsNotClaimedAgainAndAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk := faultfs.New(1)
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
-		c, msgs := diverted(t, q, 3)
-		if err := c.Save(t.Context(), standing(heldAll(t, c, msgs[0].Topic))); err != nil {
-			t.Fatal(err)
-		}
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
-		second := started(t, disk, func(o *queue.Options, _ *queue.Deps) { o.Retain = 1000 * time.Hour })
-		if err := claimChain(t, second, c.ID()).Release(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		wait(10 * time.Minute)
-		var claims []string
-		for _, name := range names(t, disk, path.Join("queue/claims", c.ID())) {
-			if strings.HasPrefix(name, "claim.") {
-				claims = append(claims, name)
-			}
-		}
-		if len(claims) > 5 {
-			t.Errorf("%d claims within ten minutes", len(claims))
-		}
-	})
-}
-
 // TestSideLaneOfAnUnknownChain: a process that cannot read who wrote the lanes of
 // a chain does not take the chain's side lanes for ones that never counted.
 func TestSideLaneOfAnUnknownChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := faultfs.New(1)
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
+		q, stop := begin(t, disk, nil)
 		c, msgs := diverted(t, q, 3)
 		topic, own := msgs[0].Topic, msgs[0].Lane
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
+		disk = powerCut(disk, stop)
 		heal := disk.When(faultfs.Match{Kind: faultfs.OpOpen, Always: true, Name: path.Join("queue/lanes", own, "lane")}, faultfs.FailBefore(syscall.EIO))
 		second := started(t, disk, nil)
 		wait(time.Hour)
@@ -95,44 +47,14 @@ func TestSideLaneOfAnUnknownChain(t *testing.T) {
 	})
 }
 
-// TestHeartbeatComesBackAfterRetention: a process that has removed a chain, and
-// then could not renew its heartbeat once, begins another.
-func TestHeartbeatComesBackAfterRetention(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		(&life{name: "old"}).run(disk, l)
-		q := started(t, disk, func(_ *queue.Options, d *queue.Deps) { d.Part = queue.Drains })
-		if _, err := drainChains(q, true); err != nil {
-			t.Fatal(err)
-		}
-		wait(time.Hour)
-		if left := names(t, disk, "queue/lanes"); len(left) != 0 {
-			t.Fatalf("lanes left: %d", len(left))
-		}
-		disk.When(faultfs.Match{Kind: faultfs.OpSync, Name: "queue/processes/*/heartbeat"}, faultfs.FailBefore(syscall.EIO))
-		wait(time.Hour)
-		if err := q.Overdue(); err != nil {
-			t.Errorf("an hour after one failed renewal: %v", err)
-		}
-	})
-}
-
 // TestSideLaneThatWasNotSynced: what a successor reads at the end of a side lane
 // and is not known to be on stable storage, it moves itself. Else its progress
 // would pass a message that the next power cut takes.
 func TestSideLaneThatWasNotSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk, l := faultfs.New(1), newLedger()
-		q, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop := run(q)
-		for i := range 3 {
-			_ = l.append(t.Context(), q, fmt.Sprint(i))
-		}
-		c := claim(t, q)
-		msgs := drain(t, c, 3)
+		disk := faultfs.New(1)
+		q, stop := begin(t, disk, nil)
+		c, msgs := appendAndRead(t, q, 3)
 		topic := msgs[0].Topic
 		if err := c.Divert(t.Context(), topic, msgs[:1]); err != nil {
 			t.Fatal(err)
@@ -150,11 +72,7 @@ func TestSideLaneThatWasNotSynced(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop()
-		second, err := queue.Open(faultOptions(), onDisk(disk, silent))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stop = run(second)
+		second, stop := begin(t, disk, nil)
 		c = claimChain(t, second, c.ID())
 		rest := drain(t, c, 2)
 		if err := c.Divert(t.Context(), topic, rest); err != nil {
@@ -163,9 +81,7 @@ func TestSideLaneThatWasNotSynced(t *testing.T) {
 		if err := c.Save(t.Context(), standing(rest)); err != nil {
 			t.Fatal(err)
 		}
-		disk.Crash()
-		stop()
-		disk = disk.Reboot()
+		disk = powerCut(disk, stop)
 		c = claimChain(t, started(t, disk, nil), c.ID())
 		if got := values(heldAll(t, c, topic)); !slices.Equal(got, []string{"0", "1", "2"}) {
 			t.Errorf("of the side lanes after a power cut: %q", got)
@@ -179,22 +95,14 @@ func TestSideLaneThatWasNotSynced(t *testing.T) {
 func TestSideLaneOfALostClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := faultfs.NewShare(1, faultfs.ShareOptions{Calm: true})
-		begin := func(host *faultfs.Host, part queue.Part) (*queue.Queue, func()) {
-			d := onDisk(host, silent)
-			d.Part = part
-			o := faultOptions()
-			o.Retain = 1000 * time.Hour
-			q, err := queue.Open(o, d)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return q, run(q)
+		patient := func(p queue.Part) func(*queue.Options, *queue.Deps) {
+			return func(o *queue.Options, d *queue.Deps) { o.Retain, d.Part = 1000*time.Hour, p }
 		}
-		gateway, stopGateway := begin(share.Host("gateway"), queue.Writes)
+		gateway, stopGateway := begin(t, share.Host("gateway"), patient(queue.Writes))
 		defer stopGateway()
 		appendOne(t, gateway, "a")
 		slow := share.Host("slow")
-		a, stopA := begin(slow, queue.Drains)
+		a, stopA := begin(t, slow, patient(queue.Drains))
 		defer stopA()
 		lost := claim(t, a)
 		msgs := drain(t, lost, 1)
@@ -202,7 +110,7 @@ func TestSideLaneOfALostClaim(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow.Pause()
-		b, stopB := begin(share.Host("other"), queue.Drains)
+		b, stopB := begin(t, share.Host("other"), patient(queue.Drains))
 		c := claim(t, b)
 		if held := c.Held(); len(held) > 0 {
 			t.Fatalf("held by a side lane that no progress names: %q", held)
