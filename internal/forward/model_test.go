@@ -12,6 +12,7 @@ import (
 
 	"postroad/internal/kafka"
 	"postroad/internal/message"
+	"postroad/test/outbox"
 )
 
 // modelHub is a hub in memory that misbehaves at random: it takes its time,
@@ -65,6 +66,14 @@ func (h *modelHub) delay(most time.Duration) time.Duration {
 	return time.Duration(h.rng.Int64N(int64(most))) + 1
 }
 
+// turn begins the next turn.
+func (h *modelHub) turn() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turns++
+	return h.turns
+}
+
 func (h *modelHub) blame(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -74,33 +83,27 @@ func (h *modelHub) blame(err error) {
 }
 
 // client is one process's connection to the hub: a sink with the promises of
-// kafka.Sink, kept by the simplest means.
+// kafka.Sink.
 type client struct {
 	hub *modelHub
+	out *outbox.Outbox[modelPart, modelRecord]
 
 	mu     sync.Mutex
-	closed bool                       // guarded by mu
-	run    int                        // guarded by mu: counts resets; senders of an older one end
-	queues map[modelPart][]*modelSend // guarded by mu
-	turns  map[modelPart]uint64       // guarded by mu
-	busy   map[modelPart]bool         // guarded by mu: a request of the partition is under way
-	lostAt time.Time                  // guarded by mu: when it was told that its claim is lost
-	wg     sync.WaitGroup
+	lostAt time.Time // guarded by mu: when it was told that its claim is lost
 }
 
-type modelSend struct {
+// modelRecord is what the hub looks at of a message.
+type modelRecord struct {
 	place  message.Place
 	poison bool
-	landed bool // guarded by the hub's mu
-	done   func(int64, error)
 }
+
+type modelSend = outbox.Sent[modelRecord]
 
 const modelPartitions = 5 // in the end; there are 3 at first
 
 func newClient(h *modelHub) *client {
-	return &client{
-		hub: h, queues: map[modelPart][]*modelSend{}, turns: map[modelPart]uint64{}, busy: map[modelPart]bool{},
-	}
+	return &client{hub: h, out: outbox.New[modelPart, modelRecord](errAway, h.turn)}
 }
 
 func (c *client) Watch(func(error)) {}
@@ -186,73 +189,32 @@ func (c *client) Turn() uint64 {
 
 func (c *client) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.lostAt.IsZero() && time.Now().After(c.lostAt) {
-		c.hub.blame(fmt.Errorf("%v was sent %v after the claim was known to be lost", m.Place, time.Since(c.lostAt)))
+	lostAt := c.lostAt
+	c.mu.Unlock()
+	if !lostAt.IsZero() && time.Now().After(lostAt) {
+		c.hub.blame(fmt.Errorf("%v was sent %v after the claim was known to be lost", m.Place, time.Since(lostAt)))
 	}
 	p := modelPart{m.Topic, partition}
-	if c.closed || turn < c.turns[p] {
-		return errAway
-	}
-	c.queues[p] = append(c.queues[p], &modelSend{place: m.Place, poison: bytes.Equal(m.Value, poison), done: done})
-	if !c.busy[p] {
-		c.busy[p] = true
-		run := c.run
-		c.wg.Go(func() { c.send(p, run) })
-	}
-	return nil
+	s := &modelSend{Record: modelRecord{m.Place, bytes.Equal(m.Value, poison)}, Done: done}
+	return c.out.Put(p, turn, s, func(run int) { c.send(p, run) })
 }
 
 // send carries one partition's queue to the hub in batches until it is empty.
 func (c *client) send(p modelPart, run int) {
 	for {
 		<-time.After(c.hub.delay(5 * time.Millisecond)) // of the bubble's clock
-		c.mu.Lock()
-		q := c.queues[p]
-		if c.run != run {
-			c.mu.Unlock()
+		batch, more := c.out.Next(p, run, 1+int(c.hub.delay(40)))
+		if !more {
 			return
 		}
-		if len(q) == 0 {
-			c.busy[p] = false
-			c.mu.Unlock()
-			return
-		}
-		batch := q[:min(len(q), 1+int(c.hub.delay(40)))]
-		c.mu.Unlock()
 		first, err := c.hub.append(p, batch)
 		if errors.Is(err, errAway) {
 			continue // retried without limit
 		}
 		<-time.After(c.hub.delay(5 * time.Millisecond))
-		c.mu.Lock()
-		if c.run != run { // the answer comes too late
-			c.mu.Unlock()
+		told := c.out.Settle(p, run, batch, first, err, func() { <-time.After(c.hub.delay(5 * time.Millisecond)) })
+		if !told {
 			return
-		}
-		own, n := len(batch), len(batch)
-		if err != nil { // everything behind it comes back, too
-			n = len(c.queues[p])
-			c.hub.mu.Lock()
-			c.hub.turns++
-			c.turns[p] = c.hub.turns
-			c.hub.mu.Unlock()
-		}
-		settled := c.queues[p][:n]
-		c.queues[p] = c.queues[p][n:]
-		c.mu.Unlock()
-		if err != nil { // those who sent hear of it a little later
-			<-time.After(c.hub.delay(5 * time.Millisecond))
-		}
-		for i, s := range settled {
-			switch {
-			case err == nil:
-				s.done(first+int64(i), nil)
-			case i < own:
-				s.done(-1, err)
-			default:
-				s.done(-1, errAway)
-			}
 		}
 	}
 }
@@ -271,17 +233,17 @@ func (h *modelHub) append(p modelPart, batch []*modelSend) (first int64, err err
 		return 0, modelError{[]string{"retry", "hold"}[roll%2]}
 	}
 	for _, s := range batch {
-		if s.poison {
+		if s.Record.poison {
 			return 0, modelError{"dead"}
 		}
-		if s.landed { // the hub knows a request that it has served
+		if s.Landed { // the hub knows a request that it has served
 			return 0, modelError{"retry"}
 		}
 	}
 	first = int64(len(h.logs[p]))
 	for _, s := range batch {
-		h.logs[p] = append(h.logs[p], s.place)
-		s.landed = true
+		h.logs[p] = append(h.logs[p], s.Record.place)
+		s.Landed = true
 	}
 	if roll < 10 { // appended, and the answer says otherwise
 		return 0, modelError{"retry"}
@@ -292,40 +254,29 @@ func (h *modelHub) append(p modelPart, batch []*modelSend) (first int64, err err
 // Reset gives everything back; what is in the hub's hands may still land, for
 // modelLate.
 func (c *client) Reset() error {
-	c.giveBack(false, true)
+	c.out.GiveBack(false, c.late)
 	return nil
 }
 
 const modelLate = 5 * time.Second
 
 func (c *client) Close() {
-	c.giveBack(true, false)
-	c.wg.Wait()
+	c.out.GiveBack(true, func(modelPart, []*modelSend) {})
+	c.out.Wait()
 }
 
-func (c *client) giveBack(forGood, late bool) {
-	c.mu.Lock()
-	c.closed = c.closed || forGood
-	c.run++
-	clear(c.busy)
-	var all []*modelSend
-	for p, q := range c.queues {
-		all = append(all, q...)
-		if late && len(q) > 0 && c.hub.chance(50) {
-			batch := q[:min(len(q), 1+int(c.hub.delay(40)))]
-			c.hub.underway.Add(1)
-			c.hub.late.Go(func() {
-				<-time.After(c.hub.delay(modelLate))
-				_, _ = c.hub.append(p, batch) // nobody hears the answer
-				c.hub.underway.Add(-1)
-			})
-		}
+// late has a request of a partition land although its client was given up.
+func (c *client) late(p modelPart, queue []*modelSend) {
+	if !c.hub.chance(50) {
+		return
 	}
-	clear(c.queues)
-	c.mu.Unlock()
-	for _, s := range all {
-		s.done(-1, errAway)
-	}
+	batch := queue[:min(len(queue), 1+int(c.hub.delay(40)))]
+	c.hub.underway.Add(1)
+	c.hub.late.Go(func() {
+		<-time.After(c.hub.delay(modelLate))
+		_, _ = c.hub.append(p, batch) // nobody hears the answer
+		c.hub.underway.Add(-1)
+	})
 }
 
 // audited checks each progress that is saved against the hub, and lets calls

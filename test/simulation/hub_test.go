@@ -9,6 +9,7 @@ import (
 
 	"postroad/internal/kafka"
 	"postroad/internal/message"
+	"postroad/test/outbox"
 )
 
 // hub is the one hub of both stamps, in memory: it takes its time, refuses
@@ -69,6 +70,14 @@ func (h *hub) delay(most time.Duration) time.Duration {
 	return time.Duration(h.rng.Int64N(int64(most))) + 1
 }
 
+// turn begins the next turn.
+func (h *hub) turn() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.turns++
+	return h.turns
+}
+
 func (h *hub) change(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -106,16 +115,16 @@ func (h *hub) append(l *link, p part, batch []*sending) (first int64, err error)
 		return 0, hubError{[]string{"retry", "hold"}[roll%2]}
 	}
 	for _, s := range batch {
-		if s.landed { // the hub knows a request that it has served
+		if s.Landed { // the hub knows a request that it has served
 			return 0, hubError{"retry"}
 		}
 	}
 	first = int64(len(h.logs[p]))
 	for _, s := range batch {
-		s.record.at = h.w.elapsed()
-		h.logs[p] = append(h.logs[p], s.record)
-		s.landed = true
-		h.w.sent(l.p, s.record.place.Lane)
+		s.Record.at = h.w.elapsed()
+		h.logs[p] = append(h.logs[p], s.Record)
+		s.Landed = true
+		h.w.sent(l.p, s.Record.place.Lane)
 	}
 	if roll < 8 { // appended, and the answer says otherwise
 		return 0, hubError{"retry"}
@@ -124,28 +133,17 @@ func (h *hub) append(l *link, p part, batch []*sending) (first int64, err error)
 }
 
 // link is one process's connection to the hub: a forward.Sink with the promises
-// of kafka.Sink, kept by the simplest means.
+// of kafka.Sink.
 type link struct {
 	hub *hub
 	p   *process
-
-	mu     sync.Mutex
-	closed bool                // guarded by mu
-	run    int                 // guarded by mu: counts resets; senders of an older one end
-	queues map[part][]*sending // guarded by mu
-	turns  map[part]uint64     // guarded by mu
-	busy   map[part]bool       // guarded by mu: somebody sends the partition's queue
-	wg     sync.WaitGroup
+	out *outbox.Outbox[part, record]
 }
 
-type sending struct {
-	record record
-	landed bool // guarded by the hub's mu
-	done   func(int64, error)
-}
+type sending = outbox.Sent[record]
 
 func newLink(h *hub, p *process) *link {
-	return &link{hub: h, p: p, queues: map[part][]*sending{}, turns: map[part]uint64{}, busy: map[part]bool{}}
+	return &link{hub: h, p: p, out: outbox.New[part, record](errAway, h.turn)}
 }
 
 func (l *link) Watch(func(error)) {}
@@ -211,37 +209,9 @@ func (l *link) Turn() uint64 {
 
 // Produce takes a message, and does not block: the forwarder may hold locks.
 func (l *link) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	p := part{m.Topic, partition}
-	if l.closed || turn < l.turns[p] {
-		return errAway
-	}
 	r := record{id: m.ID, place: m.Place, key: string(m.Key), value: string(m.Value), by: l.p}
-	l.queues[p] = append(l.queues[p], &sending{record: r, done: done})
-	if !l.busy[p] {
-		l.busy[p] = true
-		run := l.run
-		l.wg.Go(func() { l.send(p, run) })
-	}
-	return nil
-}
-
-// next is what the partition's next request holds; false where there is none, or
-// the connection is another now.
-func (l *link) next(p part, run int) ([]*sending, bool) {
-	most := 1 + int(l.hub.delay(40))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.run != run {
-		return nil, false
-	}
-	q := l.queues[p]
-	if len(q) == 0 {
-		l.busy[p] = false
-		return nil, false
-	}
-	return q[:min(len(q), most)], true
+	return l.out.Put(p, turn, &sending{Record: r, Done: done}, func(run int) { l.send(p, run) })
 }
 
 // send carries one partition's queue to the hub in batches until it is empty.
@@ -249,7 +219,7 @@ func (l *link) send(p part, run int) {
 	for {
 		<-time.After(l.hub.delay(l.hub.w.plan.slow))
 		l.p.stand()
-		batch, more := l.next(p, run)
+		batch, more := l.out.Next(p, run, 1+int(l.hub.delay(40)))
 		if !more {
 			return
 		}
@@ -267,77 +237,32 @@ func (l *link) send(p part, run int) {
 		}
 		<-time.After(l.hub.delay(5 * time.Millisecond))
 		l.p.stand()
-		if !l.settle(p, run, batch, first, err) {
+		told := l.out.Settle(p, run, batch, first, err, func() { <-time.After(l.hub.delay(5 * time.Millisecond)) })
+		if !told {
 			return
 		}
 	}
 }
 
-// settle tells who sent a batch what became of it; false where the answer comes
-// too late. After an error everything behind it comes back, too.
-func (l *link) settle(p part, run int, batch []*sending, first int64, err error) bool {
-	l.mu.Lock()
-	if l.run != run {
-		l.mu.Unlock()
-		return false
-	}
-	own, n := len(batch), len(batch)
-	if err != nil {
-		n = len(l.queues[p])
-		l.hub.mu.Lock()
-		l.hub.turns++
-		l.turns[p] = l.hub.turns
-		l.hub.mu.Unlock()
-	}
-	settled := l.queues[p][:n]
-	l.queues[p] = l.queues[p][n:]
-	l.mu.Unlock()
-	if err != nil { // those who sent hear of it a little later
-		<-time.After(l.hub.delay(5 * time.Millisecond))
-	}
-	for i, s := range settled {
-		switch {
-		case err == nil:
-			s.done(first+int64(i), nil)
-		case i < own:
-			s.done(-1, err)
-		default:
-			s.done(-1, errAway)
-		}
-	}
-	return true
-}
-
 // Reset gives everything back; what is in the hub's hands may still land.
 func (l *link) Reset() error {
-	l.giveBack(false)
+	l.out.GiveBack(false, l.late)
 	return nil
 }
 
 func (l *link) Close() {
-	l.giveBack(true)
-	l.wg.Wait()
+	l.out.GiveBack(true, l.late)
+	l.out.Wait()
 }
 
-func (l *link) giveBack(forGood bool) {
-	l.mu.Lock()
-	l.closed = l.closed || forGood
-	l.run++
-	clear(l.busy)
-	var all []*sending
-	for p, q := range l.queues {
-		all = append(all, q...)
-		if len(q) > 0 && l.p.queue.Overdue() == nil && l.hub.chance(50) {
-			batch := q[:min(len(q), 1+int(l.hub.delay(40)))]
-			l.hub.late.Go(func() {
-				<-time.After(l.hub.delay(landLimit))
-				_, _ = l.hub.append(l, p, batch) // nobody hears the answer
-			})
-		}
+// late has a request of a partition land although its client was given up.
+func (l *link) late(p part, queue []*sending) {
+	if l.p.queue.Overdue() != nil || !l.hub.chance(50) {
+		return
 	}
-	clear(l.queues)
-	l.mu.Unlock()
-	for _, s := range all {
-		s.done(-1, errAway)
-	}
+	batch := queue[:min(len(queue), 1+int(l.hub.delay(40)))]
+	l.hub.late.Go(func() {
+		<-time.After(l.hub.delay(landLimit))
+		_, _ = l.hub.append(l, p, batch) // nobody hears the answer
+	})
 }
