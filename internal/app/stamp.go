@@ -47,6 +47,7 @@ type stamp struct {
 	gateway *gateway.Gateway
 	server  *httpserve.Server
 	started time.Time
+	flow    flow
 	// board is set once the forwarder is made: metrics may be asked for before.
 	board atomic.Pointer[forward.Board]
 	// draining is set when the gateway was told to stop.
@@ -125,7 +126,7 @@ func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
 		s.log.Warn("this machine does not know its name", "err", err)
 	}
 	d := gateway.Deps{
-		Store:    s.queue,
+		Store:    counted{s.queue, &s.flow},
 		Tracker:  tracker{s.queue, s.board.Load()},
 		Keys:     keys{s.queue},
 		Identity: gateway.Identity{Stamp: id.Name, Region: id.Region, Zone: id.Zone, Hostname: host, Version: s.version.Version},
@@ -181,6 +182,7 @@ func (s *stamp) ready() error {
 func (s *stamp) push(st *stack) {
 	name := func(part string) string { return part + " of " + s.settings.Stamp.Name }
 	st.push(layer{name: name("queue"), run: s.queue.Run, close: s.queue.Close})
+	st.push(layer{name: name("flow"), run: s.measure})
 	if s.drains() {
 		st.push(layer{name: name("connection to the hub"), close: func() error { s.sink.Close(); return nil }})
 		st.push(layer{name: name("forwarder"), run: s.forward.Run})

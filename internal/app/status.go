@@ -8,6 +8,7 @@ import (
 	"postroad/internal/door"
 	"postroad/internal/forward"
 	"postroad/internal/httpserve"
+	"postroad/internal/kafka"
 	"postroad/internal/queue"
 )
 
@@ -35,13 +36,40 @@ type stampStatus struct {
 	Accepting bool         `json:"accepting"`
 	Refusing  string       `json:"refusing,omitempty"`
 	Queue     queue.Status `json:"queue"`
+	// Flow is what went through of late; left out until it is known.
+	Flow *flowStatus `json:"flow,omitempty"`
 	// Forward and Hub are left out by a gateway alone.
 	Forward *forward.Status `json:"forward,omitempty"`
 	Hub     *hubStatus      `json:"hub,omitempty"`
 }
 
+// hubStatus is the hub as this process knows it.
 type hubStatus struct {
-	Brokers []string `json:"brokers"`
+	// Name and Generation tell hubs apart; empty and 0 for one without a name.
+	Name       string   `json:"name,omitempty"`
+	Generation int      `json:"generation,omitempty"`
+	Dialect    string   `json:"dialect"`
+	Brokers    []string `json:"brokers"`
+	// Answers says whether it can be sent to now, as the breaker sees it, and
+	// LastAnswer when it last answered anything.
+	Answers    bool      `json:"answers"`
+	LastAnswer time.Time `json:"last_answer,omitzero"`
+	// ThrottledSeconds is how long it made this process wait, for answers within
+	// the last minute, because of a quota; ThrottledAt when it last did.
+	ThrottledSeconds float64   `json:"throttled_seconds,omitempty"`
+	ThrottledAt      time.Time `json:"throttled_at,omitzero"`
+}
+
+func (s *stamp) hubStatus(f forward.Status) *hubStatus {
+	o := s.settings.Hub
+	st := &hubStatus{
+		Name: o.Name, Generation: o.Generation, Dialect: o.Dialect, Brokers: o.Brokers, Answers: f.Breaker.State == "closed",
+	}
+	if sink, ok := any(s.sink).(interface{ Answers() kafka.Answers }); ok {
+		a := sink.Answers()
+		st.LastAnswer, st.ThrottledSeconds, st.ThrottledAt = a.Last, a.Throttled.Seconds(), a.ThrottledAt
+	}
+	return st
 }
 
 func (s *stamp) status() stampStatus {
@@ -56,10 +84,11 @@ func (s *stamp) status() stampStatus {
 	}
 	if s.drains() {
 		forwarding := s.forward.Status()
-		st.Forward, st.Hub = &forwarding, &hubStatus{Brokers: s.settings.Hub.Brokers}
+		st.Forward, st.Hub = &forwarding, s.hubStatus(forwarding)
 	} else {
 		st.Part = "gateway"
 	}
+	st.Flow = s.flow.status(st.Queue, s.writes())
 	if err := s.ready(); err != nil {
 		st.Accepting, st.Refusing = false, err.Error()
 	}

@@ -92,7 +92,11 @@ func (b *breaker) enter(to gobreaker.State) {
 	b.gauge(to)
 	switch to {
 	case gobreaker.StateOpen:
-		b.log.Warn("hub is away, breaker open", "err", b.cause)
+		if ownFault(b.cause) {
+			b.log.Warn("this process may not send now, breaker open", "err", b.cause)
+		} else {
+			b.log.Warn("hub is away, breaker open", "err", b.cause)
+		}
 	case gobreaker.StateHalfOpen:
 		b.log.Info("hub answers, breaker half-open")
 	case gobreaker.StateClosed:
@@ -280,8 +284,10 @@ func (t *trial) end(err error) {
 type BreakerStatus struct {
 	// State is closed, open or half-open.
 	State string `json:"state"`
-	// Cause is why it is not closed.
+	// Cause is why it is not closed. Own says that it lies in this process, and
+	// that the hub was not asked.
 	Cause string `json:"cause,omitempty"`
+	Own   bool   `json:"own,omitempty"`
 	// Since is when this state began.
 	Since time.Time `json:"since,omitzero"`
 	// NextTry is when the hub is probed next, while open.
@@ -293,7 +299,7 @@ func (b *breaker) status() BreakerStatus {
 	defer b.mu.Unlock()
 	s := BreakerStatus{State: b.state.String(), Since: b.since, NextTry: b.next}
 	if b.state != gobreaker.StateClosed && b.cause != nil {
-		s.Cause = b.cause.Error()
+		s.Cause, s.Own = b.cause.Error(), ownFault(b.cause)
 	}
 	return s
 }

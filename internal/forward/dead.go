@@ -94,6 +94,7 @@ type graves struct {
 	sink    Sink
 	log     *slog.Logger
 	metrics *metrics
+	reset   func() // of the sink
 	copies  chan message.Stored
 
 	mu    sync.Mutex
@@ -109,8 +110,8 @@ const gravesTold = 20
 // maxCopies is how many copies wait for being sent; more are left out.
 const maxCopies = 1000
 
-func newGraves(topic string, sink Sink, log *slog.Logger, m *metrics) *graves {
-	return &graves{topic: topic, sink: sink, log: log, metrics: m, copies: make(chan message.Stored, maxCopies)}
+func newGraves(topic string, sink Sink, log *slog.Logger, m *metrics, reset func()) *graves {
+	return &graves{topic: topic, sink: sink, log: log, metrics: m, reset: reset, copies: make(chan message.Stored, maxCopies)}
 }
 
 // tell counts a dead letter and logs it.
@@ -173,6 +174,10 @@ func (g *graves) send(ctx context.Context, m *message.Stored) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	n, err := g.sink.Partitions(ctx, g.topic)
+	if staleClient(err) {
+		g.reset()
+		n, err = g.sink.Partitions(ctx, g.topic)
+	}
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func (d *drainer) status() ChainStatus {
 	if d.state == stateDraining && len(topics) > 0 {
 		s.State, s.NextTry = topics[0].State, topics[0].NextTry
 		if topics[0].Error != "" {
-			err = errors.New(topics[0].Error)
+			err = fmt.Errorf("topic %q: %s", topics[0].Topic, topics[0].Error)
 		}
 	}
 	switch {
@@ -329,6 +329,7 @@ func (d *drainer) prepareTopic(ctx context.Context, t *topic) (changed bool, err
 	defer cancel()
 	n, err := d.f.deps.Sink.Partitions(ctx, t.name)
 	if err != nil {
+		d.renew(t, err)
 		return false, err
 	}
 	var ends []message.Mark
@@ -355,6 +356,10 @@ func (d *drainer) look(ctx context.Context) {
 		qctx, cancel := context.WithTimeout(ctx, callTimeout)
 		n, err := d.f.deps.Sink.Partitions(qctx, topic)
 		cancel()
+		if staleClient(err) {
+			d.flight.refresh(topic) // its worker replaces the client
+			continue
+		}
 		if err != nil || n == before {
 			continue
 		}

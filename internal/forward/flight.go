@@ -22,7 +22,9 @@ type flight struct {
 	gates    *gates
 	pool     *slabPool
 	inFlight func(int)
+	hub      string        // see message.Progress
 	total    *atomic.Int64 // messages acknowledged, of all chains
+	bytes    *atomic.Int64 // of their keys, headers and values
 
 	// wake has a token, for run, when a worker is called for, when room was
 	// made that somebody waits for, or when the last answer came.
@@ -71,7 +73,7 @@ const (
 func newFlight(fw *Forwarder) *flight {
 	f := &flight{
 		metrics: fw.metrics, board: fw.board, budget: fw.budget, gates: &fw.gates, pool: &fw.slabs,
-		inFlight: fw.deps.InFlight, total: &fw.total,
+		inFlight: fw.deps.InFlight, hub: identityOf(fw.deps.Sink), total: &fw.total, bytes: &fw.bytes,
 		wake: make(chan struct{}, 1), due: make(chan struct{}, 1), dueSize: fw.opts.SaveMessages,
 		sides: map[*topic][]*slot{}, topics: map[string]*topic{}, counts: map[string]int32{},
 	}
@@ -337,6 +339,7 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 		p.next = max(p.next, offset+1)
 	}
 	f.total.Add(1)
+	f.bytes.Add(s.size - slotOverhead)
 	f.metrics.forwarded(s.size-slotOverhead, now.Sub(s.msg.Time))
 	f.settle(s, landed, "")
 	if t.busy && t.sent == 0 {

@@ -30,7 +30,9 @@ type Forwarder struct {
 	resetAt atomic.Int64  // when the sink was last reset, in Unix nanoseconds; 0 for never
 
 	total atomic.Int64 // messages forwarded
+	bytes atomic.Int64 // of their keys, headers and values
 	rate  atomic.Int64 // of late, in thousandths a second
+	flow  atomic.Int64 // bytes of late, a second
 
 	mu       sync.Mutex
 	drainers []*drainer // guarded by mu
@@ -58,7 +60,7 @@ func New(opts Options, deps Deps) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder metrics: %w", err)
 	}
 	f.metrics = m
-	f.graves = newGraves(opts.DeadLetterTopic, deps.Sink, f.log, m)
+	f.graves = newGraves(opts.DeadLetterTopic, deps.Sink, f.log, m, f.reset)
 	f.breaker = newBreaker(opts, f.log, deps.Sink.Probe, m.breakerState)
 	deps.Sink.Watch(f.breaker.report)
 	return f, nil
@@ -182,7 +184,7 @@ func (f *Forwarder) observe(ctx context.Context) {
 	idle := time.NewTicker(probeEvery)
 	defer idle.Stop()
 	f.breaker.kick()
-	last, rate := f.total.Load(), 0.0
+	messages, bytes := meter{last: f.total.Load()}, meter{last: f.bytes.Load()}
 	for {
 		select {
 		case <-ctx.Done():
@@ -202,12 +204,22 @@ func (f *Forwarder) observe(ctx context.Context) {
 		if longest >= f.opts.RefreshAfter {
 			f.refresh(longest)
 		}
-		total := f.total.Load()
-		now := float64(total-last) / observeEvery.Seconds()
-		last = total
-		rate += (now - rate) * 0.1 // a time constant of about 5 s
-		f.rate.Store(int64(rate * 1000))
+		f.rate.Store(int64(messages.tick(f.total.Load()) * 1000))
+		f.flow.Store(int64(bytes.tick(f.bytes.Load())))
 	}
+}
+
+// meter turns a count that is looked at every observeEvery into a rate.
+type meter struct {
+	last int64
+	rate float64
+}
+
+func (m *meter) tick(count int64) float64 {
+	now := float64(count-m.last) / observeEvery.Seconds()
+	m.last = count
+	m.rate += (now - m.rate) * 0.1 // a time constant of about 5 s
+	return m.rate
 }
 
 // refresh makes the sink give everything back. The drainers then read back what
@@ -227,6 +239,10 @@ func (f *Forwarder) reset() {
 	}
 }
 
+// Forwarded returns how many messages, and bytes of keys, headers and values, the
+// hub has acknowledged since the process began.
+func (f *Forwarder) Forwarded() (messages, bytes int64) { return f.total.Load(), f.bytes.Load() }
+
 // Status is the state of a forwarder.
 type Status struct {
 	Breaker BreakerStatus `json:"breaker"`
@@ -234,8 +250,10 @@ type Status struct {
 	Chains []ChainStatus `json:"chains"`
 	// ForwardedTotal counts messages since the process began.
 	ForwardedTotal int64 `json:"forwarded_total"`
-	// RatePerSecond is how many of late.
-	RatePerSecond float64 `json:"rate_per_second"`
+	// RatePerSecond is how many of late, BytesPerSecond how many bytes of keys,
+	// headers and values.
+	RatePerSecond  float64 `json:"rate_per_second"`
+	BytesPerSecond float64 `json:"bytes_per_second"`
 	// DeadTotal were refused by the hub for good since the process began, and
 	// are dead letters now.
 	DeadTotal int64 `json:"dead_total"`
@@ -307,7 +325,7 @@ func (f *Forwarder) heldTopics() float64 {
 func (f *Forwarder) Status() Status {
 	s := Status{
 		Breaker: f.breaker.status(), Chains: []ChainStatus{},
-		ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000,
+		ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000, BytesPerSecond: float64(f.flow.Load()),
 		DeadTotal: f.graves.count(),
 	}
 	at, err := f.breaker.lastFailure()

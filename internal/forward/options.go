@@ -196,7 +196,13 @@ type Chain interface {
 // Sink is the hub. An error may have a method Class() string: "retry" passes
 // by itself, "hold" lasts until somebody changes something, "dead" lies in the
 // message. Without it an error counts as retry. A method HubWide() bool that says
-// true tells that it is not one topic's: nothing that is sent will be taken.
+// true tells that it is not one topic's: nothing that is sent will be taken; one
+// Own() bool, that it lies in this process and the hub was not asked; and one
+// StaleClient() bool, of Partitions, that the topic was made anew and Reset must
+// come before anything is sent to it. Errors of Partitions do not name the topic.
+//
+// A Sink may have a method Identity() string that names its hub: what was saved
+// under another name says nothing about this one.
 type Sink interface {
 	// Watch makes report hear of every exchange with the hub: nil for an
 	// answer, else why there was none.
@@ -254,6 +260,27 @@ func classOf(err error) string {
 		return c.Class()
 	}
 	return classRetry
+}
+
+// ownFault reports whether an error lies in this process, and not in the hub.
+func ownFault(err error) bool {
+	var o interface{ Own() bool }
+	return errors.As(err, &o) && o.Own()
+}
+
+// staleClient reports whether the sink must be reset before it takes messages of
+// a topic again.
+func staleClient(err error) bool {
+	var s interface{ StaleClient() bool }
+	return errors.As(err, &s) && s.StaleClient()
+}
+
+// identityOf names the hub that a sink sends to; empty where it has no name.
+func identityOf(s Sink) string {
+	if i, ok := s.(interface{ Identity() string }); ok {
+		return i.Identity()
+	}
+	return ""
 }
 
 // hubWide reports whether an error concerns the hub as a whole.

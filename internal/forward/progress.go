@@ -4,7 +4,8 @@ import (
 	"postroad/internal/message"
 )
 
-// restore takes over what the last holder saved. Topics that are held begin
+// restore takes over what the last holder saved: all of it where it sent to the
+// same hub, else only how far the lanes are. Topics that are held begin
 // aside, with their marks pinned: what of their side lanes is in the hub already
 // stands from there on.
 func (f *flight) restore(p message.Progress, held []string) {
@@ -216,7 +217,7 @@ func (f *flight) progress(save bool) (message.Progress, uint64) {
 			hold(s)
 		}
 	}
-	p := message.Progress{Partitions: make(map[string]int32, len(f.counts))}
+	p := message.Progress{Hub: f.hub, Partitions: make(map[string]int32, len(f.counts))}
 	for _, l := range f.lanes {
 		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: l.id, Next: l.next})
 	}

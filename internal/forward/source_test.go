@@ -218,7 +218,7 @@ func (s *store) complete(p message.Progress) message.Progress {
 }
 
 func clone(p message.Progress) message.Progress {
-	return message.Progress{Lanes: slices.Clone(p.Lanes), Marks: slices.Clone(p.Marks), Partitions: maps.Clone(p.Partitions)}
+	return message.Progress{Hub: p.Hub, Lanes: slices.Clone(p.Lanes), Marks: slices.Clone(p.Marks), Partitions: maps.Clone(p.Partitions)}
 }
 
 // source hands each store out once.

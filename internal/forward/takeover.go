@@ -17,7 +17,7 @@ import (
 // not by where it stands, so all that the topic's log holds from the marks on is
 // remembered until the side lanes are drained.
 func (d *drainer) takeOver(ctx context.Context) error {
-	p, held := d.chain.Progress(), d.chain.Held()
+	p, held := d.ofThisHub(d.chain.Progress()), d.chain.Held()
 	d.flight.restore(p, held)
 	if len(p.Marks) == 0 {
 		return nil
@@ -52,6 +52,21 @@ func (d *drainer) takeOver(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ofThisHub drops what saved progress knows of another hub: its offsets mean
+// nothing here, and to look for messages by them would find the wrong ones. How
+// far the lanes are stays: what is settled went to the hub of then.
+func (d *drainer) ofThisHub(p message.Progress) message.Progress {
+	if p.Hub == d.flight.hub {
+		return p
+	}
+	if len(p.Marks) > 0 {
+		d.f.metrics.lost.Add(float64(len(p.Marks)))
+		d.log.Warn("progress is of another hub, what was under way is sent to this one", "was", p.Hub, "is", d.flight.hub, "partitions", len(p.Marks))
+	}
+	p.Marks, p.Partitions = nil, nil
+	return p
 }
 
 // awaitStragglers waits until what the last holder sent has landed or never

@@ -26,6 +26,7 @@ type topic struct {
 
 	busy   bool   // a worker has it
 	stale  bool   // its partitions are to be looked up again
+	anew   bool   // its offsets were forgotten, which is not saved yet
 	unread bool   // what the last holder sent must be read back before anything is sent
 	aside  bool   // messages of it stand unsettled in side lanes
 	sent   int    // messages with the sink
@@ -257,7 +258,7 @@ func (f *flight) missing(t *topic, n int32) []message.Mark {
 func (f *flight) adopt(t *topic, n int32, ends []message.Mark) (changed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	changed = len(ends) > 0 || f.counts[t.name] != n
+	changed = len(ends) > 0 || f.counts[t.name] != n || t.anew
 	if changed {
 		f.version++
 	}
@@ -269,7 +270,7 @@ func (f *flight) adopt(t *topic, n int32, ends []message.Mark) (changed bool) {
 			delete(t.parts, p)
 		}
 	}
-	t.count, t.stale = n, false
+	t.count, t.stale, t.anew = n, false, false
 	f.counts[t.name] = n
 	return changed
 }

@@ -89,7 +89,7 @@ func (w *worker) repair(ctx context.Context) error {
 	}
 	changed, err := w.prepareTopic(ctx, w.t)
 	if err != nil {
-		return refusal(fmt.Errorf("topic %q: %w", w.t.name, err))
+		return refusal(err)
 	}
 	if changed {
 		if err := w.saveInsisting(ctx); err != nil {
@@ -219,7 +219,7 @@ func (w *worker) backOff(ctx context.Context, err error) {
 	class := classOf(err)
 	w.f.metrics.refused.WithLabelValues(class).Inc()
 	w.endTrial(err)
-	w.f.note(err)
+	w.f.note(fmt.Errorf("topic %q: %w", w.t.name, err))
 	now := time.Now()
 	if w.began.IsZero() {
 		w.began = now

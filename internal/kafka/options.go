@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
@@ -21,6 +22,17 @@ type Options struct {
 	Brokers []string `yaml:"brokers"`
 	// Dialect is the kind of hub. Only kafka is known. Default kafka.
 	Dialect string `yaml:"dialect"`
+	// Name tells this hub from others in the progress that is kept: letters,
+	// digits, ".", "_" and "-", at most 64 of them. With another name it is
+	// another hub, nothing of which is known yet. See operating-the-hub.md
+	// before changing it. Default "".
+	Name string `yaml:"name"`
+	// Generation is to be raised by one when the hub has lost its data, or was
+	// made anew under the same name: it is another hub then. 0 to 2147483647.
+	// Default 0.
+	Generation int `yaml:"generation"`
+	// Topics says to which topics messages may go.
+	Topics TopicsOptions `yaml:"topics"`
 	// ClientID is the name by which the hub's logs and quotas know this
 	// process. Default postroad.
 	ClientID string `yaml:"client_id"`
@@ -56,6 +68,15 @@ type Options struct {
 	// Window is the look-back of the Reader in offsets, 0 to 4194304; it is to
 	// be the same wherever a topic is read. Default 32768.
 	Window int `yaml:"window"`
+}
+
+// TopicsOptions say to which topics messages may go.
+type TopicsOptions struct {
+	// Allow lists names of topics and patterns of them, in which * stands for
+	// any number of characters, ? for one, and [a-z] for one of a range. A
+	// message of another topic is held, with the reason. An empty list allows
+	// every topic. Default [].
+	Allow []string `yaml:"allow"`
 }
 
 // CloudEventsOptions are the attributes that make every record a CloudEvent,
@@ -102,6 +123,9 @@ func (o Options) Validate() error {
 		check(err == nil && perr == nil && host != "" && n > 0, fmt.Sprintf("brokers[%d]", i), strconv.Quote(b), "must be host:port")
 	}
 	check(o.Dialect == "kafka", "dialect", strconv.Quote(o.Dialect), "must be kafka")
+	errs = append(errs, o.Topics.problems()...)
+	check(validName(o.Name), "name", strconv.Quote(o.Name), "must be at most 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+	check(o.Generation >= 0 && o.Generation <= math.MaxInt32, "generation", o.Generation, "must be between 0 and 2147483647")
 	check(o.ClientID != "", "client_id", `""`, "must not be empty")
 	check(o.Partitions == -1 || o.Partitions >= 1 && o.Partitions <= 100000, "partitions", o.Partitions, "must be -1 or between 1 and 100000")
 	check(o.Replication == -1 || o.Replication >= 1 && o.Replication <= 100, "replication", o.Replication, "must be -1 or between 1 and 100")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/plugin/kprom"
 
@@ -59,7 +60,13 @@ type Sink struct {
 	client *kgo.Client // guarded by mu; nil once closed
 
 	parts sync.Map // partitionKey → *partition
-	wires sync.Pool
+
+	topicsMu sync.Mutex
+	topics   map[string]known // guarded by topicsMu: as the present client met them
+	spoilt   map[string]bool  // guarded by topicsMu: topics that it refuses, see meet
+
+	answers answers
+	wires   sync.Pool
 }
 
 type partitionKey struct {
@@ -76,6 +83,7 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 	s := &Sink{opts: opts, deps: deps, attributes: newAttributes(opts.CloudEvents)}
 	s.wires.New = func() any { return new(wire) }
 	s.Watch(func(error) {})
+	s.forgetTopics()
 	client, err := s.newClient()
 	if err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
 			s.deps.Log.Warn("hub lost its record of what was sent; going on", "topic", topic, "partition", partition)
 		}),
-		kgo.WithHooks(healthHook{func(err error) { (*s.health.Load())(err) }}),
+		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
 	if s.deps.MayWrite != nil {
 		opts = append(opts, kgo.Dialer(s.opts.gated(s.deps.MayWrite)))
@@ -128,6 +136,14 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 	return client, nil
 }
 
+// heard is told of every exchange with the hub.
+func (s *Sink) heard(err error) {
+	if err == nil {
+		s.answers.last.Store(time.Now().UnixNano())
+	}
+	(*s.health.Load())(err)
+}
+
 // current returns the client, or ErrClosed.
 func (s *Sink) current() (*kgo.Client, error) {
 	s.mu.RLock()
@@ -143,6 +159,12 @@ func (s *Sink) Probe(ctx context.Context) error {
 	client, err := s.current()
 	if err != nil {
 		return err
+	}
+	if s.deps.MayWrite != nil {
+		// Else the hub would be blamed for what this process may not send.
+		if err := s.deps.MayWrite(); err != nil {
+			return &Error{class: ClassRetry, own: true, err: fmt.Errorf("may not write to the hub: %w", err)}
+		}
 	}
 	return classified("probe the hub", client.Ping(ctx))
 }
@@ -165,6 +187,7 @@ func (s *Sink) Reset() error {
 		s.refused(k.topic, k.partition)
 		return true
 	})
+	s.forgetTopics()
 	client, err := s.newClient()
 	s.client = client
 	return err
@@ -206,12 +229,12 @@ func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done fun
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.client == nil {
-		return &Error{ClassRetry, ErrClosed}
+		return &Error{class: ClassRetry, err: ErrClosed}
 	}
 	p := s.partition(m.Topic, partition)
 	ctx := p.enter(turn)
 	if ctx == nil {
-		return &Error{ClassRetry, errTurn}
+		return &Error{class: ClassRetry, err: errTurn}
 	}
 	w := s.wires.Get().(*wire)
 	w.sink, w.part, w.done = s, p, done
@@ -257,12 +280,15 @@ func settled(r *kgo.Record, err error) {
 		return
 	}
 	w.sink.refused(r.Topic, r.Partition)
+	if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.InconsistentTopicID) {
+		w.sink.spoil(r.Topic)
+	}
 	part.leave()
 	// Not reused: a request that is being given up may still be writing it.
 	if errors.Is(err, kgo.ErrClientClosed) {
 		err = ErrClosed
 	}
-	done(-1, classified(fmt.Sprintf("produce to %s/%d", r.Topic, r.Partition), err))
+	done(-1, classified(fmt.Sprintf("produce to partition %d", r.Partition), err))
 }
 
 var errTurn = errors.New("the partition waits, after an error, for what was sent before")

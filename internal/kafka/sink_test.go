@@ -258,7 +258,7 @@ func TestProbeAndHealth(t *testing.T) {
 
 func TestClassTable(t *testing.T) {
 	seen := map[int16]Class{}
-	for _, row := range classTable() {
+	for _, row := range errorTable() {
 		for _, e := range row.errs {
 			if c, twice := seen[e.Code]; twice {
 				t.Errorf("%s stands in the table as %s and %s", e.Message, c, row.class)
@@ -283,9 +283,12 @@ func TestClassTable(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
-	for _, e := range hubWide() {
-		if Classify(e) != ClassHold {
-			t.Errorf("%s is hub-wide and not of class hold", e.Message)
+	for _, row := range errorTable() {
+		if row.wide && row.class != ClassHold {
+			t.Errorf("%s is hub-wide and not of class hold", row.errs[0].Message)
+		}
+		if row.why == "" || row.act == "" {
+			t.Errorf("%s is not argued", row.errs[0].Message)
 		}
 	}
 	var w interface{ HubWide() bool }

@@ -15,43 +15,140 @@ import (
 )
 
 // Partitions returns how many partitions the topic has. A missing topic is
-// created where the settings allow it, else the error is of class hold.
+// created where the settings and the hub allow it, else the error is of class
+// hold and says who can make it. Errors do not name the topic: the caller does.
+//
+// Where the topic is not the one of before, because it was deleted and made
+// anew, the error says StaleClient, until Reset: the client never takes a new
+// topic for the old one, and refuses everything that is produced to it.
 func (s *Sink) Partitions(ctx context.Context, topic string) (int32, error) {
+	if !s.opts.Topics.Allows(topic) {
+		return 0, &Error{class: ClassHold, err: errNotAllowed}
+	}
 	client, err := s.current()
 	if err != nil {
 		return 0, err
 	}
-	n, err := partitionCount(ctx, client, topic)
-	if s.opts.CreateTopics && errors.Is(err, kerr.UnknownTopicOrPartition) {
-		n, err = s.createTopic(ctx, client, topic)
+	t, err := topicOf(ctx, client, topic)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		t, err = s.missing(ctx, client, topic)
 	}
-	return n, classified(fmt.Sprintf("look up topic %q", topic), err)
+	if err != nil {
+		return 0, classified("look the topic up", err)
+	}
+	n := int32(len(t.Partitions))
+	return n, s.meet(client, topic, t.TopicID, n)
+}
+
+// missing makes a topic that the hub does not have, or says what keeps it from
+// being made.
+func (s *Sink) missing(ctx context.Context, client *kgo.Client, topic string) (kmsg.MetadataResponseTopic, error) {
+	none := kmsg.MetadataResponseTopic{}
+	switch {
+	case s.opts.Dialect == "eventhubs":
+		return none, advised(kerr.UnknownTopicOrPartition, "the namespace has no event hub of that name, and Kafka clients cannot make one: "+
+			"somebody with rights on the namespace makes it in the Azure portal or by ARM")
+	case !s.opts.CreateTopics:
+		return none, advised(kerr.UnknownTopicOrPartition, "the hub has no such topic and hub.create_topics is false: "+
+			"whoever administers the hub makes it, or create_topics is set")
+	}
+	t, err := s.createTopic(ctx, client, topic)
+	return t, advised(err, creationAdvice(err, s.opts))
+}
+
+// creationAdvice says what is missing where the hub did not make a topic; "" of
+// errors that pass.
+func creationAdvice(err error, o Options) string {
+	switch {
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return "the hub has no such topic and this user may not make it: whoever administers the hub makes it, " +
+			"or grants the user Create on the topic or the cluster"
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		return fmt.Sprintf("the hub has no such topic and cannot make it with hub.replication %d: "+
+			"it has fewer brokers; lower the setting, or have the topic made", o.Replication)
+	case errors.Is(err, kerr.InvalidPartitions):
+		return fmt.Sprintf("the hub has no such topic and does not make it with hub.partitions %d: "+
+			"change the setting, or have the topic made", o.Partitions)
+	case errors.Is(err, kerr.PolicyViolation):
+		return fmt.Sprintf("the hub has no such topic and its policy refuses one with hub.partitions %d and hub.replication %d: "+
+			"change the settings, or whoever administers the hub makes it", o.Partitions, o.Replication)
+	case errors.Is(err, kerr.UnsupportedVersion), errors.Is(err, kerr.InvalidRequest):
+		return "the hub has no such topic and does not let clients make one: whoever administers the hub makes it"
+	}
+	return ""
+}
+
+// advised puts what a person can do before the hub's error.
+func advised(err error, advice string) error {
+	if err == nil || advice == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", advice, err)
+}
+
+// known is a topic as the present client met it.
+type known struct {
+	id    [16]byte // zero where the hub has no topic ids
+	count int32
+}
+
+// meet compares a topic with what was known of it. A client whose knowledge is
+// of a deleted topic is to be given up: taking the topic out of it alone
+// (PurgeTopicsFromProducing) makes it begin again at sequence 0 under the same
+// producer epoch, and where a batch of before has got into the new topic the hub
+// takes the next one for its copy, acknowledges it, and drops it.
+func (s *Sink) meet(client *kgo.Client, topic string, id [16]byte, count int32) error {
+	s.topicsMu.Lock()
+	defer s.topicsMu.Unlock()
+	was, met := s.topics[topic]
+	none := [16]byte{}
+	if s.spoilt[topic] || met && was.id != none && id != none && was.id != id {
+		s.deps.Log.Warn("topic was deleted and made anew", "topic", topic)
+		s.spoilt[topic] = true
+		return &Error{class: ClassRetry, stale: true, err: errRemade}
+	}
+	if met && was.count != count {
+		client.ForceMetadataRefresh() // else it learns of new partitions within a minute
+	}
+	s.topics[topic] = known{id, count}
+	return nil
+}
+
+var errRemade = errors.New("the topic was deleted and made anew")
+
+// spoil notes that the client refuses a topic until it is replaced.
+func (s *Sink) spoil(topic string) {
+	s.topicsMu.Lock()
+	defer s.topicsMu.Unlock()
+	s.spoilt[topic] = true
+}
+
+// forgetTopics is for a new client, which knows none.
+func (s *Sink) forgetTopics() {
+	s.topicsMu.Lock()
+	defer s.topicsMu.Unlock()
+	s.topics, s.spoilt = map[string]known{}, map[string]bool{}
 }
 
 // createTopic makes the topic and waits until the hub knows it.
-func (s *Sink) createTopic(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
+func (s *Sink) createTopic(ctx context.Context, client *kgo.Client, topic string) (kmsg.MetadataResponseTopic, error) {
 	_, err := kadm.NewClient(client).CreateTopic(ctx, int32(s.opts.Partitions), int16(s.opts.Replication), nil, topic)
 	switch {
 	case errors.Is(err, kerr.TopicAlreadyExists): // another stamp was faster
 	case err != nil:
-		return 0, fmt.Errorf("create it: %w", err)
+		return kmsg.MetadataResponseTopic{}, fmt.Errorf("create it: %w", err)
 	default:
 		s.deps.Log.Info("created a topic in the hub", "topic", topic)
 	}
 	for {
-		n, err := partitionCount(ctx, client, topic)
+		t, err := topicOf(ctx, client, topic)
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) {
-			return n, err
+			return t, err
 		}
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return 0, err
+			return kmsg.MetadataResponseTopic{}, err
 		}
 	}
-}
-
-func partitionCount(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
-	t, err := topicOf(ctx, client, topic)
-	return int32(len(t.Partitions)), err
 }
 
 // topicOf asks the hub itself, past every cache. Its id is zero where the hub

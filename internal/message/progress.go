@@ -3,6 +3,10 @@ package message
 // Progress is how far a chain of lanes has been forwarded, as it is kept on
 // disk: enough for a successor to send only what is missing.
 type Progress struct {
+	// Hub identifies the hub that Marks and Partitions are of; empty for one
+	// without a name. They say nothing about another. Lanes hold whichever hub
+	// the messages went to.
+	Hub string
 	// Lanes has an entry for each lane of the chain that messages were taken
 	// from, oldest first. A lane that is not named is as far as it was before:
 	// nothing is concluded from its absence.

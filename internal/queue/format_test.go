@@ -193,8 +193,52 @@ func TestGoldenProgress(t *testing.T) {
 	}
 }
 
+// TestGoldenProgressNamesHub: the second form of a slot, kept for ever too, and
+// beside the first in one file.
+func TestGoldenProgressNamesHub(t *testing.T) {
+	named := goldenProgress()
+	named.Hub = "central.prod#3"
+	fsys := faultfs.New(1)
+	p, err := createProgress(fsys, "progress", goldenProgress())
+	if err == nil {
+		err = p.save(named)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fsys.Open("progress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 2*progressSlot)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	kept := golden(t, "progress.hub.v1.golden", bytes.TrimRight(b, "\x00"))
+	full := slices.Concat(kept, make([]byte, len(b)-len(kept)))
+	got, err := loadProgress(disk(t, "q/progress", full), "q/progress")
+	if err != nil || !reflect.DeepEqual(got, named) {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	full[30] ^= 1 // the newer slot
+	got, err = loadProgress(disk(t, "q/progress", full), "q/progress")
+	if err != nil || !reflect.DeepEqual(got, goldenProgress()) {
+		t.Errorf("with the newer slot damaged: %+v, %v", got, err)
+	}
+	// A hub's name is never taken for a lane's, nor the other way round.
+	if v, err := decodeProgress(progressMagic, appendProgress(nil, named)); err == nil {
+		t.Errorf("read without its hub as %+v", v)
+	}
+	if v, err := decodeProgress(progressHubMagic, []byte{0, 0, 0}); err == nil {
+		t.Errorf("an empty name is read as %+v", v)
+	}
+}
+
 func randomProgress(rng *rand.Rand) message.Progress {
 	var p message.Progress
+	if rng.IntN(2) == 0 {
+		p.Hub = fmt.Sprint("hub", rng.Uint32(), "#1")
+	}
 	for range rng.IntN(5) {
 		p.Lanes = append(p.Lanes, message.LaneProgress{Lane: fmt.Sprint("lane", rng.Uint32()), Next: rng.Uint64() >> rng.IntN(64)})
 	}
@@ -272,25 +316,37 @@ func FuzzProgress(f *testing.F) {
 	f.Add(body)
 	f.Add([]byte{})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
+	named := goldenProgress()
+	named.Hub = "prod#3"
+	f.Add(appendProgress(nil, named))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if v, c, err := decodeProgressSlot(b); err == nil {
 			t.Logf("a sound slot by itself: %d %+v", c, v)
 		}
-		v, err := decodeProgress(b)
-		if err != nil {
-			if !errors.Is(err, message.ErrDamaged) {
-				t.Fatal(err)
-			}
-			return
-		}
-		again, err := decodeProgress(appendProgress(nil, v))
-		if err != nil {
-			t.Fatalf("%+v cannot be read back: %v", v, err)
-		}
-		if len(again.Lanes) != len(v.Lanes) || len(again.Marks) != len(v.Marks) || !reflect.DeepEqual(again.Partitions, v.Partitions) {
-			t.Fatalf("%+v became %+v", v, again)
+		for _, magic := range [][4]byte{progressMagic, progressHubMagic} {
+			rewriteProgress(t, magic, b)
 		}
 	})
+}
+
+// rewriteProgress: what can be read is what would be written.
+func rewriteProgress(t *testing.T, magic [4]byte, b []byte) {
+	t.Helper()
+	v, err := decodeProgress(magic, b)
+	if err != nil {
+		if !errors.Is(err, message.ErrDamaged) {
+			t.Fatal(err)
+		}
+		return
+	}
+	again, err := decodeProgress(progressMagicOf(v), appendProgress(nil, v))
+	if err != nil {
+		t.Fatalf("%+v cannot be read back: %v", v, err)
+	}
+	if len(again.Lanes) != len(v.Lanes) || len(again.Marks) != len(v.Marks) || again.Hub != v.Hub ||
+		!reflect.DeepEqual(again.Partitions, v.Partitions) {
+		t.Fatalf("%+v became %+v", v, again)
+	}
 }
 
 // FuzzLane reads arbitrary bytes as a lane's file. Whatever it says, the chain's
@@ -341,7 +397,7 @@ func TestDocumentAgrees(t *testing.T) {
 	}
 	for _, phrase := range []string{
 		"| 0 | 4 | magic `" + string(heartbeatMagic[:]) + "` |", "| 16 | 8 | durable seq: every message",
-		"| 0 | 4 | magic `" + string(progressMagic[:]) + "` |", "| 24 | … | body |",
+		"| 0 | 4 | magic `" + string(progressMagic[:]) + "` |", "where the magic is `" + string(progressHubMagic[:]) + "` instead", "| 24 | … | body |",
 		fmt.Sprintf("Slots stand at 0 and %d; the file has %d bytes", heartbeatSlot, heartbeatSize),
 		fmt.Sprintf("A slot is half of the file: %d bytes, doubled", progressSlot), fmt.Sprintf("to %d at most", maxProgressSlot),
 	} {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 // start, so that saving needs no free space and a torn write leaves the slot
 // before it whole. A slot is half of the file. Each:
 //
-//	 0  4  magic "PRPR"
+//	 0  4  magic "PRPR", or "PRPH" where the body names the hub
 //	 4  4  crc32c of bytes 8 to 8+16+length-1
 //	 8  8  counter, from 1; the sound slot with the higher one counts
 //	16  4  length of the body
@@ -28,7 +27,7 @@ import (
 //	24  …  body
 //
 // Body, all numbers unsigned varints, strings preceded by their length:
-// count of lanes, then for each lane id and next seq; count of topics, then for
+// with "PRPH" the hub's identity, which is not empty; count of lanes, then for each lane id and next seq; count of topics, then for
 // each its name, partition count, count of marks, and for each mark partition
 // and offset.
 const (
@@ -44,7 +43,20 @@ const (
 // errProgressFull says that the slots of a progress file are too small.
 var errProgressFull = errors.New("progress does not fit its file")
 
-var progressMagic = [4]byte{'P', 'R', 'P', 'R'}
+var (
+	progressMagic = [4]byte{'P', 'R', 'P', 'R'}
+	// progressHubMagic is of values that name their hub. A program that does not
+	// know it takes the slot for unsound, and sends again rather than look for
+	// messages at another hub's offsets.
+	progressHubMagic = [4]byte{'P', 'R', 'P', 'H'}
+)
+
+func progressMagicOf(v message.Progress) [4]byte {
+	if v.Hub != "" {
+		return progressHubMagic
+	}
+	return progressMagic
+}
 
 // progressFile is an open progress file. Guarded by its chain's mutex.
 type progressFile struct {
@@ -82,15 +94,16 @@ func createProgress(fsys durable.FS, name string, first message.Progress) (*prog
 // the sync. After an error that slot may hold anything; the next save writes it
 // again, whole, and the sound one stays untouched.
 func (p *progressFile) save(v message.Progress) error {
+	magic := progressMagicOf(v)
 	body := appendProgress(make([]byte, progressHeader, 4096), v)
 	if len(body) > p.slot {
 		return fmt.Errorf("%d bytes, slots of %d: %w", len(body), p.slot, errProgressFull)
 	}
-	if _, err := decodeProgress(body[progressHeader:]); err != nil { // a negative number
+	if _, err := decodeProgress(magic, body[progressHeader:]); err != nil { // a negative number
 		return fmt.Errorf("what is to be saved could not be read back: %w", err)
 	}
 	next := p.counter + 1
-	copy(body, progressMagic[:])
+	copy(body, magic[:])
 	binary.LittleEndian.PutUint64(body[8:], next)
 	binary.LittleEndian.PutUint32(body[16:], uint32(len(body)-progressHeader))
 	binary.LittleEndian.PutUint32(body[4:], crc32.Checksum(body[8:], castagnoli))
@@ -165,14 +178,20 @@ func readProgressSlot(f io.ReaderAt, at, room int64) (value message.Progress, co
 
 // progressGoesOn reports whether a slot says that it is longer than what was read.
 func progressGoesOn(b []byte) bool {
-	return len(b) >= progressHeader && [4]byte(b[:4]) == progressMagic &&
+	return len(b) >= progressHeader && isProgress(b) &&
 		progressHeader+uint64(binary.LittleEndian.Uint32(b[16:])) > uint64(len(b))
+}
+
+// isProgress reports whether four or more bytes begin with a magic.
+func isProgress(b []byte) bool {
+	magic := [4]byte(b)
+	return magic == progressMagic || magic == progressHubMagic
 }
 
 var errNoProgress = errors.New("no sound progress value")
 
 func decodeProgressSlot(b []byte) (message.Progress, uint64, error) {
-	if len(b) < progressHeader || !bytes.Equal(b[:4], progressMagic[:]) {
+	if len(b) < progressHeader || !isProgress(b) {
 		return message.Progress{}, 0, message.ErrDamaged
 	}
 	length := uint64(binary.LittleEndian.Uint32(b[16:]))
@@ -183,7 +202,7 @@ func decodeProgressSlot(b []byte) (message.Progress, uint64, error) {
 	if binary.LittleEndian.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
 		return message.Progress{}, 0, message.ErrDamaged
 	}
-	v, err := decodeProgress(b[progressHeader:])
+	v, err := decodeProgress([4]byte(b), b[progressHeader:])
 	return v, binary.LittleEndian.Uint64(b[8:]), err
 }
 
@@ -191,6 +210,9 @@ func appendProgress(b []byte, v message.Progress) []byte {
 	str := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
+	}
+	if v.Hub != "" {
+		str(v.Hub)
 	}
 	b = binary.AppendUvarint(b, uint64(len(v.Lanes)))
 	for _, l := range v.Lanes {
@@ -217,7 +239,7 @@ func appendProgress(b []byte, v message.Progress) []byte {
 	return b
 }
 
-func decodeProgress(b []byte) (message.Progress, error) {
+func decodeProgress(magic [4]byte, b []byte) (message.Progress, error) {
 	bad := false
 	num := func(most uint64) uint64 {
 		n, w := binary.Uvarint(b)
@@ -239,6 +261,10 @@ func decodeProgress(b []byte) (message.Progress, error) {
 		return s
 	}
 	var v message.Progress
+	if magic == progressHubMagic {
+		v.Hub = str()
+		bad = bad || v.Hub == ""
+	}
 	for range num(uint64(len(b))) {
 		v.Lanes = append(v.Lanes, message.LaneProgress{Lane: str(), Next: num(math.MaxUint64)})
 	}

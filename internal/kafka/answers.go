@@ -1,0 +1,81 @@
+package kafka
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Answers tell how the hub has been answering of late.
+type Answers struct {
+	// Last is when it answered anything; zero where it never did.
+	Last time.Time
+	// Throttled is how long it made this client wait, in all, for answers that
+	// came within the last minute; and ThrottledAt when it last did so. A client
+	// over its quota is slowed down by such waits and loses nothing.
+	Throttled   time.Duration
+	ThrottledAt time.Time
+}
+
+// Answers tells how the hub has been answering this Sink.
+func (s *Sink) Answers() Answers {
+	a := s.answers.state(time.Now())
+	if last := s.answers.last.Load(); last > 0 {
+		a.Last = time.Unix(0, last)
+	}
+	return a
+}
+
+// throttleWindow is how far back throttling counts as of late; it is kept by
+// the second.
+const throttleWindow = 60
+
+// answers is what a Sink's clients have been told, over resets.
+type answers struct {
+	last atomic.Int64 // in Unix nanoseconds; 0 for never
+
+	mu      sync.Mutex
+	at      time.Time                     // guarded by mu: of the last throttling
+	seconds [throttleWindow]time.Duration // guarded by mu: by the second modulo the window
+	filled  int64                         // guarded by mu: the Unix second up to which they are current
+}
+
+// OnBrokerThrottle implements kgo.HookBrokerThrottle. The client itself obeys.
+func (a *answers) OnBrokerThrottle(_ kgo.BrokerMetadata, wait time.Duration, _ bool) {
+	if wait > 0 {
+		a.throttled(time.Now(), wait)
+	}
+}
+
+func (a *answers) throttled(now time.Time, wait time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.roll(now)
+	a.at = now
+	a.seconds[now.Unix()%throttleWindow] += wait
+}
+
+func (a *answers) state(now time.Time) Answers {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.roll(now)
+	out := Answers{ThrottledAt: a.at}
+	for _, d := range a.seconds {
+		out.Throttled += d
+	}
+	return out
+}
+
+// roll empties the seconds that have fallen out of the window. The caller holds
+// mu.
+func (a *answers) roll(now time.Time) {
+	sec := now.Unix()
+	for ; a.filled < sec; a.filled++ {
+		if sec-a.filled > throttleWindow {
+			a.filled = sec - throttleWindow
+		}
+		a.seconds[(a.filled+1)%throttleWindow] = 0
+	}
+}
