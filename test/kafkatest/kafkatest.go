@@ -302,7 +302,11 @@ func (c *Cluster) secured() *keys {
 // cluster, until Allow. The others keep it.
 func (c *Cluster) Revoke(ctx context.Context, user string) {
 	c.t.Helper()
-	if _, err := c.admin.CreateACLs(ctx, revocation(user)); err != nil {
+	results, err := c.admin.CreateACLs(ctx, revocation(user))
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	if err != nil {
 		c.t.Fatalf("Kafka: revoke the rights of %s: %v", user, err)
 	}
 }
@@ -310,7 +314,11 @@ func (c *Cluster) Revoke(ctx context.Context, user string) {
 // Allow gives back what Revoke took.
 func (c *Cluster) Allow(ctx context.Context, user string) {
 	c.t.Helper()
-	if _, err := c.admin.DeleteACLs(ctx, revocation(user)); err != nil {
+	results, err := c.admin.DeleteACLs(ctx, revocation(user))
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	if err != nil {
 		c.t.Fatalf("Kafka: give %s its rights back: %v", user, err)
 	}
 }

@@ -151,14 +151,10 @@ func (c *cluster) secureSettings() map[string]string {
 		"ssl.truststore.type":     "PEM",
 		"ssl.truststore.location": c.keys.ca,
 		// The name of who comes with a certificate is its common name.
-		"ssl.principal.mapping.rules":         `RULE:^CN=([^,]+).*$/$1/,DEFAULT`,
-		"listener.name.mtls.ssl.client.auth":  "required",
-		"listener.name.sasl.ssl.client.auth":  "none",
-		"sasl.enabled.mechanisms":             strings.Join(append(scramMechanisms(), "PLAIN", "OAUTHBEARER"), ","),
-		"sasl.oauthbearer.jwks.endpoint.url":  c.issuer.JWKSURL(),
-		"sasl.oauthbearer.expected.issuer":    c.issuer.URL(),
-		"sasl.oauthbearer.expected.audience":  Audience,
-		"sasl.oauthbearer.clock.skew.seconds": "0", // the clock is the same
+		"ssl.principal.mapping.rules":        `RULE:^CN=([^,]+).*$/$1/,DEFAULT`,
+		"listener.name.mtls.ssl.client.auth": "required",
+		"listener.name.sasl.ssl.client.auth": "none",
+		"sasl.enabled.mechanisms":            strings.Join(append(scramMechanisms(), "PLAIN", "OAUTHBEARER"), ","),
 		// Who comes by the plain listener has no name and may do everything.
 		"authorizer.class.name":                  "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 		"super.users":                            "User:ANONYMOUS",
@@ -167,6 +163,18 @@ func (c *cluster) secureSettings() map[string]string {
 		"listener.name.sasl.oauthbearer." + jaas: security + "oauthbearer.OAuthBearerLoginModule required;",
 		"listener.name.sasl.oauthbearer.sasl.server.callback.handler.class": security +
 			"oauthbearer.OAuthBearerValidatorCallbackHandler",
+	}
+	// Without the validator's name Kafka 4.1 takes the one that is for clients,
+	// which looks at no signature. It does not look for that name behind the
+	// mechanism's.
+	for name, value := range map[string]string{
+		"jwks.endpoint.url":   c.issuer.JWKSURL(),
+		"jwt.validator.class": security + "oauthbearer.BrokerJwtValidator",
+		"expected.issuer":     c.issuer.URL(),
+		"expected.audience":   Audience,
+		"clock.skew.seconds":  "0", // the clock is the same
+	} {
+		s["listener.name.sasl.sasl.oauthbearer."+name] = value
 	}
 	for _, mechanism := range scramMechanisms() {
 		s["listener.name.sasl."+strings.ToLower(mechanism)+"."+jaas] = security + "scram.ScramLoginModule required;"
