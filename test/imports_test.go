@@ -28,6 +28,7 @@ var layers = [][]string{
 	roles,
 	{"internal/queue"},
 	{"internal/kafka"},
+	{"internal/relay"},
 	{"internal/hub"},
 	{"internal/wal"},
 	{"internal/auth", "internal/httpserve", "internal/telemetry"},

@@ -95,6 +95,8 @@ type Deps struct {
 	Tracker Tracker
 	// Keys is read by LoadKeys; nil where there are none.
 	Keys KeySource
+	// Relay is asked where gateway.relay.stamps names any; nil refuses them all.
+	Relay RelayStore
 	// Identity is required; its Stamp must not be empty.
 	Identity Identity
 	// IPs are the machine's addresses, the one to show first. May be empty.

@@ -26,6 +26,7 @@ type Gateway struct {
 	// keysLoaded is set once LoadKeys has loaded what there is.
 	keysLoaded atomic.Bool
 	static     static
+	relay      *relay // nil where no stamp may relay to this one
 }
 
 // static is what answers and records have in common, made once. Nobody may
@@ -46,6 +47,7 @@ func New(o Options, d Deps) (*Gateway, error) {
 		d.Now = time.Now
 	}
 	g := &Gateway{opts: o, deps: d, problems: problemTable(), metrics: newMetrics()}
+	g.relay = newRelay(o.Relay, d.Relay)
 	g.load.maxRequests, g.load.maxBytes = int64(o.Overload.MaxRequests), o.Overload.MaxBytes
 	g.bodies.load = &g.load
 	g.index = newKeyIndex(o.Idempotency, g.metrics.evicted.Inc)

@@ -27,6 +27,8 @@ type Options struct {
 	CORS CORSOptions `yaml:"cors"`
 	// Overload says how much may be in progress before requests are refused.
 	Overload OverloadOptions `yaml:"overload"`
+	// Relay lets other stamps hand their messages on to this one.
+	Relay RelayOptions `yaml:"relay"`
 	// BodyTimeout is how long a client may take to send a request body. A
 	// slower body is answered with 408 and nothing of it is stored. Default
 	// 30s.
@@ -117,6 +119,7 @@ func DefaultOptions() Options {
 		Classic:       ClassicOptions{Topic: "messages", Value: ClassicJSON},
 		Idempotency:   IdempotencyOptions{Retention: 24 * time.Hour, MaxKeys: 1_000_000},
 		Overload:      OverloadOptions{MaxRequests: 8192, MaxBytes: 256 << 20},
+		Relay:         defaultRelayOptions(),
 		BodyTimeout:   30 * time.Second,
 		AppendTimeout: 15 * time.Second,
 		WaitMax:       30 * time.Second,
@@ -136,6 +139,7 @@ func (o Options) Validate() error {
 	between(&c, "idempotency.retention", o.Idempotency.Retention, time.Minute, 30*24*time.Hour)
 	between(&c, "idempotency.max_keys", o.Idempotency.MaxKeys, 1024, 1<<30)
 	c.origins(o.CORS.Origins)
+	c.relay(o.Relay, o.Idempotency.Retention)
 	between(&c, "overload.max_requests", o.Overload.MaxRequests, 1, 1_000_000)
 	between(&c, "overload.max_bytes", o.Overload.MaxBytes, 2*int64(max(o.Message.MaxBytes, o.Batch.MaxBytes)), 1<<40)
 	between(&c, "body_timeout", o.BodyTimeout, 100*time.Millisecond, time.Hour)

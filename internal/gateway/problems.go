@@ -132,6 +132,11 @@ func problemTable() []problemKind {
 			"Send again after Retry-After.", time.Second,
 		},
 		{
+			errMisdirected, "misdirected", http.StatusMisdirectedRequest, "Meant for another process",
+			"A batch that another stamp relays was meant for another process of this stamp, or came too late. Nothing of it is stored.",
+			"Ask GET /v1/relay which process answers; stamps do so by themselves.", 0,
+		},
+		{
 			errHeaders, "headers-too-large", http.StatusRequestHeaderFieldsTooLarge, "Headers too large",
 			"The request has too many or too large headers.",
 			"Do not repeat unchanged.", 0,

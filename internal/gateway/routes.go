@@ -70,6 +70,10 @@ func find(path string) route {
 // serve answers one request.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	if isRelay(r.URL.Path) {
+		g.serveRelay(w, r, start)
+		return
+	}
 	to := find(r.URL.Path)
 	if to.post != nil && r.Method == http.MethodPost {
 		g.servePost(w, r, to, start)
