@@ -25,21 +25,25 @@ func codecs() map[string]kgo.CompressionCodec {
 // draining goes on within a second of the hub's return.
 const maxBackoff = time.Second
 
-// common are the settings of every client.
-func (o Options) common(log *slog.Logger, refused func(string, int32)) []kgo.Opt {
-	return []kgo.Opt{
-		kgo.SeedBrokers(o.Brokers...),
+// common are the settings of every client. may, if not nil, is asked before
+// each write.
+func (l *link) common(log *slog.Logger, refused func(string, int32), may func() error) []kgo.Opt {
+	o, a := l.opts, l.current()
+	opts := append(o.dialectOpts(),
+		kgo.SeedBrokers(l.brokers(a)...),
+		kgo.Dialer(l.dial(may)),
+		kgo.WithHooks(l),
 		kgo.ClientID(o.ClientID),
 		kgo.WithLogger(newQuietLogger(log, refused)),
-		kgo.DialTimeout(o.DialTimeout),
 		kgo.RequestTimeoutOverhead(o.RequestTimeout),
 		kgo.RetryBackoffFn(backoff),
-		// Seen within this time: a new partition, a leader that moved, a topic
-		// that was created.
-		kgo.MetadataMinAge(250 * time.Millisecond),
-		kgo.MetadataMaxAge(time.Minute),
+		kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.DisableClientMetrics(), // would hold up Close
+	)
+	if a.mechanism != "" {
+		opts = append(opts, kgo.SASL(mechanism{l}))
 	}
+	return opts
 }
 
 func backoff(fails int) time.Duration {

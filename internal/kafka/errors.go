@@ -27,6 +27,7 @@ type Error struct {
 	err   error
 	stale bool
 	own   bool
+	wide  bool // see HubWide
 }
 
 // Error implements error.
@@ -46,12 +47,20 @@ func (e *Error) StaleClient() bool { return e.stale }
 // Own reports that it lies in this process, and the hub was not asked.
 func (e *Error) Own() bool { return e.own }
 
+// Temporary tells franz-go whether to try again what this error kept from
+// happening: a connection.
+func (e *Error) Temporary() bool { return e.class == ClassRetry }
+
+// refusedAccess is an error that keeps this process from the whole hub until
+// somebody changes something, and for which the protocol has no code.
+func refusedAccess(err error) error { return &Error{class: ClassHold, wide: true, err: err} }
+
 // HubWide reports whether the hub refuses everything we could send, and not only
 // what concerns one topic: an account, a credential, a protocol. No topic is
 // better off than another then, so none is moved aside because of it.
 func (e *Error) HubWide() bool {
 	row, ok := rowOf(e.err)
-	return ok && row.wide
+	return ok && row.wide || e.wide || refusedByTLS(e.err)
 }
 
 // classified wraps err, naming the act, with its class; nil stays nil.
@@ -62,7 +71,7 @@ func classified(act string, err error) error {
 	e := &Error{class: Classify(err), err: fmt.Errorf("%s: %w", act, err)}
 	var inner *Error
 	if errors.As(err, &inner) {
-		e.stale, e.own = inner.stale, inner.own
+		e.stale, e.own, e.wide = inner.stale, inner.own, inner.wide
 	}
 	return e
 }
@@ -71,7 +80,8 @@ func classified(act string, err error) error {
 //
 // An error that is not of the Kafka protocol comes from the network, from a
 // context that ended, or from the client having been closed, and says nothing
-// about the record: retry. A protocol code that the table does not know is
+// about the record: retry; but where one side of a connection does not trust
+// the other, hold. A protocol code that the table does not know is
 // newer than this program: hold, so that a person sees it and nothing is lost.
 func Classify(err error) Class {
 	var own *Error
@@ -80,6 +90,9 @@ func Classify(err error) Class {
 	}
 	var ke *kerr.Error
 	if !errors.As(err, &ke) {
+		if refusedByTLS(err) {
+			return ClassHold
+		}
 		return ClassRetry
 	}
 	if row, ok := rowOf(err); ok {

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"fmt"
 	"net"
 )
@@ -12,6 +11,9 @@ import (
 // now would be there twice. Asked right before each write this leaves the time
 // between the question and the kernel's taking the bytes, and what the kernel has
 // already: readers drop those copies.
+//
+// It is the TCP connection itself, beneath the tunnel of a proxy and TLS: what
+// these write by themselves is refused too.
 //
 // Everything is refused, not produce requests alone: the hub then looks away, as
 // it should, since its answers decide nothing any more.
@@ -26,16 +28,4 @@ func (c gatedConn) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("not written to the hub: %w", err)
 	}
 	return c.Conn.Write(p)
-}
-
-// gated returns a dialer whose connections ask may before each write.
-func (o Options) gated(may func() error) func(context.Context, string, string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: o.DialTimeout}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return gatedConn{conn, may}, nil
-	}
 }

@@ -18,10 +18,34 @@ import (
 // Options are the settings by which the hub is reached.
 type Options struct {
 	// Brokers are the addresses of some brokers of the hub, host:port; the
-	// others are learnt from them. Default [127.0.0.1:9092].
+	// others are learnt from them. In dialect eventhubs the port may be left
+	// out. The default gives way to what connection_string_file or
+	// client_properties_file says. Default [127.0.0.1:9092].
 	Brokers []string `yaml:"brokers"`
-	// Dialect is the kind of hub. Only kafka is known. Default kafka.
+	// Dialect is the kind of hub: kafka; eventhubs for the Kafka endpoint of
+	// Azure Event Hubs, which changes other defaults, see hub.md; or postroad
+	// for the gateway of another stamp. Default kafka.
 	Dialect string `yaml:"dialect"`
+	// ConnectionStringFile names a file that holds a connection string of Azure
+	// Event Hubs. It gives the brokers, user and password, and TLS.
+	ConnectionStringFile string `yaml:"connection_string_file"`
+	// JAASFile names a JAAS file, as Java clients take it: user and password
+	// are in its section KafkaClient.
+	JAASFile string `yaml:"jaas_file"`
+	// ClientPropertiesFile names a client.properties as Kafka's own clients and
+	// tools take it. What is set in this section wins over it; hub.md lists the
+	// properties that are understood.
+	ClientPropertiesFile string `yaml:"client_properties_file"`
+	// SASL says how this process proves to the hub who it is.
+	SASL SASLOptions `yaml:"sasl"`
+	// TLS encrypts the connections to the hub.
+	TLS TLSOptions `yaml:"tls"`
+	// Proxy is the URL of an HTTP proxy, http://host:port or https://host:port,
+	// through which the hub is reached by CONNECT. The proxy resolves the
+	// brokers' names. TLS to the hub passes through it end to end.
+	Proxy string `yaml:"proxy"`
+	// ProxyCredentialsFile names a file that holds user:password for the proxy.
+	ProxyCredentialsFile string `yaml:"proxy_credentials_file"`
 	// Name tells this hub from others in the progress that is kept: letters,
 	// digits, ".", "_" and "-", at most 64 of them. With another name it is
 	// another hub, nothing of which is known yet. See operating-the-hub.md
@@ -37,7 +61,8 @@ type Options struct {
 	// process. Default postroad.
 	ClientID string `yaml:"client_id"`
 	// CreateTopics lets the forwarder create a topic that is missing. Where
-	// it is false, messages of a missing topic wait. Default true.
+	// it is false, and in dialect eventhubs, messages of a missing topic wait.
+	// Default true.
 	CreateTopics bool `yaml:"create_topics"`
 	// Partitions is the partition count of topics that are created; -1 takes
 	// the hub's own default. Default -1.
@@ -95,6 +120,7 @@ func DefaultOptions() Options {
 	return Options{
 		Brokers:        []string{"127.0.0.1:9092"},
 		Dialect:        "kafka",
+		TLS:            TLSOptions{Enabled: tlsAuto},
 		ClientID:       "postroad",
 		CreateTopics:   true,
 		Partitions:     -1,
@@ -118,11 +144,9 @@ func (o Options) Validate() error {
 	}
 	check(len(o.Brokers) > 0, "brokers", "[]", "must name at least one broker")
 	for i, b := range o.Brokers {
-		host, port, err := net.SplitHostPort(b)
-		n, perr := strconv.ParseUint(port, 10, 16)
-		check(err == nil && perr == nil && host != "" && n > 0, fmt.Sprintf("brokers[%d]", i), strconv.Quote(b), "must be host:port")
+		check(validBroker(b) || o.Dialect == dialectEventHubs && validBroker(withPort(b)), fmt.Sprintf("brokers[%d]", i), strconv.Quote(b), "must be host:port")
 	}
-	check(o.Dialect == "kafka", "dialect", strconv.Quote(o.Dialect), "must be kafka")
+	errs = append(errs, o.accessProblems()...)
 	errs = append(errs, o.Topics.problems()...)
 	check(validName(o.Name), "name", strconv.Quote(o.Name), "must be at most 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
 	check(o.Generation >= 0 && o.Generation <= math.MaxInt32, "generation", o.Generation, "must be between 0 and 2147483647")
@@ -140,6 +164,13 @@ func (o Options) Validate() error {
 	check(o.RequestTimeout >= time.Second && o.RequestTimeout <= 10*time.Minute, "request_timeout", o.RequestTimeout, "must be between 1s and 10m")
 	check(o.Window >= 0 && o.Window <= 1<<22, "window", o.Window, "must be between 0 and 4194304")
 	return errors.Join(errs...)
+}
+
+// validBroker reports whether addr is host:port.
+func validBroker(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	return err == nil && perr == nil && host != "" && n > 0
 }
 
 // maxAttribute is the longest attribute that is given, in bytes.

@@ -22,6 +22,9 @@ import (
 // the topic was deleted or made anew, each with the offset at which reading
 // began instead: what stood before cannot be seen, and is to be sent again.
 // found may have been called before an error.
+//
+// What stands in a transaction that is still open is waited for, so that it is
+// known whether it is in the hub.
 func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p message.Place, at message.Mark)) (lost []message.Mark, err error) {
 	client, err := s.current()
 	if err != nil {
@@ -31,7 +34,7 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 	if err != nil {
 		return lost, classified("read back: list offsets", err)
 	}
-	n, err := s.opts.readSpans(ctx, s.deps, client, spans, func(r *kgo.Record) {
+	n, err := s.link.readSpans(ctx, s.deps, client, spans, func(r *kgo.Record) {
 		m := parseMarks(r.Headers)
 		if at := m.sender(); at.Seq > 0 {
 			found(at, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
@@ -90,7 +93,7 @@ func spansOf(ctx context.Context, client *kgo.Client, from []message.Mark) (_ sp
 // readSpans reads the spans with a client of its own and calls fn for each
 // record in them; lost are the partitions that retention overtook meanwhile. It
 // returns without an error only where every span was read to its end.
-func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost []message.Mark, err error) {
+func (l *link) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp spans, fn func(*kgo.Record)) (lost []message.Mark, err error) {
 	if len(sp) == 0 {
 		return nil, nil
 	}
@@ -103,9 +106,10 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 			left[partitionKey{topic, p}] = s
 		}
 	}
-	client, err := kgo.NewClient(append(o.common(deps.Log, nil),
+	client, err := kgo.NewClient(append(l.common(deps.Log, nil, nil),
 		kgo.ConsumePartitions(assign),
-		kgo.KeepControlRecords(), // so that a span that ends in one is seen to end
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // what was aborted is not in the hub
+		kgo.KeepControlRecords(),                     // so that a span that ends in one is seen to end
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.DisableFetchSessions(),
 		kgo.FetchMaxWait(250*time.Millisecond),
@@ -126,7 +130,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 		}
 		if fetches.NumRecords() == 0 && len(n) == 0 {
 			if idle++; idle > idleChecks {
-				err = o.strikePassed(ctx, admin, left)
+				err = l.opts.strikePassed(ctx, admin, left)
 			} else {
 				err = admin.Ping(ctx)
 			}
@@ -162,7 +166,7 @@ func (o Options) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp
 // rest of the span holds nothing readable.
 func (o Options) strikePassed(ctx context.Context, admin *kgo.Client, left map[partitionKey]span) error {
 	for key, s := range left {
-		done, err := o.passed(ctx, admin, key, s, kgo.ReadUncommitted())
+		done, err := o.passed(ctx, admin, key, s, kgo.ReadCommitted())
 		if err != nil {
 			return err
 		}

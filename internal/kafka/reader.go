@@ -17,6 +17,7 @@ import (
 type Reader struct {
 	opts Options
 	deps Deps
+	link *link
 }
 
 // NewReader makes a Reader; it connects to nothing yet.
@@ -25,7 +26,11 @@ func NewReader(opts Options, deps Deps) (*Reader, error) {
 		return nil, err
 	}
 	deps.setDefaults()
-	return &Reader{opts: opts, deps: deps}, nil
+	link, err := newLink(opts, deps.Log)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{opts: link.opts, deps: deps, link: link}, nil
 }
 
 // Record is one record of a topic as a reader sees it.
@@ -104,7 +109,7 @@ type FollowOptions struct {
 // It returns nil where ctx ended or UntilEnd is reached, fn's error, or an
 // error of class hold.
 func (r *Reader) Follow(ctx context.Context, o FollowOptions, fn func(Record) error) error {
-	f := &follower{opts: r.opts, deps: r.deps, want: o, fn: fn, parts: map[int32]*followed{}}
+	f := &follower{opts: r.opts, deps: r.deps, link: r.link, want: o, fn: fn, parts: map[int32]*followed{}}
 	fails := 0
 	for {
 		err := f.session(ctx)
@@ -138,6 +143,7 @@ func (e *stopError) Error() string { return fmt.Sprintf("stop: %v", e.err) }
 type follower struct {
 	opts       Options
 	deps       Deps
+	link       *link
 	want       FollowOptions
 	fn         func(Record) error
 	parts      map[int32]*followed
@@ -161,7 +167,7 @@ type followed struct {
 // session resolves where to read, and reads until an error or the end.
 func (f *follower) session(ctx context.Context) error {
 	f.progressed = false
-	client, err := kgo.NewClient(append(f.opts.common(f.deps.Log, nil),
+	client, err := kgo.NewClient(append(f.link.common(f.deps.Log, nil, nil),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // they end a span and take an offset
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),

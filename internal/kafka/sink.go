@@ -50,6 +50,8 @@ type Sink struct {
 	opts       Options
 	deps       Deps
 	attributes attributes
+	link       *link
+	stop       func() // ends watching the files
 
 	health atomic.Pointer[func(error)]
 	turn   atomic.Uint64 // counts the errors that shut a partition
@@ -80,7 +82,12 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 		return nil, err
 	}
 	deps.setDefaults()
-	s := &Sink{opts: opts, deps: deps, attributes: newAttributes(opts.CloudEvents)}
+	link, err := newLink(opts, deps.Log)
+	if err != nil {
+		return nil, err
+	}
+	opts = link.opts
+	s := &Sink{opts: opts, deps: deps, attributes: newAttributes(opts.CloudEvents), link: link, stop: func() {}}
 	s.wires.New = func() any { return new(wire) }
 	s.Watch(func(error) {})
 	s.forgetTopics()
@@ -89,7 +96,29 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 		return nil, err
 	}
 	s.client = client
+	if link.changes() {
+		s.watchFiles()
+	}
 	return s, nil
+}
+
+// watchFiles looks at the files of the settings until stop.
+func (s *Sink) watchFiles() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.link.watch(ctx, func(brokers []string) {
+			client, err := s.current()
+			if err == nil {
+				err = client.UpdateSeedBrokers(brokers...)
+			}
+			if err != nil && !errors.Is(err, ErrClosed) {
+				s.deps.Log.Warn("cannot go on with other brokers", "err", err)
+			}
+		})
+	}()
+	s.stop = func() { cancel(); <-done }
 }
 
 // Watch makes report hear of every exchange with the hub: nil for an answer,
@@ -98,7 +127,7 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
 
 func (s *Sink) newClient() (_ *kgo.Client, err error) {
-	opts := append(s.opts.common(s.deps.Log, s.refused),
+	opts := append(s.link.common(s.deps.Log, s.refused, s.deps.MayWrite),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
@@ -118,9 +147,6 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 		}),
 		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
-	if s.deps.MayWrite != nil {
-		opts = append(opts, kgo.Dialer(s.opts.gated(s.deps.MayWrite)))
-	}
 	if s.deps.Registerer != nil {
 		opts = append(opts, kgo.WithHooks(kprom.NewMetrics("postroad", kprom.Subsystem("kafka_sink"), kprom.Registerer(s.deps.Registerer))))
 	}
@@ -166,7 +192,11 @@ func (s *Sink) Probe(ctx context.Context) error {
 			return &Error{class: ClassRetry, own: true, err: fmt.Errorf("may not write to the hub: %w", err)}
 		}
 	}
-	return classified("probe the hub", client.Ping(ctx))
+	err = client.Ping(ctx)
+	if err == nil {
+		err = s.link.recheck(ctx, client)
+	}
+	return classified("probe the hub", err)
 }
 
 // Reset gives up everything under way and begins with a new client. Callbacks
@@ -196,6 +226,7 @@ func (s *Sink) Reset() error {
 // Close gives up everything under way, as Reset does, for good. It never waits
 // for the hub.
 func (s *Sink) Close() {
+	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.client != nil {

@@ -45,7 +45,7 @@ func (s *Sink) Partitions(ctx context.Context, topic string) (int32, error) {
 func (s *Sink) missing(ctx context.Context, client *kgo.Client, topic string) (kmsg.MetadataResponseTopic, error) {
 	none := kmsg.MetadataResponseTopic{}
 	switch {
-	case s.opts.Dialect == "eventhubs":
+	case s.opts.Dialect == dialectEventHubs:
 		return none, advised(kerr.UnknownTopicOrPartition, "the namespace has no event hub of that name, and Kafka clients cannot make one: "+
 			"somebody with rights on the namespace makes it in the Azure portal or by ARM")
 	case !s.opts.CreateTopics:
