@@ -34,6 +34,7 @@ type stampStatus struct {
 	Accepting bool          `json:"accepting"`
 	Refusing  string        `json:"refusing,omitempty"`
 	Queue     queueStatus   `json:"queue"`
+	Flow      flowStatus    `json:"flow,omitzero"`
 	Forward   forwardStatus `json:"forward"`
 	Hub       hubStatus     `json:"hub"`
 }
@@ -84,6 +85,7 @@ type forwardStatus struct {
 type breakerStatus struct {
 	State   string    `json:"state"`
 	Cause   string    `json:"cause,omitempty"`
+	Own     bool      `json:"own,omitempty"` // it lies in the process, not in the hub
 	Since   time.Time `json:"since,omitzero"`
 	NextTry time.Time `json:"next_try,omitzero"`
 }
@@ -110,7 +112,29 @@ type topicStatus struct {
 }
 
 type hubStatus struct {
-	Brokers []string `json:"brokers"`
+	Name       string   `json:"name,omitempty"`
+	Generation int      `json:"generation,omitempty"`
+	Dialect    string   `json:"dialect,omitempty"`
+	Brokers    []string `json:"brokers"`
+	// LastAnswer is when it last answered anything.
+	LastAnswer time.Time `json:"last_answer,omitzero"`
+	// ThrottledSeconds is how long it made the stamp wait within the last
+	// minute, because of a quota.
+	ThrottledSeconds float64   `json:"throttled_seconds,omitempty"`
+	ThrottledAt      time.Time `json:"throttled_at,omitzero"`
+}
+
+// flowStatus is what went through a stamp in the last half minute; nil rates are
+// not known.
+type flowStatus struct {
+	InPerSecond       *float64 `json:"in_per_second,omitempty"`
+	InBytesPerSecond  float64  `json:"in_bytes_per_second,omitempty"`
+	OutPerSecond      float64  `json:"out_per_second,omitempty"`
+	OutBytesPerSecond float64  `json:"out_bytes_per_second,omitempty"`
+	// DrainSeconds is how long what waits lasts at this rate; NeverDrains says
+	// that it does not become less.
+	DrainSeconds float64 `json:"drain_seconds,omitempty"`
+	NeverDrains  bool    `json:"never_drains,omitempty"`
 }
 
 type statusCommand struct {

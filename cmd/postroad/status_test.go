@@ -47,7 +47,7 @@ func TestVerdicts(t *testing.T) {
 			func(s *stampStatus) {
 				s.Forward.Chains = []chainStatus{{State: "draining", Topics: []topicStatus{{Topic: "t", State: "held"}, {Topic: "u", State: "recovering"}}}}
 			},
-			"HELD", "the hub refuses 1 topic; what is for the others goes out",
+			"HELD", "1 topic held until somebody changes something; what is for others goes out",
 		},
 		{"damage", func(s *stampStatus) { s.Queue.DamagedMessages, s.Forward.Breaker.State = 2, "open" }, "DAMAGE", "2 messages damaged on disk and set aside"},
 		{"refusing", func(s *stampStatus) { s.Accepting, s.Refusing = false, "disk full\x1b" }, "DOWN", `accepts nothing: disk full\x1b`},
@@ -63,6 +63,11 @@ func TestVerdicts(t *testing.T) {
 			"forwarder alone, hub away",
 			func(s *stampStatus) { s.Part, s.Forward.Breaker.State = partForward, "open" },
 			"HUB AWAY", "nothing waits yet; what is accepted now is kept",
+		},
+		{
+			"may not send",
+			func(s *stampStatus) { s.Forward.Breaker = breakerStatus{State: "open", Own: true, Cause: "overdue"} },
+			"PAUSED", "this process may not send now: overdue",
 		},
 		{"forwarder alone, stopping", func(s *stampStatus) { s.Part, s.Accepting = partForward, false }, "DOWN", "forwards nothing: no reason given"},
 		{"refusing without a word", func(s *stampStatus) { s.Accepting = false }, "DOWN", "accepts nothing: no reason given"},
@@ -82,19 +87,32 @@ func TestHubAwayIsExplained(t *testing.T) {
 	s.Forward.LastError = "no route"
 	s.Forward.Breaker = breakerStatus{State: "open", Since: now.Add(-4 * time.Hour), NextTry: now.Add(2 * time.Second)}
 	want := []string{"a:1,b:2  out of reach since 2026-01-01 23:04:05 (4 h 0 min)", "no route", "next try in 2.0 s"}
-	if got := hubTexts(s, now); strings.Join(got, "|") != strings.Join(want, "|") {
+	if got := hubTexts(s, now, 87); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.Forward.Breaker = breakerStatus{State: "closed"}
 	s.Forward.Chains = []chainStatus{{State: "held", Error: "topic cars: not authorized", NextTry: now.Add(time.Minute)}}
 	want = []string{"a:1,b:2  reached, but refuses: topic cars: not authorized", "next try in 1 min 0 s"}
-	if got := hubTexts(s, now); strings.Join(got, "|") != strings.Join(want, "|") {
+	if got := hubTexts(s, now, 87); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.Forward.Breaker = breakerStatus{State: "half-open", Cause: "timeout", Since: now.Add(-time.Minute)}
 	want = []string{"a:1,b:2  being tried since 03:03:05 (1 min 0 s)", "timeout"}
-	if got := hubTexts(s, now); strings.Join(got, "|") != strings.Join(want, "|") {
+	if got := hubTexts(s, now, 87); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Hub = hubStatus{Name: "central", Generation: 2, Dialect: "eventhubs", Brokers: []string{"a:1", "b:2"}}
+	want = []string{"central (generation 2), eventhubs at a:1,b:2  reached"}
+	s.Forward.Chains, s.Forward.Breaker = nil, breakerStatus{State: "closed"}
+	if got := hubTexts(s, now, 87); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// The state is not cut off, however long the address.
+	s.Forward.Breaker = breakerStatus{State: "open", Own: true, Cause: "may not write to the hub: overdue " + strings.Repeat("word ", 30), Since: now}
+	s.Hub = hubStatus{Brokers: []string{strings.Repeat("a", 100) + ":1"}}
+	got := hubTexts(s, now, 40)
+	if len(got) != 2+reasonLines || got[1] != "not asked since 03:04:05 (0.0 s)" || got[2] != "may not write to the hub: overdue word" || !strings.HasSuffix(got[5], "…") {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -193,8 +211,65 @@ func TestHeldTopicsAreShown(t *testing.T) {
 			{Topic: "fine", State: "recovering"},
 		}})
 	}
-	texts := heldTexts(f, now)
-	if len(texts) != heldShown+1 || texts[0] != `t0 (in a side lane): not authorized\x1b, next try in 30 s` || texts[heldShown] != "and 2 other topics" {
-		t.Errorf("%q", texts)
+	got := heldTexts(f, now, 40)
+	if len(got) != 2+2*(heldShown-1)+1 || got[0] != `t0: not authorized\x1b` || got[1] != "  in a side lane, next try in 30 s" ||
+		got[3] != "  next try in 30 s" || got[len(got)-1] != "and 2 other topics" {
+		t.Errorf("%q", got)
+	}
+	if got := heldTexts(forwardStatus{}, now, 40); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, tc := range []struct {
+		text  string
+		width int
+		lines int
+		want  string // separated by |
+	}{
+		{"short", 10, 3, "short"},
+		{"", 10, 3, ""},
+		{"one two three", 7, 3, "one two|  three"},
+		{"one two three", 6, 3, "one|  two|  thr…"},
+		{"one two three", 8, 1, "one two…"},
+		{"aaaaaaaaaaaa bb", 5, 9, "aaaaa|  aaa|  aaa|  a|  bb"},
+		{"日本語 日本語", 7, 2, "日本語|  日本…"},
+	} {
+		got := wrap(tc.text, tc.width, tc.lines)
+		if strings.Join(got, "|") != tc.want {
+			t.Errorf("%q in %d: %q, want %q", tc.text, tc.width, got, tc.want)
+		}
+	}
+}
+
+func TestFlowIsTold(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	in := 300.0
+	s := well()
+	if texts := rateTexts(s); texts != nil {
+		t.Errorf("rates that are not known: %q", texts)
+	}
+	s.Flow = flowStatus{InPerSecond: &in, InBytesPerSecond: 75000, OutPerSecond: 2, OutBytesPerSecond: 500, NeverDrains: true}
+	s.Queue.UnforwardedMessages = 5
+	if got := rateTexts(s); len(got) != 1 || got[0] != "in 300/s (75.0 kB/s), out 2.0/s (500 B/s)" {
+		t.Errorf("%q", got)
+	}
+	if got := waitingTexts(s); len(got) != 2 || got[1] != "never empty at this rate" {
+		t.Errorf("%q", got)
+	}
+	s.Part, s.Flow.NeverDrains, s.Flow.DrainSeconds = partGateway, false, 75
+	if got := rateTexts(s); len(got) != 1 || got[0] != "in 300/s (75.0 kB/s)" {
+		t.Errorf("%q", got)
+	}
+	if got := waitingTexts(s); len(got) != 2 || got[1] != "empty in about 1 min 15 s" {
+		t.Errorf("%q", got)
+	}
+	h := hubStatus{ThrottledSeconds: 3.2, ThrottledAt: now.Add(-4 * time.Second)}
+	if got := throttledTexts(h, now); len(got) != 1 || got[0] != "for 3.2 s of the last minute by the hub, because of a quota, last 4.0 s ago" {
+		t.Errorf("%q", got)
+	}
+	if got := throttledTexts(hubStatus{}, now); got != nil {
+		t.Errorf("%q", got)
 	}
 }

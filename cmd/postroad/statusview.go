@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ type verdict struct {
 func judge(s stampStatus) verdict {
 	oldest := time.Duration(s.Queue.OldestAgeSeconds * float64(time.Second))
 	away := s.Part != partGateway && s.Forward.Breaker.State != "closed"
+	held := len(s.heldTopics())
 	switch {
 	case !s.Accepting && s.Part == partForward:
 		return verdict{"DOWN", red, "forwards nothing: " + printable([]byte(cmp.Or(s.Refusing, "no reason given")))}
@@ -31,14 +31,16 @@ func judge(s stampStatus) verdict {
 		return verdict{"DOWN", red, "accepts nothing: " + printable([]byte(cmp.Or(s.Refusing, "no reason given")))}
 	case s.Queue.DamagedMessages > 0:
 		return verdict{"DAMAGE", red, messages(s.Queue.DamagedMessages) + " damaged on disk and set aside"}
+	case away && s.Forward.Breaker.Own:
+		return verdict{"PAUSED", yellow, "this process may not send now: " + printable([]byte(cmp.Or(s.Forward.Breaker.Cause, "no reason given")))}
 	case away && s.Queue.UnforwardedMessages > 0:
 		return verdict{"HUB AWAY", yellow, "messages are kept here and go out by themselves when the hub is back"}
 	case away:
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
-	case s.held() != nil:
+	case s.held() != nil && held == 0:
 		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
-	case len(s.heldTopics()) > 0:
-		return verdict{"HELD", yellow, "the hub refuses " + noun(int64(len(s.heldTopics())), "topic") + "; what is for the others goes out"}
+	case held > 0:
+		return verdict{"HELD", yellow, noun(int64(held), "topic") + " held until somebody changes something; what is for others goes out"}
 	case s.Queue.FileSystem.Verdict == "refused":
 		return verdict{"UNSAFE", yellow, "on " + printable([]byte(s.Queue.FileSystem.Type)) + " what was accepted may be lost; the override is set"}
 	case s.Queue.DiskFreeBytes < lowDisk:
@@ -92,27 +94,6 @@ func (f forwardStatus) heldTopics() (held []topicStatus) {
 // heldShown is how many held topics are shown.
 const heldShown = 5
 
-// heldTexts tell of each topic that the hub refuses why, where its messages wait,
-// and what happens next.
-func heldTexts(f forwardStatus, now time.Time) (texts []string) {
-	held := f.heldTopics()
-	for _, t := range held[:min(len(held), heldShown)] {
-		text := printable([]byte(t.Topic))
-		if t.Aside {
-			text += " (in a side lane)"
-		}
-		text += ": " + printable([]byte(cmp.Or(t.Error, "no reason given")))
-		if t.NextTry.After(now) {
-			text += ", next try in " + age(t.NextTry.Sub(now))
-		}
-		texts = append(texts, text)
-	}
-	if more := len(held) - heldShown; more > 0 {
-		texts = append(texts, "and "+noun(int64(more), "other topic"))
-	}
-	return texts
-}
-
 // drawStatus draws a report as lines no wider than the terminal.
 func drawStatus(report statusReport, now time.Time, t terminal) []string {
 	if len(report.Stamps) == 0 {
@@ -145,163 +126,26 @@ func drawStamp(s stampStatus, now time.Time, t terminal, names int) []string {
 	if s.Part != partForward {
 		row("accepting", "", acceptingText(s))
 	}
-	row("waiting", waitingColour(s), waitingText(s))
+	rows := func(label, colour string, texts []string) {
+		for _, text := range texts {
+			row(label, colour, text)
+			label = ""
+		}
+	}
+	rows("waiting", waitingColour(s), waitingTexts(s))
 	if s.Part != partGateway {
-		for i, text := range hubTexts(s, now) {
-			row([]string{"hub", "", ""}[min(i, 2)], "", text)
-		}
-		for _, text := range heldTexts(s.Forward, now) {
-			row("held", yellow, text)
-		}
+		rows("hub", "", hubTexts(s, now, width-13))
+		rows("held", yellow, heldTexts(s.Forward, now, width-13))
+		rows("throttled", yellow, throttledTexts(s.Hub, now))
 		row("forwarded", "", forwardedText(s.Forward))
 	}
+	rows("rate", "", rateTexts(s))
 	row("disk", "", diskText(s.Queue))
 	if text := roomText(s.Queue); text != "" {
 		row("room", "", text)
 	}
 	row("version", "", versionText(s, now))
 	return lines
-}
-
-// titleText is the stamp's name, and which half of it this is.
-func titleText(s stampStatus) string {
-	title := printable([]byte(s.Name))
-	if s.Part != "" {
-		title += " (" + printable([]byte(s.Part)) + ")"
-	}
-	return title
-}
-
-func acceptingText(s stampStatus) string {
-	if !s.Accepting {
-		return "no"
-	}
-	if s.Gateway != "" {
-		return "yes, at " + printable([]byte(s.Gateway))
-	}
-	return "yes"
-}
-
-func waitingColour(s stampStatus) string {
-	away := s.Part != partGateway && s.Forward.Breaker.State != "closed"
-	if s.Queue.UnforwardedMessages > 0 && (away || s.held() != nil) {
-		return yellow
-	}
-	return ""
-}
-
-func waitingText(s stampStatus) string {
-	q := s.Queue
-	if q.Listing {
-		return messages(q.UnforwardedMessages) + " and what else is in the lanes of earlier processes, still being listed"
-	}
-	if q.UnreadLanes > 0 {
-		return fmt.Sprintf("%s and what else is in %s of earlier processes, still being read",
-			messages(q.UnforwardedMessages), noun(q.UnreadLanes, "lane"))
-	}
-	if q.UnforwardedMessages == 0 && s.Part == partGateway {
-		return "nothing that this process knows of"
-	}
-	if q.UnforwardedMessages == 0 {
-		return "nothing: all that was accepted is in the hub"
-	}
-	return fmt.Sprintf("%s, %s, the oldest for %s, in %s", messages(q.UnforwardedMessages), size(q.UnforwardedBytes),
-		age(time.Duration(q.OldestAgeSeconds*float64(time.Second))), noun(int64(q.Lanes), "lane"))
-}
-
-// hubTexts are the hub's address and state, and while it is away why and what
-// happens next.
-func hubTexts(s stampStatus, now time.Time) []string {
-	b := s.Forward.Breaker
-	brokers := printable([]byte(cmp.Or(strings.Join(s.Hub.Brokers, ","), "no address")))
-	if held := s.held(); b.State == "closed" && held != nil {
-		return withNext([]string{brokers + "  reached, but refuses: " + printable([]byte(cmp.Or(held.Error, "no reason given")))}, held.NextTry, now)
-	}
-	if b.State == "closed" {
-		return []string{brokers + "  reached"}
-	}
-	first := brokers + "  out of reach"
-	if b.State == "half-open" {
-		first = brokers + "  being tried"
-	}
-	if !b.Since.IsZero() {
-		first += fmt.Sprintf(" since %s (%s)", stampTime(b.Since, now), age(now.Sub(b.Since)))
-	}
-	texts := []string{first}
-	if cause := cmp.Or(b.Cause, s.Forward.LastError); cause != "" {
-		texts = append(texts, printable([]byte(cause)))
-	}
-	return withNext(texts, b.NextTry, now)
-}
-
-func withNext(texts []string, next, now time.Time) []string {
-	if next.After(now) {
-		texts = append(texts, "next try in "+age(next.Sub(now)))
-	}
-	return texts
-}
-
-func forwardedText(f forwardStatus) string {
-	text := count(f.ForwardedTotal) + " since the start, " + rate(f.RatePerSecond) + " now"
-	if f.DeadTotal > 0 {
-		text += ", " + count(f.DeadTotal) + " dead"
-	}
-	return text
-}
-
-func diskText(q queueStatus) string {
-	text := size(q.DiskFreeBytes) + " free"
-	if q.DiskTotalBytes > 0 {
-		text += " of " + size(q.DiskTotalBytes)
-	}
-	if q.Dir != "" {
-		text += " at " + printable([]byte(q.Dir))
-	}
-	if fs := q.FileSystem; fs.Type != "" {
-		text += ", " + printable([]byte(fs.Type))
-		if fs.Verdict != "supported" {
-			text += " (" + printable([]byte(fs.Verdict)) + ")"
-		}
-	}
-	return text
-}
-
-// roomText is what is used of the quota, and what room was made of.
-func roomText(q queueStatus) string {
-	var texts []string
-	if s := q.Space; s.QuotaBytes > 0 {
-		texts = append(texts, size(s.UsedBytes)+" of the quota of "+size(s.QuotaBytes))
-	}
-	if missing := q.Space.ReplayMissingSeconds; missing > 0 {
-		texts = append(texts, age(time.Duration(missing*float64(time.Second)))+" of replay gave way")
-	}
-	return strings.Join(texts, ", ")
-}
-
-func versionText(s stampStatus, now time.Time) string {
-	text := printable([]byte(cmp.Or(s.Version, "unknown")))
-	if !s.Started.IsZero() {
-		text += ", up " + age(now.Sub(s.Started))
-	}
-	var where []string
-	for _, part := range []string{s.Region, s.Zone} {
-		if part != "" {
-			where = append(where, printable([]byte(part)))
-		}
-	}
-	if len(where) > 0 {
-		text += ", in " + strings.Join(where, " ")
-	}
-	return text
-}
-
-// stampTime is the time of day, with the date where it is another.
-func stampTime(at, now time.Time) string {
-	at = at.In(now.Location())
-	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return at.Format(time.TimeOnly)
-	}
-	return at.Format(time.DateTime)
 }
 
 // screen shows views, each in place of the one before where it writes to a
