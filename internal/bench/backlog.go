@@ -79,15 +79,11 @@ type backlogRound struct {
 // accepts a message, and what it takes of memory while it drains. All of it is
 // done in each round, on a new directory, with processes of the shipped binary.
 func Backlog(ctx context.Context, o BacklogOptions, d Deps) (report *BacklogReport, err error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	w, err := newWorkplace(o.Dir, d.Version)
+	w, err := newWorkplace(o, o.Dir, d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.remove()) }()
-	d = d.filled()
 	free, err := diskFree(w.dir)
 	if err != nil {
 		return nil, err
@@ -97,12 +93,12 @@ func Backlog(ctx context.Context, o BacklogOptions, d Deps) (report *BacklogRepo
 		return nil, fmt.Errorf("%s has %d bytes free, which is too little for any backlog", o.Dir, free)
 	}
 	if l.messages < o.Messages {
-		d.Progress("%d messages instead of %d: the disk has no room for more", l.messages, o.Messages)
+		w.deps.Progress("%d messages instead of %d: the disk has no room for more", l.messages, o.Messages)
 	}
 	rounds, err := inRounds(w, o.Rounds, func(i int, dir string) (backlogRound, error) {
 		r, err := backlogOnce(ctx, o.Binary, dir, l)
 		if err == nil {
-			d.Progress("backlog, round %d of %d: accepted %.0f/s, peak %d MiB; first accept after %.0f ms; drained %.0f/s, peak %d MiB",
+			w.deps.Progress("backlog, round %d of %d: accepted %.0f/s, peak %d MiB; first accept after %.0f ms; drained %.0f/s, peak %d MiB",
 				i, o.Rounds, r.accept, r.accepting.peak>>20, r.killed, r.drain, r.draining.peak>>20)
 		}
 		return r, err

@@ -65,19 +65,15 @@ type drainRound struct {
 // records are watched as they come into the hub. After that a bare producer
 // produces the same records to the same hub.
 func Drain(ctx context.Context, o DrainOptions, d Deps) (report *DrainReport, err error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	w, err := newWorkplace(o.Dir, d.Version)
+	w, err := newWorkplace(o, o.Dir, d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.remove()) }()
-	d = d.filled()
 	rounds, err := inRounds(w, o.Rounds, func(i int, dir string) (drainRound, error) {
 		r, err := drainOnce(ctx, o, dir)
 		if err == nil {
-			d.Progress("drain, round %d of %d: first record after %.0f ms, %.0f/s; bare producer %.0f/s", i, o.Rounds, r.first, r.drain, r.bare)
+			w.deps.Progress("drain, round %d of %d: first record after %.0f ms, %.0f/s; bare producer %.0f/s", i, o.Rounds, r.first, r.drain, r.bare)
 		}
 		return r, err
 	})

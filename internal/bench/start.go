@@ -78,10 +78,7 @@ type startRounds struct{ listening, answered, shown []float64 }
 // message is at a reader who attached as soon as it listened: on no data, on
 // data after a clean stop, and after SIGKILL, in turn.
 func Start(ctx context.Context, o StartOptions, d Deps) (report *StartReport, err error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	w, err := newWorkplace(o.Dir, d.Version)
+	w, err := newWorkplace(o, o.Dir, d)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +88,7 @@ func Start(ctx context.Context, o StartOptions, d Deps) (report *StartReport, er
 		return nil, fmt.Errorf("binary: %w", err)
 	}
 	s := &start{
-		opts: o, deps: d.filled(), data: filepath.Join(w.dir, "filled"), times: make(map[string]*startRounds),
+		opts: o, deps: w.deps, data: filepath.Join(w.dir, "filled"), times: make(map[string]*startRounds),
 		binary: drill.Binary{Path: o.Binary, Dir: w.dir},
 	}
 	if err := s.run(ctx); err != nil {

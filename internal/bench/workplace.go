@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"postroad/internal/telemetry"
 )
 
 // The most that the options of the benchmarks may say.
@@ -41,11 +39,16 @@ func within(name string, n, most int) error {
 type workplace struct {
 	machine Machine
 	dir     string
+	deps    Deps
 }
 
-// newWorkplace makes a directory below one that is there. The caller removes it.
-func newWorkplace(below string, v telemetry.Version) (*workplace, error) {
-	m, err := machineOf(below, v)
+// newWorkplace makes a directory below one that is there, for options that can
+// work. The caller removes it.
+func newWorkplace(o interface{ Validate() error }, below string, d Deps) (*workplace, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := machineOf(below, d.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +56,7 @@ func newWorkplace(below string, v telemetry.Version) (*workplace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory for the benchmark: %w", err)
 	}
-	return &workplace{m, dir}, nil
+	return &workplace{m, dir, d.filled()}, nil
 }
 
 func (w *workplace) remove() error { return os.RemoveAll(w.dir) }
