@@ -111,7 +111,7 @@ func (s *stamp) newForwarder(reg prometheus.Registerer, p process) (err error) {
 		return err
 	}
 	if s.forward, err = forward.New(s.settings.Forward, forward.Deps{
-		Source: source{s.queue}, Sink: p.recorded(s.sink), Log: s.log, Registerer: reg,
+		Source: source{s.queue}, Sink: p.recorded(s.sink), Transactor: transactor{s.sink}, Log: s.log, Registerer: reg,
 	}); err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func (f *flight) moved(t *topic, slots []*slot) {
 	t.aside = true
 	f.metrics.diverted.Add(float64(len(slots)))
 	for _, s := range slots {
-		if s.part != nil && s.err != nil && classOf(s.err) == classRetry {
+		if s.part != nil && s.err != nil && classOf(s.err) == classRetry && !f.exact {
 			s.part.pin = min(s.part.pin, s.low)
 			t.unread = true
 		}

@@ -37,7 +37,7 @@ func (w *worker) singly(ctx context.Context, back []*slot) (hindered error) {
 		if end, dead := last[to[i]]; !dead || i > end || waiting[to[i]] || s.state != slotFailed && s.state != slotReady {
 			continue
 		}
-		w.turn = w.f.deps.Sink.Turn()
+		w.turn = w.out.Turn()
 		w.send(s, to[i], true)
 		if err := w.quiet(ctx); err != nil {
 			return err
@@ -57,7 +57,7 @@ func (w *worker) singly(ctx context.Context, back []*slot) (hindered error) {
 			hindered = s.err
 		}
 	}
-	w.turn = w.f.deps.Sink.Turn()
+	w.turn = w.out.Turn()
 	return hindered
 }
 

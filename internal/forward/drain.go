@@ -27,6 +27,7 @@ type drainer struct {
 
 	// Owned by run.
 	main    sender
+	out     outlet // where messages go; set at takeover
 	last    *topic // of the last message
 	count   int32  // its partitions
 	workers sync.WaitGroup
@@ -45,6 +46,7 @@ type drainer struct {
 	state   string // guarded by mu, and all below
 	err     error  // why it is not draining
 	saveErr error  // of the last try to save progress
+	exact   exact
 }
 
 type batch struct {
@@ -63,7 +65,7 @@ const (
 func newDrainer(f *Forwarder, c Chain) *drainer {
 	return &drainer{
 		f: f, chain: c, log: f.log.With("chain", c.ID()), flight: newFlight(f), began: time.Now(),
-		yield: make(chan struct{}, 1), main: sender{breaker: f.breaker}, batches: make(chan batch), state: stateTakingOver,
+		yield: make(chan struct{}, 1), main: sender{breaker: f.breaker}, out: f.deps.Sink, batches: make(chan batch), state: stateTakingOver,
 	}
 }
 
@@ -236,6 +238,7 @@ func (d *drainer) feed(ctx context.Context, msgs []message.Stored) error {
 // is ctx's or errYield.
 func (d *drainer) judge(ctx context.Context) error {
 	for d.main.trial != nil {
+		d.hurry()
 		if sent, _ := d.flight.counters(); sent == 0 {
 			d.main.endTrial(d.flight.anyTrouble())
 			break
@@ -286,7 +289,7 @@ func (d *drainer) produce(s *slot) {
 	defer d.lostMu.RUnlock()
 	err := d.lost
 	if err == nil {
-		err = d.f.deps.Sink.Produce(&s.msg, s.partition, s.turn, s.done)
+		err = d.out.Produce(&s.msg, s.partition, s.turn, s.done)
 	}
 	if err != nil {
 		s.done(-1, err)

@@ -23,6 +23,7 @@ type flight struct {
 	pool     *slabPool
 	inFlight func(int)
 	hub      string        // see message.Progress
+	exact    bool          // what comes back is certainly not in the hub, see Session
 	total    *atomic.Int64 // messages acknowledged, of all chains
 	bytes    *atomic.Int64 // of their keys, headers and values
 
@@ -73,7 +74,7 @@ const (
 func newFlight(fw *Forwarder) *flight {
 	f := &flight{
 		metrics: fw.metrics, board: fw.board, budget: fw.budget, gates: &fw.gates, pool: &fw.slabs,
-		inFlight: fw.deps.InFlight, hub: identityOf(fw.deps.Sink), total: &fw.total, bytes: &fw.bytes,
+		inFlight: fw.deps.InFlight, hub: identityOf(fw.deps.Sink), exact: fw.opts.Delivery == DeliveryExactlyOnce, total: &fw.total, bytes: &fw.bytes,
 		wake: make(chan struct{}, 1), due: make(chan struct{}, 1), dueSize: fw.opts.SaveMessages,
 		sides: map[*topic][]*slot{}, topics: map[string]*topic{}, counts: map[string]int32{},
 	}
@@ -327,6 +328,15 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	if f.gone {
 		return
 	}
+	there := offset == OffsetThere
+	if there {
+		offset = -1
+		f.metrics.duplicates.Inc()
+		if !s.side { // it stands anywhere from the mark at takeover on
+			t.found++
+			s.found = true
+		}
+	}
 	s.offset = offset
 	switch p := s.part; {
 	case offset < 0: // in the log, somewhere from low on
@@ -338,9 +348,11 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	default:
 		p.next = max(p.next, offset+1)
 	}
-	f.total.Add(1)
-	f.bytes.Add(s.size - slotOverhead)
-	f.metrics.forwarded(s.size-slotOverhead, now.Sub(s.msg.Time))
+	if !there {
+		f.total.Add(1)
+		f.bytes.Add(s.size - slotOverhead)
+		f.metrics.forwarded(s.size-slotOverhead, now.Sub(s.msg.Time))
+	}
 	f.settle(s, landed, "")
 	if t.busy && t.sent == 0 {
 		signal(t.wake)

@@ -48,6 +48,9 @@ func New(opts Options, deps Deps) (*Forwarder, error) {
 	if deps.Source == nil || deps.Sink == nil {
 		return nil, errors.New("forwarder: source and sink are required")
 	}
+	if opts.Delivery == DeliveryExactlyOnce && deps.Transactor == nil {
+		return nil, errors.New("forwarder: this sink cannot deliver exactly once")
+	}
 	f := &Forwarder{
 		opts: opts, deps: deps, log: deps.Log, board: newBoard(opts.BoardMessages), budget: newBudget(opts),
 		reads: make(chan struct{}, maxReads),
@@ -201,7 +204,8 @@ func (f *Forwarder) observe(ctx context.Context) {
 		if longest >= observeEvery {
 			f.breaker.kick()
 		}
-		if longest >= f.opts.RefreshAfter {
+		// A session sends afresh by itself what the hub did not answer for.
+		if longest >= f.opts.RefreshAfter && f.opts.Delivery != DeliveryExactlyOnce {
 			f.refresh(longest)
 		}
 		f.rate.Store(int64(messages.tick(f.total.Load()) * 1000))

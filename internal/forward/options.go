@@ -72,6 +72,24 @@ type Options struct {
 	// again: with their time of producing an hour old, the hub's retention
 	// could remove them on arrival. 1s to 24h. Default 10m.
 	RefreshAfter time.Duration `yaml:"refresh_after"`
+	// Delivery is how often a message may stand in its topic. default: at least
+	// once; readers that go by the dedupe id see it once. exactly-once: once in the
+	// topic itself, for readers that read committed records; by transactions, so
+	// the hub must have them (Kafka 2.5 or later), and allow this user the
+	// transactional ids that begin with postroad-. Where it cannot, nothing is sent
+	// and the status says why. Default default.
+	Delivery string `yaml:"delivery"`
+	// ProgressTopic is the compacted topic in which exactly-once delivery keeps
+	// what it has sent, in the same transactions. It is made where
+	// hub.create_topics allows it. Default postroad-progress.
+	ProgressTopic string `yaml:"progress_topic"`
+	// CommitInterval is after how long a transaction of exactly-once delivery is
+	// committed, 1ms to 1s: readers see a message that much later, at most.
+	// Default 100ms.
+	CommitInterval time.Duration `yaml:"commit_interval"`
+	// CommitMessages is after how many messages a transaction is committed
+	// without waiting for the interval, 1 to 100000. Default 5000.
+	CommitMessages int `yaml:"commit_messages"`
 	// BoardMessages is for how many recent messages of a lane the outcome with
 	// partition and offset is kept in memory, 1024 to 16777216, rounded up to a
 	// power of two. Default 65536.
@@ -96,6 +114,10 @@ func DefaultOptions() Options {
 		TripAfter:        2,
 		TrialTimeout:     10 * time.Second,
 		RefreshAfter:     10 * time.Minute,
+		Delivery:         DeliveryDefault,
+		ProgressTopic:    "postroad-progress",
+		CommitInterval:   100 * time.Millisecond,
+		CommitMessages:   5000,
 		BoardMessages:    65536,
 	}
 }
@@ -131,9 +153,24 @@ func (o Options) Validate() error {
 	between("trip_after", int64(o.TripAfter), 1, 100)
 	lasting("trial_timeout", o.TrialTimeout, 100*time.Millisecond, 10*time.Minute)
 	lasting("refresh_after", o.RefreshAfter, time.Second, 24*time.Hour)
+	if o.Delivery != DeliveryDefault && o.Delivery != DeliveryExactlyOnce {
+		errs = append(errs, fmt.Errorf("delivery: %q: must be %s or %s", o.Delivery, DeliveryDefault, DeliveryExactlyOnce))
+	}
+	if !message.ValidTopic(o.ProgressTopic) {
+		errs = append(errs, fmt.Errorf("progress_topic: %q: must be a topic's name, 1 to %d of [A-Za-z0-9._-]", o.ProgressTopic, message.MaxTopicLen))
+	}
+	lasting("commit_interval", o.CommitInterval, time.Millisecond, time.Second)
+	between("commit_messages", int64(o.CommitMessages), 1, 100000)
+	if o.Delivery == DeliveryExactlyOnce && o.MaxInFlight > maxExactInFlight {
+		errs = append(errs, fmt.Errorf("max_in_flight: %d: must be at most %d with delivery %s: the record in the hub says of each which is sent", o.MaxInFlight, maxExactInFlight, DeliveryExactlyOnce))
+	}
 	between("board_messages", int64(o.BoardMessages), 1024, 16<<20)
 	return errors.Join(errs...)
 }
+
+// maxExactInFlight keeps the record of a chain below what any hub takes: at worst
+// a byte for each message.
+const maxExactInFlight = 262144
 
 // Source hands out chains of lanes.
 type Source interface {
@@ -239,6 +276,8 @@ type Deps struct {
 	// Source and Sink are required. Run closes the Sink.
 	Source Source
 	Sink   Sink
+	// Transactor is required for exactly-once delivery.
+	Transactor Transactor
 	// Log receives state changes; nil drops them.
 	Log *slog.Logger
 	// Registerer takes the metrics; nil drops them.

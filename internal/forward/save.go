@@ -17,7 +17,11 @@ import (
 func (d *drainer) save(ctx context.Context) error {
 	d.saveMu.Lock()
 	defer d.saveMu.Unlock()
+	whole := d.isExact() && d.flight.recalled()
 	p, version := d.flight.progress(true)
+	if d.isExact() {
+		d.markRecord(&p, whole)
+	}
 	// While messages are under way it is saved although nothing has changed: that
 	// is how the holder learns that the claim is lost, and a hub that does not
 	// answer must not keep it from that.
@@ -32,6 +36,9 @@ func (d *drainer) save(ctx context.Context) error {
 	}
 	d.saving(nil)
 	d.f.metrics.saves.Inc()
+	if s := d.session(); s != nil {
+		s.Settled(p.Lanes)
+	}
 	d.saved = version
 	return nil
 }
@@ -82,6 +89,13 @@ func (d *drainer) claimed(err error) {
 	}
 	d.f.metrics.claimsLost.Inc()
 	d.log.Warn("somebody else drains the chain now, it is given up", "err", err)
+	if d.isExact() {
+		d.cancel()
+		if s := d.session(); s != nil {
+			s.Close() // what it still has under way its successor finds in the record, or not
+		}
+		return
+	}
 	if sent, _ := d.flight.counters(); sent > 0 {
 		d.f.reset()
 	}
@@ -129,11 +143,14 @@ func (d *drainer) stop(whole context.Context, over, began bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	saved := false
 	if !lost && began { // else there is nothing new, see Chain.Doubtful
-		if err := d.save(ctx); err != nil {
+		err := d.save(ctx)
+		if saved = err == nil; !saved {
 			d.log.Error("could not save progress at the end; the next holder goes on from what was saved before", "err", err)
 		}
 	}
+	d.closeSession(ctx, over && saved)
 	if err := d.chain.Release(ctx); err != nil {
 		d.log.Error("could not give up the claim", "err", err)
 	}
@@ -147,14 +164,18 @@ func (d *drainer) land(lost, ending bool) {
 	if lost || d.f.breaker.current() != gobreaker.StateClosed {
 		timeout = 0
 	}
+	d.hurry()
 	if d.landed(timeout) {
 		return
 	}
 	sent, _ := d.flight.counters()
 	d.log.Warn("giving messages back to the queue that the hub has not answered", "in_flight", sent)
-	if ending {
+	switch s := d.session(); {
+	case s != nil:
+		s.Close()
+	case ending:
 		d.f.deps.Sink.Close()
-	} else {
+	default:
 		d.f.reset()
 	}
 	if !d.landed(stopTimeout) {

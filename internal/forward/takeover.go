@@ -18,7 +18,27 @@ import (
 // remembered until the side lanes are drained.
 func (d *drainer) takeOver(ctx context.Context) error {
 	p, held := d.ofThisHub(d.chain.Progress()), d.chain.Held()
+	record, exactly := takeRecord(&p)
 	d.flight.restore(p, held)
+	switch {
+	case d.isExact():
+		sure, err := d.enter(ctx, p, record, exactly)
+		if err != nil {
+			return err
+		}
+		defer d.entered()
+		if sure {
+			d.flight.trust()
+			return nil
+		}
+	case exactly:
+		// From here on the record does not say all that is sent, and a later holder
+		// must not take it for that.
+		d.flight.touch()
+		if err := d.saveInsisting(ctx); err != nil {
+			return err
+		}
+	}
 	if len(p.Marks) == 0 {
 		return nil
 	}

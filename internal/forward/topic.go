@@ -212,7 +212,7 @@ func (f *flight) condition(t *topic) (broken, doubtful bool) {
 	defer f.mu.Unlock()
 	doubtful = t.unread
 	left := t.failed
-	if left > 0 && !doubtful {
+	if left > 0 && !doubtful && !f.exact {
 		f.eachOf(t, func(s *slot) bool {
 			if s.state == slotFailed {
 				left--

@@ -96,7 +96,7 @@ func (w *worker) repair(ctx context.Context) error {
 			return err
 		}
 	}
-	w.turn = w.f.deps.Sink.Turn()
+	w.turn = w.out.Turn()
 	if _, doubtful := w.flight.condition(w.t); doubtful {
 		return w.readBack(ctx)
 	}
@@ -186,6 +186,7 @@ func (w *worker) settled(ctx context.Context) error {
 // quiet waits until the sink has answered everything of the topic, and ends a
 // trial that takes too long. The error is ctx's.
 func (w *worker) quiet(ctx context.Context) error {
+	w.hurry()
 	for {
 		if sent, _, _ := w.flight.toll(w.t); sent == 0 {
 			return nil

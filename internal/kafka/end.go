@@ -50,6 +50,8 @@ func (o Options) passed(ctx context.Context, client *kgo.Client, of partitionKey
 		switch {
 		case fp.Err != nil:
 			return false, fmt.Errorf("ask for the end of %s/%d: %w", of.topic, of.partition, fp.Err)
+		case stable < sp.end && fp.HighWatermark >= sp.end:
+			return false, nil // a transaction is open; its outcome is not known yet
 		case stable < sp.end:
 			return false, fmt.Errorf("%s/%d: %w", of.topic, of.partition, errShort)
 		case len(fp.Records) > 0:
