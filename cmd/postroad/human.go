@@ -85,7 +85,7 @@ func age(d time.Duration) string {
 
 // rate writes a number per second.
 func rate(perSecond float64) string {
-	if perSecond > 0 && perSecond < 10 {
+	if perSecond >= 0.05 && perSecond < 10 {
 		return fmt.Sprintf("%.1f/s", perSecond)
 	}
 	return count(int64(perSecond+0.5)) + "/s"

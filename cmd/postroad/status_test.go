@@ -35,7 +35,7 @@ func TestVerdicts(t *testing.T) {
 			func(s *stampStatus) {
 				s.Forward.Breaker.State, s.Queue.UnforwardedMessages, s.Queue.DiskFreeBytes = "half-open", 3, 1
 			},
-			"HUB AWAY", "messages are kept here and go out by themselves when the hub is back",
+			"HUB AWAY", "messages are kept here until the hub is back",
 		},
 		{
 			"held, hub reached",
@@ -47,7 +47,7 @@ func TestVerdicts(t *testing.T) {
 			func(s *stampStatus) {
 				s.Forward.Chains = []chainStatus{{State: "draining", Topics: []topicStatus{{Topic: "t", State: "held"}, {Topic: "u", State: "recovering"}}}}
 			},
-			"HELD", "1 topic held until somebody changes something; what is for others goes out",
+			"HELD", "1 topic held until somebody changes something",
 		},
 		{"damage", func(s *stampStatus) { s.Queue.DamagedMessages, s.Forward.Breaker.State = 2, "open" }, "DAMAGE", "2 messages damaged on disk and set aside"},
 		{"refusing", func(s *stampStatus) { s.Accepting, s.Refusing = false, "disk full\x1b" }, "DOWN", `accepts nothing: disk full\x1b`},

@@ -34,13 +34,13 @@ func judge(s stampStatus) verdict {
 	case away && s.Forward.Breaker.Own:
 		return verdict{"PAUSED", yellow, "this process may not send now: " + printable([]byte(cmp.Or(s.Forward.Breaker.Cause, "no reason given")))}
 	case away && s.Queue.UnforwardedMessages > 0:
-		return verdict{"HUB AWAY", yellow, "messages are kept here and go out by themselves when the hub is back"}
+		return verdict{"HUB AWAY", yellow, "messages are kept here until the hub is back"}
 	case away:
 		return verdict{"HUB AWAY", yellow, "nothing waits yet; what is accepted now is kept"}
 	case s.held() != nil && held == 0:
 		return verdict{"HELD", red, "the hub refuses messages until somebody changes something; they are kept here"}
 	case held > 0:
-		return verdict{"HELD", yellow, noun(int64(held), "topic") + " held until somebody changes something; what is for others goes out"}
+		return verdict{"HELD", yellow, noun(int64(held), "topic") + " held until somebody changes something"}
 	case s.Queue.FileSystem.Verdict == "refused":
 		return verdict{"UNSAFE", yellow, "on " + printable([]byte(s.Queue.FileSystem.Type)) + " what was accepted may be lost; the override is set"}
 	case s.Queue.DiskFreeBytes < lowDisk:

@@ -108,7 +108,7 @@ func TestMissingTopicSaysWhoCanMakeIt(t *testing.T) {
 	}{
 		{"not allowed", func(o *Options) { o.Topics.Allow = []string{"others.*"} }, 0, "hub.topics.allow does not list the topic", ClassHold},
 		{"not to be made", func(o *Options) { o.CreateTopics = false }, 0, "hub.create_topics is false", ClassHold},
-		{"Event Hubs", func(o *Options) { o.Dialect = "eventhubs" }, 0, "in the Azure portal or by ARM", ClassHold},
+		{"Event Hubs", func(o *Options) { o.Dialect = dialectEventHubs }, 0, "in the Azure portal or by ARM", ClassHold},
 		{"no right", func(*Options) {}, kerr.TopicAuthorizationFailed.Code, "grants the user Create", ClassHold},
 		{"too few brokers", func(o *Options) { o.Replication = 3 }, kerr.InvalidReplicationFactor.Code, "hub.replication 3", ClassHold},
 		{"partitions", func(o *Options) { o.Partitions = 9 }, kerr.InvalidPartitions.Code, "hub.partitions 9", ClassHold},
