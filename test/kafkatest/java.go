@@ -1,0 +1,13 @@
+package kafkatest
+
+import "testing"
+
+// Java returns the java command and the class path of Kafka's jars, its clients
+// among them, for tests that ask Kafka's own code. Where they are missing the
+// test is skipped, and fails where CI=true.
+func Java(t testing.TB) (java, classPath string) {
+	t.Helper()
+	found, err := findTools(t.Context())
+	giveUp(t, err)
+	return found.java, found.classPath
+}
