@@ -237,8 +237,14 @@ func exactLife(t *testing.T, rng *rand.Rand, st *store, addr string, twin exactT
 // own records.
 func exactCrashes(t *testing.T, seed uint64, twin exactTwin) error {
 	t.Helper()
-	rng := rand.New(rand.NewPCG(seed, 1))
 	_, addr := startCluster(t)
+	return exactTakeovers(t, seed, twin, addr, 5)
+}
+
+// exactTakeovers is exactCrashes on a hub that is there, with so many deaths.
+func exactTakeovers(t *testing.T, seed uint64, twin exactTwin, addr string, deaths int) error {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(seed, 1))
 	st := newStore("a")
 	var want []message.Stored
 	var undead []*zombie
@@ -248,7 +254,7 @@ func exactCrashes(t *testing.T, seed uint64, twin exactTwin) error {
 		}
 	}()
 	seq := uint64(1)
-	for range 5 {
+	for range deaths {
 		more := msgs(laneA, seq, seq+uint64(rng.IntN(900)))
 		seq += uint64(len(more))
 		want = append(want, more...)
@@ -278,6 +284,7 @@ func exactCrashes(t *testing.T, seed uint64, twin exactTwin) error {
 		z.wake()
 	}
 	stop()
+	t.Logf("seed %d: %d messages, %d deaths, %d zombies", seed, len(want), deaths, len(undead))
 	return judge(want, shown(t, addr, "messages", 0))
 }
 

@@ -172,7 +172,7 @@ func (s *Sink) transactional(id string) []kgo.Opt {
 		kgo.RecordDeliveryTimeout(0),
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.UnknownTopicRetries(8),
-		kgo.WithHooks(healthHook{func(err error) { (*s.health.Load())(err) }}),
+		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
 	return opts
 }
