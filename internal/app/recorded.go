@@ -3,12 +3,11 @@ package app
 import (
 	"postroad/internal/drill"
 	"postroad/internal/forward"
-	"postroad/internal/kafka"
 	"postroad/internal/message"
 )
 
 // recorded returns the sink, with its produces counted where a drill records.
-func (p process) recorded(s *kafka.Sink) forward.Sink {
+func (p process) recorded(s forward.Sink) forward.Sink {
 	if p.recorder == nil {
 		return s
 	}
@@ -16,8 +15,16 @@ func (p process) recorded(s *kafka.Sink) forward.Sink {
 }
 
 type recordedSink struct {
-	*kafka.Sink
+	forward.Sink
 	recorder *drill.Recorder
+}
+
+// Identity is the sink's, where it has one.
+func (s recordedSink) Identity() string {
+	if i, ok := s.Sink.(interface{ Identity() string }); ok {
+		return i.Identity()
+	}
+	return ""
 }
 
 // Produce counts a message as given to the hub until its outcome is known.

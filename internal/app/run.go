@@ -64,7 +64,7 @@ func run(ctx context.Context, settings config.Stamp, part queue.Part, d Deps) (e
 // mount puts on the admin listener what the process has to show. The console
 // sends to a gateway and reads from the hub: it is there where both halves are.
 func (p process) mount(st *stack, admin *httpserve.Admin, s *stamp) error {
-	if s.part == queue.WritesAndDrains {
+	if s.part == queue.WritesAndDrains && !s.relays() { // another stamp is no hub to read from
 		if _, err := p.console(st, admin, s.settings.Console, []*stamp{s}); err != nil {
 			return err
 		}

@@ -18,7 +18,6 @@ import (
 	"postroad/internal/forward"
 	"postroad/internal/gateway"
 	"postroad/internal/httpserve"
-	"postroad/internal/kafka"
 	"postroad/internal/queue"
 	"postroad/internal/telemetry"
 )
@@ -41,7 +40,7 @@ type stamp struct {
 	log      *slog.Logger
 	queue    *queue.Queue
 	// sink and forward are nil in a gateway alone.
-	sink    *kafka.Sink
+	sink    forward.Sink
 	forward *forward.Forwarder
 	// gateway and server are nil in a forwarder alone.
 	gateway *gateway.Gateway
@@ -105,13 +104,12 @@ func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err 
 
 // newForwarder makes the half that drains the queue.
 func (s *stamp) newForwarder(reg prometheus.Registerer, p process) (err error) {
-	if s.sink, err = kafka.NewSink(s.settings.Hub, kafka.Deps{
-		Log: s.log, Registerer: reg, Stamp: s.settings.Stamp.Name, MayWrite: s.queue.Overdue,
-	}); err != nil {
+	var transactor forward.Transactor
+	if s.sink, transactor, err = s.newSink(reg); err != nil {
 		return err
 	}
 	if s.forward, err = forward.New(s.settings.Forward, forward.Deps{
-		Source: source{s.queue}, Sink: p.recorded(s.sink), Transactor: transactor{s.sink}, Log: s.log, Registerer: reg,
+		Source: source{s.queue}, Sink: p.recorded(s.sink), Transactor: transactor, Log: s.log, Registerer: reg,
 	}); err != nil {
 		return err
 	}
@@ -127,8 +125,9 @@ func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
 	}
 	d := gateway.Deps{
 		Store:    counted{s.queue, &s.flow},
-		Tracker:  tracker{s.queue, s.board.Load()},
+		Tracker:  s.newTracker(),
 		Keys:     keys{s.queue},
+		Relay:    s.queue,
 		Identity: gateway.Identity{Stamp: id.Name, Region: id.Region, Zone: id.Zone, Hostname: host, Version: s.version.Version},
 		IPs:      addresses(),
 		Retain:   s.settings.Queue.Retain,

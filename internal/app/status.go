@@ -69,6 +69,7 @@ func (s *stamp) hubStatus(f forward.Status) *hubStatus {
 		a := sink.Answers()
 		st.LastAnswer, st.ThrottledSeconds, st.ThrottledAt = a.Last, a.Throttled.Seconds(), a.ThrottledAt
 	}
+	s.nameRelay(st)
 	return st
 }
 

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"postroad/internal/message"
+	"postroad/internal/relay"
 )
 
 // Options are the settings by which the hub is reached.
@@ -57,6 +58,9 @@ type Options struct {
 	Generation int `yaml:"generation"`
 	// Topics says to which topics messages may go.
 	Topics TopicsOptions `yaml:"topics"`
+	// Relay says how another stamp is reached, in dialect postroad. tls, proxy,
+	// topics, name, generation and the timeouts of this section count there too.
+	Relay relay.Options `yaml:"relay"`
 	// ClientID is the name by which the hub's logs and quotas know this
 	// process. Default postroad.
 	ClientID string `yaml:"client_id"`
@@ -121,6 +125,7 @@ func DefaultOptions() Options {
 		Brokers:        []string{"127.0.0.1:9092"},
 		Dialect:        "kafka",
 		TLS:            TLSOptions{Enabled: tlsAuto},
+		Relay:          relay.DefaultOptions(),
 		ClientID:       "postroad",
 		CreateTopics:   true,
 		Partitions:     -1,
@@ -148,6 +153,7 @@ func (o Options) Validate() error {
 	}
 	errs = append(errs, o.accessProblems()...)
 	errs = append(errs, o.Topics.problems()...)
+	errs = append(errs, o.Relay.ProblemsIn("relay", o.Dialect == dialectPostroad)...)
 	check(validName(o.Name), "name", strconv.Quote(o.Name), "must be at most 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
 	check(o.Generation >= 0 && o.Generation <= math.MaxInt32, "generation", o.Generation, "must be between 0 and 2147483647")
 	check(o.ClientID != "", "client_id", `""`, "must not be empty")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -38,21 +39,27 @@ func DefaultOptions() Options {
 
 // Validate returns every problem of the settings, joined. url and token_file are
 // wanted only where there is one.
-func (o Options) Validate() error {
-	var errs []error
+func (o Options) Validate() error { return errors.Join(o.ProblemsIn("", false)...) }
+
+// ProblemsIn returns every problem of the settings, each with its path below the
+// section; used says that they are those by which the hub is reached.
+func (o Options) ProblemsIn(section string, used bool) (errs []error) {
+	if section != "" {
+		section += "."
+	}
 	check := func(ok bool, field string, value any, rule string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("%s: %v: %s", field, value, rule))
+			errs = append(errs, fmt.Errorf("%s%s: %v: %s", section, field, value, rule))
 		}
 	}
-	if o.URL != "" {
-		check(validURL(o.URL), "url", fmt.Sprintf("%q", o.URL), "must be https://host[:port] without a path; http is for this machine only")
+	if used || o.URL != "" {
+		check(validURL(o.URL), "url", strconv.Quote(o.URL), "must be https://host[:port] without a path; http is for this machine only")
 		check(o.TokenFile != "", "token_file", `""`, "must name the file of this stamp's token")
 	}
 	check(o.Streams >= 1 && o.Streams <= 64, "streams", o.Streams, "must be between 1 and 64")
 	check(o.BatchBytes >= 64<<10 && o.BatchBytes <= 8<<20, "batch_bytes", o.BatchBytes, "must be between 65536 and 8388608")
-	check(o.Compression == "zstd" || o.Compression == "none", "compression", fmt.Sprintf("%q", o.Compression), "must be zstd or none")
-	return errors.Join(errs...)
+	check(o.Compression == "zstd" || o.Compression == "none", "compression", strconv.Quote(o.Compression), "must be zstd or none")
+	return errs
 }
 
 func validURL(s string) bool {

@@ -192,6 +192,7 @@ func (s *Sink) learn(h wire.Hello) *session {
 	s.sessMu.Lock()
 	defer s.sessMu.Unlock()
 	now := &session{Hello: h, at: time.Now()}
+	s.heard = now.at
 	if before := s.sess; before != nil && before.Process == h.Process {
 		if h.MaxBatchBytes == 0 { // told by a hello only
 			now.MaxMessageBytes, now.MaxBatchBytes, now.MaxBatchMessages = before.MaxMessageBytes, before.MaxBatchBytes, before.MaxBatchMessages

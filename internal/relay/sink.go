@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -36,6 +37,7 @@ type Sink struct {
 
 	sessMu sync.Mutex
 	sess   *session      // guarded by sessMu; nil before the first answer
+	heard  time.Time     // guarded by sessMu: when the last answer came
 	asking chan struct{} // has a token while somebody asks who answers
 
 	partsMu sync.Mutex
@@ -270,4 +272,15 @@ func (s *Sink) setDoubt(items []item, doubt bool) {
 			s.doubt[it.m.Place] = struct{}{}
 		}
 	}
+}
+
+// Other returns the name of the stamp that answers, "" before it has, and when it
+// last did.
+func (s *Sink) Other() (stamp string, last time.Time) {
+	s.sessMu.Lock()
+	defer s.sessMu.Unlock()
+	if s.sess == nil {
+		return "", time.Time{}
+	}
+	return s.sess.Stamp, s.heard
 }
