@@ -82,14 +82,23 @@ const recordOverhead = 4096
 
 // Validate returns what no section can know of itself: a message that the
 // gateway accepts must fit in what is sent to the hub, or it would be accepted
-// and then found too large.
+// and then found too large; and the topics that the settings themselves send to
+// must be allowed, or what is accepted for them would be held for ever.
 func (s Stamp) Validate() error {
+	var errs []error
 	most := s.Hub.BatchMaxBytes - recordOverhead
 	if s.Gateway.Message.MaxBytes > most {
-		return fmt.Errorf("gateway.message.max_bytes: %d: must be at most %d, which is hub.batch_max_bytes less %d for what is added to a message",
-			s.Gateway.Message.MaxBytes, most, recordOverhead)
+		errs = append(errs, fmt.Errorf("gateway.message.max_bytes: %d: must be at most %d, which is hub.batch_max_bytes less %d for what is added to a message",
+			s.Gateway.Message.MaxBytes, most, recordOverhead))
 	}
-	return nil
+	for _, t := range []struct{ path, topic string }{
+		{"gateway.classic.topic", s.Gateway.Classic.Topic}, {"forward.dead_letter_topic", s.Forward.DeadLetterTopic},
+	} {
+		if t.topic != "" && !s.Hub.Topics.Allows(t.topic) {
+			errs = append(errs, fmt.Errorf("%s: %s: must be allowed by hub.topics.allow", t.path, quote(t.topic)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)

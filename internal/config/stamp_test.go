@@ -68,6 +68,23 @@ func values(printed string) string {
 	return b.String()
 }
 
+// What the settings themselves send to is allowed, or said.
+func TestStampTopicsAreAllowed(t *testing.T) {
+	_, _, problems := loadStamp(t, minimal+"hub: {topics: {allow: [\"cars.*\"]}}\n", "forward.dead_letter_topic=dead")
+	want := []string{
+		`gateway.classic.topic: messages: must be allowed by hub.topics.allow (default)`,
+		`forward.dead_letter_topic: dead: must be allowed by hub.topics.allow (--set)`,
+	}
+	slices.Sort(problems)
+	slices.Sort(want)
+	if !slices.Equal(problems, want) {
+		t.Errorf("got %q, want %q", problems, want)
+	}
+	if _, _, problems := loadStamp(t, minimal+"hub: {topics: {allow: [\"cars.*\", messages]}}\n", "forward.dead_letter_topic=cars.dead"); problems != nil {
+		t.Errorf("allowed: %q", problems)
+	}
+}
+
 // An accepted message always fits in what the hub is sent.
 func TestStampMessageFitsInBatch(t *testing.T) {
 	_, _, problems := loadStamp(t, minimal, "hub.batch_max_bytes=900000")
