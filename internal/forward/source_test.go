@@ -35,6 +35,10 @@ type store struct {
 	sides    []*side                // guarded by mu: side lanes, in order
 	buried   []message.Stored       // guarded by mu: dead letters
 	moved    map[message.Place]bool // guarded by mu: what stands in them
+	// sticky, if not nil, is a mark of saved progress that no save takes away, as if
+	// a holder had forgotten to.
+	sticky func(message.Mark) bool
+	stuck  []message.Mark // guarded by mu
 	// failing, if not nil, answers what a call of a claim ends in.
 	failing func(call string) error
 }
@@ -151,6 +155,11 @@ func (c *claimed) Progress() message.Progress {
 			p.Lanes = append(p.Lanes, message.LaneProgress{Lane: m.Lane, Next: 1})
 		}
 	}
+	for _, m := range c.s.stuck {
+		if !slices.ContainsFunc(p.Marks, c.s.sticky) {
+			p.Marks = append(p.Marks, m)
+		}
+	}
 	for _, sd := range c.s.sides {
 		if !slices.ContainsFunc(p.Lanes, func(l message.LaneProgress) bool { return l.Lane == sd.lane }) {
 			p.Lanes = append(p.Lanes, message.LaneProgress{Lane: sd.lane, Next: 1})
@@ -189,6 +198,9 @@ func (c *claimed) Save(_ context.Context, p message.Progress) error {
 	c.s.change(func() {
 		if err = c.s.saveErr; err == nil {
 			c.s.progress = c.s.complete(p)
+			if i := slices.IndexFunc(p.Marks, func(m message.Mark) bool { return c.s.sticky != nil && c.s.sticky(m) }); i >= 0 {
+				c.s.stuck = p.Marks[i : i+1 : i+1]
+			}
 			c.s.saves++
 		}
 	})
