@@ -33,6 +33,8 @@ type chain struct {
 	// busy says that the chain is being tended, waits to be claimed, or is held
 	// here; held that it is the last of these.
 	busy, held bool
+	// elsewhere says that another process was seen to hold it and to live.
+	elsewhere bool
 	// fell is the claim whose holder was found dead, or had given it up, when
 	// the chain was offered.
 	fell fallen
@@ -73,19 +75,28 @@ func (c *chain) grown() {
 // addLane adds a lane, in order of ids, and reports whether it is the first.
 func (c *chain) addLane(l *lane) (first bool) {
 	c.mu.Lock()
-	i, known := slices.BinarySearchFunc(c.lanes, l.id, func(l *lane, id string) int { return strings.Compare(l.id, id) })
-	if !known {
-		c.lanes = slices.Insert(c.lanes, i, l)
-		if next := c.carried[l.id]; next > l.settled.Load() {
-			l.settled.Store(next)
-		}
-		delete(c.carried, l.id)
+	if c.insert(&c.lanes, l) {
 		c.drained = false
 	}
 	first = len(c.lanes) == 1
 	c.mu.Unlock()
 	c.grown()
 	return first
+}
+
+// insert puts a lane among others, in order of ids, with the progress that was
+// carried for it, and reports whether it was not there. Called with c.mu held.
+func (c *chain) insert(lanes *[]*lane, l *lane) bool {
+	i, known := slices.BinarySearchFunc(*lanes, l.id, func(l *lane, id string) int { return strings.Compare(l.id, id) })
+	if known {
+		return false
+	}
+	*lanes = slices.Insert(*lanes, i, l)
+	if next := c.carried[l.id]; next > l.settled.Load() {
+		l.settled.Store(next)
+	}
+	delete(c.carried, l.id)
+	return true
 }
 
 // dropLane forgets a lane that was removed.
@@ -144,6 +155,12 @@ func (c *chain) isUnfinished(i claimInfo, p *presence) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return i.Token != "" && i.Token == c.unfinished.Token && p != nil && i.Heartbeat == p.id
+}
+
+func (c *chain) setElsewhere(elsewhere bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.elsewhere = elsewhere
 }
 
 // doubt notes whether the claim before the one that is being made may have a
@@ -506,13 +523,19 @@ func (c *chain) release(f fallen) (drained bool) {
 	return c.drained
 }
 
-// complete adds the lanes that p does not name, as far as they were, so that a
-// successor does not take their absence for a beginning.
-func (c *chain) complete(p message.Progress) message.Progress {
+// nextByLane is how far progress has come, by the lanes that it names.
+func nextByLane(p message.Progress) map[string]uint64 {
 	next := make(map[string]uint64, len(p.Lanes))
 	for _, l := range p.Lanes {
 		next[l.Lane] = l.Next
 	}
+	return next
+}
+
+// complete adds the lanes that p does not name, as far as they were, so that a
+// successor does not take their absence for a beginning.
+func (c *chain) complete(p message.Progress) message.Progress {
+	next := nextByLane(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.Lanes = nil
@@ -554,15 +577,14 @@ func (c *chain) setUnmet(unmet bool) {
 func (c *chain) settle(p message.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := c.every()
 	for _, saved := range p.Lanes {
-		i := slices.IndexFunc(all, func(l *lane) bool { return l.id == saved.Lane })
+		l := c.laneByID(saved.Lane)
 		switch {
-		case i < 0:
+		case l == nil:
 			c.carried[saved.Lane] = max(c.carried[saved.Lane], saved.Next)
-		case saved.Next > all[i].settled.Load():
-			all[i].settled.Store(saved.Next)
-			all[i].settleEnd()
+		case saved.Next > l.settled.Load():
+			l.settled.Store(saved.Next)
+			l.settleEnd()
 		}
 	}
 }

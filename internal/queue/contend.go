@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -127,7 +126,9 @@ func (q *Queue) tend(ctx context.Context, c *chain) {
 			if f := s.fallen(); w == nil || f != watched {
 				w, watched = q.newWatch(func() ([]byte, error) { return q.holderState(s) }), f
 			}
-			if free, err = q.mayTake(c, s, w); free {
+			free, err = q.mayTake(c, s, w)
+			c.setElsewhere(!free && err == nil && w.moved)
+			if free {
 				var whole bool
 				if whole, err = q.leaveWhole(c, s); whole {
 					return
@@ -154,11 +155,7 @@ func (q *Queue) holderState(s standing) ([]byte, error) {
 	if !message.ValidLane(s.info.Heartbeat) { // of an unreadable claim its bytes are all there is
 		return s.raw, nil
 	}
-	b, err := readHeartbeat(q.deps.FS, q.at.process(s.info.Heartbeat)+"/"+heartbeatFileName)
-	if missing(err) {
-		return nil, nil
-	}
-	return b, err
+	return readHeartbeat(q.deps.FS, q.at.process(s.info.Heartbeat)+"/"+heartbeatFileName)
 }
 
 // mayTake reports whether the chain is nobody's: never claimed, given up, or its
@@ -194,14 +191,8 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	// What is read here may not be on stable storage: its writer may have been
 	// killed before the sync. So nothing counts as settled, and is removed,
 	// before a claim has written it anew.
-	next := make(map[string]uint64)
-	for _, l := range progress.Lanes {
-		next[l.Lane] = l.Next
-	}
-	c.mu.Lock()
-	all := c.every()
-	c.mu.Unlock()
-	for _, l := range all {
+	next := nextByLane(progress)
+	for _, l := range c.all() {
 		if !c.isSealed(l) {
 			return false, nil
 		}
@@ -222,10 +213,7 @@ func (q *Queue) leaveWhole(c *chain, s standing) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c.mu.Lock()
-	all = c.every()
-	c.mu.Unlock()
-	for _, l := range all { // what was looked through is now read, to its end
+	for _, l := range c.all() { // what was looked through is now read, to its end
 		if !c.isSealed(l) {
 			break
 		}
@@ -251,10 +239,7 @@ func ignoreEnd(err error) error {
 // progress this is: it was saved before the word was written. A lane that the
 // progress does not name came later.
 func (c *chain) restDrained(p message.Progress) bool {
-	named := make(map[string]uint64)
-	for _, l := range p.Lanes {
-		named[l.Lane] = l.Next
-	}
+	named := nextByLane(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, l := range c.lanes {
@@ -276,11 +261,7 @@ func (c *chain) restDrained(p message.Progress) bool {
 // durable, and where it ends. It ends the lane once its writer is dead.
 func (q *Queue) watchLane(ctx context.Context, l *lane) {
 	w := q.newWatch(func() ([]byte, error) {
-		b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-		if missing(err) {
-			return nil, nil
-		}
-		return b, err
+		return readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
 	})
 	failed := false
 	for {
@@ -304,16 +285,11 @@ func (q *Queue) watchLane(ctx context.Context, l *lane) {
 // power: no message was ever acknowledged in it, and none will be once the fence
 // is made here, since that create and its writer's exclude each other.
 func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
-	fence := q.at.laneFile(l.id, fenceFileName)
-	empty, err := allZero(q.deps.FS, fence)
-	if errors.Is(err, errCutShort) { // filled as an empty one is
-		empty, err = true, nil
+	fenced, gone, err := q.isFenced(l.id)
+	if err != nil {
+		return false, err
 	}
-	gone := missing(err)
-	if err != nil && !gone {
-		return false, fmt.Errorf("read fence: %w", err)
-	}
-	if empty || gone {
+	if !fenced {
 		dead := l.info.Owner.deadFor(q.self)
 		if !dead {
 			if dead, err = w.still(); err != nil || !dead {
@@ -322,7 +298,7 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 				return false, err
 			}
 		}
-		if err := q.onBallast(func() error { return q.fill(fence, gone) }); err != nil {
+		if err := q.onBallast(func() error { return q.fill(l.id, gone) }); err != nil {
 			if missing(err) && q.isRemoved(l.id) {
 				l.chain.seal(l)
 				return true, nil
@@ -332,7 +308,7 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 		q.deps.Log.Info("lane of a dead process ended", "lane", l.id, "host", l.info.Owner.Host, "pid", l.info.Owner.PID)
 	}
 	b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-	if err != nil && !missing(err) {
+	if err != nil {
 		return false, fmt.Errorf("read heartbeat: %w", err)
 	}
 	l.learnHeartbeat(b)
@@ -340,9 +316,10 @@ func (q *Queue) lookAtLane(l *lane, w *watch) (sealed bool, err error) {
 	return true, nil
 }
 
-// fill writes the fence of another process's lane and returns once it is durable.
-func (q *Queue) fill(fence string, gone bool) error {
-	reason := note("ended by process " + q.self.Process)
+// fill writes the fence of another process's lane, which it makes where it is
+// gone, and returns once it is durable.
+func (q *Queue) fill(lane string, gone bool) error {
+	fence, reason := q.at.laneFile(lane, fenceFileName), note("ended by process "+q.self.Process)
 	if gone {
 		if err := durable.WriteNew(q.deps.FS, fence, reason); err != nil {
 			return fmt.Errorf("make fence: %w", err)
@@ -389,11 +366,9 @@ func (q *Queue) showProgress(c *chain) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := c.every()
 	for _, saved := range p.Lanes {
-		i := slices.IndexFunc(all, func(l *lane) bool { return l.id == saved.Lane })
-		if i >= 0 && saved.Next > all[i].shown.Load() {
-			all[i].shown.Store(saved.Next)
+		if l := c.laneByID(saved.Lane); l != nil && saved.Next > l.shown.Load() {
+			l.shown.Store(saved.Next)
 		}
 	}
 }

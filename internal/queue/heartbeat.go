@@ -63,10 +63,14 @@ func decodeHeartbeat(b []byte) (newest heartbeat, ok bool) {
 	return newest, ok
 }
 
-// readHeartbeat opens and reads a lane's heartbeat anew. System calls: open,
-// fstat, pread, close.
+// readHeartbeat opens and reads a heartbeat anew; nothing where there is none (yet).
+// System calls: open, fstat, pread, close.
 func readHeartbeat(fsys durable.FS, name string) ([]byte, error) {
-	return durable.ReadFile(fsys, name, heartbeatSize)
+	b, err := durable.ReadFile(fsys, name, heartbeatSize)
+	if missing(err) {
+		return nil, nil
+	}
+	return b, err
 }
 
 // allZero reports whether the file, opened anew, holds zero bytes only. It is
@@ -95,6 +99,21 @@ func allZero(fsys durable.FS, name string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// isFenced reports whether a lane's fence is filled, and whether there is none at
+// all. One that is cut short is to be filled like an empty one.
+func (q *Queue) isFenced(lane string) (fenced, gone bool, err error) {
+	empty, err := allZero(q.deps.FS, q.at.laneFile(lane, fenceFileName))
+	switch {
+	case err == nil:
+		return !empty, false, nil
+	case errors.Is(err, errCutShort):
+		return false, false, nil
+	case missing(err):
+		return false, true, nil
+	}
+	return false, false, fmt.Errorf("read fence of lane %s: %w", lane, err)
 }
 
 // errCutShort says that a fence or revocation is shorter than it is made: who

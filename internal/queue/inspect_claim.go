@@ -68,10 +68,7 @@ func (v *Inspector) chainView(chain string) (*chainView, error) {
 		if err != nil {
 			return nil, fmt.Errorf("progress of chain %s, epoch %d: %w", chain, epoch, err)
 		}
-		c.ProgressEpoch, c.settled = epoch, make(map[string]uint64, len(p.Lanes))
-		for _, l := range p.Lanes {
-			c.settled[l.Lane] = l.Next
-		}
+		c.ProgressEpoch, c.settled = epoch, nextByLane(p)
 		break
 	}
 	return c, nil

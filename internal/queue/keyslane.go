@@ -47,7 +47,7 @@ const keyMostWaiting = 1 << 17
 func (q *Queue) keysOfLane(ctx context.Context, gap keyGap, since time.Time, yield func(keyRecord) bool) error {
 	s := keyScan{q: q, ctx: ctx, gap: gap, since: since, yield: yield}
 	b, err := readHeartbeat(q.deps.FS, q.at.laneFile(gap.lane, heartbeatFileName))
-	if err != nil && !missing(err) {
+	if err != nil {
 		return err
 	}
 	if h, ok := decodeHeartbeat(b); ok {

@@ -21,24 +21,23 @@ import (
 // was made with it: the process slept, and others may have taken those over.
 // The process then goes on with a new one.
 type presence struct {
-	q    *Queue
-	id   string // a ULID
-	beat durable.File
-	// counter is owned by the heartbeat loop.
-	counter uint64
-	// renewed is Elapsed from before the write of the last renewal that is on
-	// stable storage.
-	renewed atomic.Int64
-	broken  atomic.Pointer[error]
+	pulse
+	id string // a ULID
 	// claims is how many that name it are held.
 	claims atomic.Int64
+}
+
+func (q *Queue) presenceOf(id string) *presence {
+	p := &presence{id: id}
+	p.q, p.name = q, path.Join(q.at.process(id), heartbeatFileName)
+	return p
 }
 
 // newPresence makes the heartbeat of a draining process. System calls: mkdir of
 // processes/<id>, fsync of processes/; owner and heartbeat, each open
 // (O_CREAT|O_EXCL), pwrite, fdatasync, fsync of the directory.
 func (q *Queue) newPresence() (_ *presence, err error) {
-	p := &presence{q: q, id: ulid.Make().String(), counter: 1}
+	p := q.presenceOf(ulid.Make().String())
 	fsys, dir := q.deps.FS, q.at.process(p.id)
 	defer func() {
 		if err != nil {
@@ -59,60 +58,41 @@ func (q *Queue) newPresence() (_ *presence, err error) {
 	if err := durable.WriteNew(fsys, path.Join(dir, ownerFileName), append(text, '\n')); err != nil {
 		return nil, err
 	}
-	began := q.deps.Elapsed()
-	first := make([]byte, heartbeatSize)
-	copy(first[heartbeatSlot:], heartbeat{counter: 1}.encode())
-	if err := durable.WriteNew(fsys, path.Join(dir, heartbeatFileName), first); err != nil {
+	if err := p.create(); err != nil {
 		return nil, err
 	}
-	p.renewed.Store(int64(began))
-	if p.beat, err = fsys.OpenWrite(path.Join(dir, heartbeatFileName)); err != nil {
+	if err := p.open(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
 // alive reports why claims made with this heartbeat no longer hold, or nil.
+//
+// What is overdue ends for good, whoever finds out: a claim is given up on this
+// word, and while a renewal that was under way all the time kept the heartbeat
+// going, nobody could have the chain.
 func (p *presence) alive() error {
-	if broken := p.broken.Load(); broken != nil {
-		return *broken
+	err := p.pulse.alive()
+	if err != nil {
+		p.end(err)
 	}
-	if age := p.q.deps.Elapsed() - time.Duration(p.renewed.Load()); age > p.q.opts.TTL {
-		err := fmt.Errorf("the process's renewal is overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), p.q.opts.TTL)
-		// For good, whoever finds out: a claim is given up on this word, and while a
-		// renewal that was under way all the time kept the heartbeat going, nobody
-		// could have the chain.
-		p.broken.CompareAndSwap(nil, &err)
-		return err
-	}
-	return nil
+	return err
 }
 
 // renew writes the heartbeat and returns after the sync. An error ends it.
 func (p *presence) renew() error {
-	err := p.alive()
-	began := p.q.deps.Elapsed()
-	h := heartbeat{counter: p.counter + 1}
-	if err == nil {
-		_, err = p.beat.WriteAt(h.encode(), h.slot())
-	}
-	if err == nil {
-		err = p.beat.Datasync()
-	}
-	if err != nil {
-		p.broken.CompareAndSwap(nil, &err)
+	if err := p.alive(); err != nil {
 		return err
 	}
-	p.counter = h.counter
-	p.renewed.Store(int64(began))
-	return nil
+	return p.beat(0)
 }
 
 // remove clears the heartbeat away as far as that goes: nothing is concluded
 // from its absence, but that no claim which names it is renewed.
 func (p *presence) remove() {
-	if p.beat != nil {
-		_ = p.beat.Close()
+	if p.file != nil {
+		_ = p.file.Close()
 	}
 	for _, name := range []string{heartbeatFileName, ownerFileName} {
 		_ = p.q.deps.FS.Remove(path.Join(p.q.at.process(p.id), name))
@@ -141,7 +121,7 @@ func (q *Queue) keepPresence() {
 		return
 	}
 	if p := q.present.Load(); p != nil {
-		ended := p.broken.Load() != nil
+		ended := p.ended()
 		err := p.renew()
 		if err == nil {
 			return
@@ -153,7 +133,7 @@ func (q *Queue) keepPresence() {
 			return
 		}
 		q.present.Store(nil)
-		_ = p.beat.Close() // left where it is: its claims fall when it stands still
+		_ = p.file.Close() // left where it is: its claims fall when it stands still
 	}
 	p, err := q.presenceOnBallast()
 	if err != nil {
@@ -196,7 +176,7 @@ func (q *Queue) tidyProcesses(seen map[string]stillness) error {
 		}
 		if gone {
 			delete(seen, id)
-			(&presence{q: q, id: id}).remove()
+			q.presenceOf(id).remove()
 			q.deps.Log.Debug("heartbeat of a process that is gone removed", "process", id)
 		}
 	}
@@ -214,7 +194,7 @@ func (q *Queue) processIsGone(id string, seen map[string]stillness) (bool, error
 		return true, nil
 	}
 	b, err := readHeartbeat(q.deps.FS, path.Join(dir, heartbeatFileName))
-	if err != nil && !missing(err) {
+	if err != nil {
 		return false, fmt.Errorf("read heartbeat of process %s: %w", id, err)
 	}
 	now, last := q.deps.Elapsed(), seen[id]

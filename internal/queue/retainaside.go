@@ -91,19 +91,14 @@ func (q *Queue) deadLaneIsOver(l *lane) (bool, error) {
 	if err != nil || open {
 		return false, err
 	}
-	fence := q.at.laneFile(l.id, fenceFileName)
-	empty, err := allZero(q.deps.FS, fence)
-	if err != nil && !missing(err) && !errors.Is(err, errCutShort) {
-		return false, fmt.Errorf("read fence: %w", err)
+	fenced, gone, err := q.isFenced(l.id)
+	if err != nil || fenced {
+		return err == nil, err
 	}
-	if err != nil || empty {
-		if err := q.fill(fence, missing(err)); err != nil {
-			return false, err
-		}
-		open, err = letters.anyOpen(l.id)
-	} else {
-		err = nil
+	if err := q.fill(l.id, gone); err != nil {
+		return false, err
 	}
+	open, err = letters.anyOpen(l.id)
 	return err == nil && !open, err
 }
 

@@ -91,9 +91,7 @@ func (q *Queue) chains() []*chain {
 func (q *Queue) lanes() []*lane {
 	var lanes []*lane
 	for _, c := range q.chains() {
-		c.mu.Lock()
-		lanes = append(lanes, c.every()...)
-		c.mu.Unlock()
+		lanes = append(lanes, c.all()...)
 	}
 	return lanes
 }
@@ -230,7 +228,7 @@ func (q *Queue) meetCarried(c *chain) {
 // and which of its files there are.
 func (q *Queue) laneState(l *lane) ([]byte, error) {
 	state, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-	if err != nil && !missing(err) && !errors.Is(err, durable.ErrTooLong) {
+	if err != nil && !errors.Is(err, durable.ErrTooLong) {
 		return nil, fmt.Errorf("read heartbeat: %w", err)
 	}
 	entries, err := q.deps.FS.ReadDir(q.at.lane(l.id))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"postroad/internal/message"
 	"postroad/internal/wal"
@@ -45,16 +44,9 @@ func (c *chain) addSide(l *lane) {
 		s = &side{topic: l.info.Topic}
 		c.sides = append(c.sides, s)
 	}
-	i, known := slices.BinarySearchFunc(s.lanes, l.id, func(l *lane, id string) int { return strings.Compare(l.id, id) })
-	if known {
-		return
+	if c.insert(&s.lanes, l) {
+		l.chain = c
 	}
-	l.chain = c
-	s.lanes = slices.Insert(s.lanes, i, l)
-	if next := c.carried[l.id]; next > l.settled.Load() {
-		l.settled.Store(next)
-	}
-	delete(c.carried, l.id)
 }
 
 // every returns the chain's lanes and side lanes. Called with c.mu held.
@@ -66,11 +58,28 @@ func (c *chain) every() []*lane {
 	return all
 }
 
+// all is every, for callers that do not hold c.mu.
+func (c *chain) all() []*lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.every()
+}
+
+// laneByID returns a lane or side lane of the chain; nil where it has none of that
+// id. Called with c.mu held.
+func (c *chain) laneByID(id string) *lane {
+	all := c.every()
+	if i := slices.IndexFunc(all, func(l *lane) bool { return l.id == id }); i >= 0 {
+		return all[i]
+	}
+	return nil
+}
+
 // namedSides takes the side lanes that saved progress names into the chain.
 func (q *Queue) namedSides(c *chain, p message.Progress) error {
 	for _, named := range p.Lanes {
 		c.mu.Lock()
-		known := slices.ContainsFunc(c.every(), func(l *lane) bool { return l.id == named.Lane })
+		known := c.laneByID(named.Lane) != nil
 		c.mu.Unlock()
 		if known || !message.ValidLane(named.Lane) {
 			continue
@@ -94,14 +103,14 @@ func (q *Queue) namedSides(c *chain, p message.Progress) error {
 // process's own was lost before it had saved them. What stands there was left to
 // the successor, who has sent it from where it stood.
 func (c *chain) keepNamed(p message.Progress) {
-	named := make(map[string]bool, len(p.Lanes))
-	for _, l := range p.Lanes {
-		named[l.Lane] = true
-	}
+	named := nextByLane(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.sides {
-		s.lanes = slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool { return !named[l.id] })
+		s.lanes = slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool {
+			_, kept := named[l.id]
+			return !kept
+		})
 		s.last = message.Place{} // endSides finds it anew
 	}
 }
@@ -121,17 +130,15 @@ func (q *Queue) endSides(c *chain) error {
 				continue
 			}
 			// Its heartbeat is not asked: who wrote it has lost the claim.
-			empty, err := allZero(q.deps.FS, q.at.laneFile(l.id, fenceFileName))
-			if err != nil && !missing(err) && !errors.Is(err, errCutShort) {
-				return fmt.Errorf("read fence of side lane %s: %w", l.id, err)
+			fenced, gone, err := q.isFenced(l.id)
+			if err == nil && !fenced {
+				err = q.fill(l.id, gone)
 			}
-			if err != nil || empty {
-				if err := q.fill(q.at.laneFile(l.id, fenceFileName), missing(err)); err != nil {
-					return fmt.Errorf("end side lane %s: %w", l.id, err)
-				}
+			if err != nil {
+				return fmt.Errorf("end side lane %s: %w", l.id, err)
 			}
 			b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-			if err != nil && !missing(err) {
+			if err != nil {
 				return fmt.Errorf("read heartbeat of side lane %s: %w", l.id, err)
 			}
 			if h, ok := decodeHeartbeat(b); ok {
@@ -152,7 +159,7 @@ func (q *Queue) lastMoved(c *chain, s *side, lanes []*lane) error {
 		// What is behind its durable seq may not be on stable storage, whole as it
 		// looks: passed by progress, it would be lost with the next power cut.
 		b, err := readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-		if err != nil && !missing(err) {
+		if err != nil {
 			return fmt.Errorf("read heartbeat of side lane %s: %w", l.id, err)
 		}
 		h, _ := decodeHeartbeat(b)
@@ -318,7 +325,7 @@ func (c *Claim) aside(info laneInfo) (*writer, error) {
 		after = s.lanes[len(s.lanes)-1].id
 	}
 	c.chain.mu.Unlock()
-	w, err := q.openAside(info, after)
+	w, err := q.openWriter(info, after)
 	if err != nil {
 		return nil, err
 	}

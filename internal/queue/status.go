@@ -77,7 +77,8 @@ func (q *Queue) Status() Status {
 
 // unread reports whether a lane may hold more than is known: of one that is being
 // written to its heartbeat tells, and of one that another process drains that
-// process's progress.
+// process's progress. Of any other only reading it to its end does: what a dead
+// process saved says how far it came, and nothing of what stands behind.
 func (l *lane) unread() bool {
 	l.chain.mu.Lock()
 	defer l.chain.mu.Unlock()
@@ -86,8 +87,10 @@ func (l *lane) unread() bool {
 		return false
 	case !l.sealed:
 		return !l.living.Load()
+	case l.chain.elsewhere && !l.chain.held:
+		return l.shown.Load() <= l.durable.Load()
 	}
-	return l.shown.Load() <= l.durable.Load()
+	return true
 }
 
 // bytesFrom is how many bytes of groups stand in the lane from an index entry

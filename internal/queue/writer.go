@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -43,7 +42,7 @@ const laneFormat = 1
 // writer is the lane that this process appends to. Its methods are called by
 // the committer alone, but for renew, which the heartbeat loop calls.
 type writer struct {
-	q    *Queue
+	pulse
 	lane *lane
 	bin  [16]byte
 	dir  string
@@ -56,14 +55,6 @@ type writer struct {
 	bytes int64         // of groups added so far
 	fill  bool          // segments are filled with zeros ahead
 	aside bool          // for messages that a claim moves out of its chain
-
-	beat    durable.File
-	counter uint64
-	// renewed is Elapsed from before the write of the last renewal that is on
-	// stable storage.
-	renewed atomic.Int64
-	// broken is set by the heartbeat loop when a renewal failed.
-	broken atomic.Pointer[error]
 }
 
 type prepared struct {
@@ -90,17 +81,14 @@ func (q *Queue) openLane(predecessor string) (*writer, error) {
 	return w, nil
 }
 
-// openAside makes a lane for messages that a claim moves out of its chain.
-func (q *Queue) openAside(info laneInfo, after string) (*writer, error) {
-	return q.openWriter(info, after)
-}
-
+// openWriter makes a lane of any kind, with an id behind that of another.
 func (q *Queue) openWriter(info laneInfo, after string) (*writer, error) {
 	id := newLaneID(q.deps.Now(), after)
 	w := &writer{
-		q: q, bin: id, dir: q.at.lane(id.String()), next: 1,
+		bin: id, dir: q.at.lane(id.String()), next: 1,
 		size: min(firstSegmentBytes, q.opts.SegmentBytes), fill: q.fillsZero(), aside: info.Kind != "",
 	}
+	w.q, w.name = q, path.Join(w.dir, heartbeatFileName)
 	if err := w.room(w.size); err != nil {
 		return nil, err
 	}
@@ -135,14 +123,9 @@ func (w *writer) createFiles(info laneInfo) (err error) {
 	if err := durable.WriteNew(fsys, path.Join(w.dir, fenceFileName), make([]byte, noteSize)); err != nil {
 		return err
 	}
-	began := w.q.deps.Elapsed()
-	first := make([]byte, heartbeatSize)
-	copy(first[heartbeatSlot:], heartbeat{counter: 1}.encode())
-	if err := durable.WriteNew(fsys, path.Join(w.dir, heartbeatFileName), first); err != nil {
+	if err := w.create(); err != nil {
 		return err
 	}
-	w.counter = 1
-	w.renewed.Store(int64(began))
 	text, err := json.Marshal(info)
 	if err != nil {
 		return err
@@ -150,12 +133,12 @@ func (w *writer) createFiles(info laneInfo) (err error) {
 	if err := durable.WriteNew(fsys, path.Join(w.dir, laneFileName), append(text, '\n')); err != nil {
 		return err
 	}
-	if w.beat, err = fsys.OpenWrite(path.Join(w.dir, heartbeatFileName)); err != nil {
+	if err := w.open(); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, w.beat.Close())
+			err = errors.Join(err, w.file.Close())
 		}
 	}()
 	blank, err := wal.Prepare(fsys, w.dir, 1, w.size, w.fill, nil)
@@ -236,17 +219,6 @@ func (w *writer) rollOnto(p prepared) error {
 	return nil
 }
 
-// alive reports why the lane can take no more, or nil.
-func (w *writer) alive() error {
-	if broken := w.broken.Load(); broken != nil {
-		return *broken
-	}
-	if age := w.q.deps.Elapsed() - time.Duration(w.renewed.Load()); age > w.q.opts.TTL {
-		return fmt.Errorf("renewal overdue: the last one is %v old, ttl is %v", age.Round(time.Millisecond), w.q.opts.TTL)
-	}
-	return nil
-}
-
 // confirm decides whether what was just synced may be acknowledged: iff (a) the
 // fence, opened and read anew after the sync, is empty, and (b) the last
 // renewal, counted from before its write and only once synced, is not overdue.
@@ -271,42 +243,24 @@ func (w *writer) confirm() error {
 // still be hidden by the share's caches.
 func (w *writer) renew() error {
 	if err := w.alive(); err != nil {
-		w.broken.CompareAndSwap(nil, &err)
+		w.end(err)
 		return err
 	}
-	return w.writeBeat()
-}
-
-// writeBeat writes the heartbeat with the durable seq.
-func (w *writer) writeBeat() error {
-	began := w.q.deps.Elapsed()
-	h := heartbeat{counter: w.counter + 1, durable: w.lane.durable.Load()}
-	_, err := w.beat.WriteAt(h.encode(), h.slot())
-	if err == nil {
-		err = w.beat.Datasync()
-	}
-	if err != nil {
-		err = fmt.Errorf("renew heartbeat: %w", err)
-		w.broken.Store(&err)
-		return err
-	}
-	w.counter = h.counter
-	w.renewed.Store(int64(began))
-	return nil
+	return w.beat(w.lane.durable.Load())
 }
 
 // close ends the lane for good: a last heartbeat with the durable seq, then the
 // fence, so that a successor need not wait. Errors cost only that wait.
 func (w *writer) close(reason string) error {
 	var errs []error
-	if w.broken.Load() == nil {
+	if !w.ended() {
 		if w.lane.info.Kind == "" {
 			errs = append(errs, w.renew())
 		} else {
-			errs = append(errs, w.writeBeat())
+			errs = append(errs, w.beat(w.lane.durable.Load()))
 		}
 	}
-	errs = append(errs, w.beat.Close(), w.seg.Close(), w.discardSpare())
+	errs = append(errs, w.file.Close(), w.seg.Close(), w.discardSpare())
 	fence := path.Join(w.dir, fenceFileName)
 	if empty, err := allZero(w.q.deps.FS, fence); err != nil || empty { // else what its successor wrote stays
 		errs = append(errs, durable.Overwrite(w.q.deps.FS, fence, note(reason)))
@@ -343,7 +297,7 @@ func (w *writer) appendSynced(msgs []message.Message) error {
 	}
 	w.lane.appended.Store(w.bytes)
 	w.lane.durable.Store(w.next - 1)
-	return w.writeBeat()
+	return w.beat(w.lane.durable.Load())
 }
 
 // How much one group of moved messages holds at the most, about.

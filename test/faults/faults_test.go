@@ -26,14 +26,14 @@ const samples = 2
 // sample. TestProofFaults… try them all.
 func TestFaultAtACall(t *testing.T) {
 	b := newBench(t)
-	sound := b.sound(script{})
+	sounds := map[bool]trace{false: b.sound(script{}), true: b.sound(script{takeover: true})}
 	tally := make(tally)
 	for _, kind := range kinds {
 		for _, name := range kind.calls {
 			if testing.Short() && name != "fdatasync" {
 				continue
 			}
-			numbers := sound.numbers(name)
+			numbers := sounds[reads(name)].numbers(name)
 			if len(numbers) == 0 {
 				t.Errorf("the script makes no %s", name)
 				continue
@@ -45,6 +45,10 @@ func TestFaultAtACall(t *testing.T) {
 	}
 	t.Log(tally)
 }
+
+// reads tells the call that a stamp makes for certain only where it goes on with
+// what another has left: what it wrote itself it hands to its forwarder in memory.
+func reads(call string) bool { return call == "pread64" }
 
 // sound is the trace of a run without a fault.
 func (b *bench) sound(s script) trace {
@@ -79,7 +83,7 @@ func (b *bench) hit(tally tally, inject injection, numbers []int) {
 // a file of the queue.
 func (b *bench) once(tally tally, inject injection) bool {
 	b.t.Helper()
-	return b.play(tally, script{inject: &inject})
+	return b.play(tally, script{inject: &inject, takeover: reads(inject.call)})
 }
 
 // play is once for any script with a fault.

@@ -37,7 +37,7 @@ func everyCall(t *testing.T, do string) {
 			continue
 		}
 		for _, name := range kind.calls {
-			most := b.sound(script{}).most(name)
+			most := b.sound(script{takeover: reads(name)}).most(name)
 			for when := 1; when <= most; when++ {
 				b.once(tally, injection{call: name, do: do, when: when})
 			}
@@ -53,7 +53,7 @@ func everyCall(t *testing.T, do string) {
 func (b *bench) rest(tally tally, name, do string) {
 	left := func(c *call) bool { return c.name == name && c.file != "" && tally[do+" "+c.String()] == 0 }
 	for n := 0; ; n++ {
-		sound := b.sound(script{})
+		sound := b.sound(script{takeover: reads(name)})
 		i := slices.IndexFunc(sound.calls, left)
 		if i < 0 {
 			return
