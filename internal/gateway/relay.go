@@ -40,6 +40,7 @@ type relay struct {
 	stamps *auth.Stamps
 	store  RelayStore
 	index  *relayIndex
+	orders relayOrders
 	// process names this run of the gateway, began is when its ticks begin.
 	process string
 	began   time.Time
@@ -69,7 +70,7 @@ func newRelay(o RelayOptions, store RelayStore) *relay {
 		known[i] = auth.Stamp{Name: s.Name, TokenFile: s.File}
 	}
 	return &relay{
-		stamps: auth.NewStamps(known), store: store, index: newRelayIndex(o),
+		stamps: auth.NewStamps(known), store: store, index: newRelayIndex(o), orders: relayOrders{all: map[relayOrder]*relayPending{}},
 		process: ulid.Make().String(), began: time.Now(),
 	}
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"maps"
 	"math/bits"
 	"slices"
 	"sync"
@@ -29,8 +31,9 @@ type relayIndex struct {
 	// forgot is the newest time at which something was added to a word that is
 	// forgotten, in microseconds.
 	forgot int64
-
-	barriers map[string]*sync.RWMutex // by the stamp that sends
+	// running are the requests that store, of each stamp; each closes its channel
+	// when it is done.
+	running map[string]map[chan struct{}]struct{}
 }
 
 // relayStream is a topic of a lane of another stamp.
@@ -38,8 +41,9 @@ type relayStream struct{ stamp, topic, lane string }
 
 // relayLane is what is known of a stream.
 type relayLane struct {
-	// turn is held while messages of it are being stored.
-	turn sync.Mutex
+	// turn has a token while messages of it are being stored: a lock that is held
+	// while the disk is written, and that a request may give up waiting for.
+	turn chan struct{}
 	// words and users are guarded by the index's mu.
 	words map[uint64]relayBits
 	users int
@@ -59,55 +63,85 @@ type relayWord struct {
 func newRelayIndex(o RelayOptions) *relayIndex {
 	return &relayIndex{
 		retention: o.Retention, max: o.MaxEntries,
-		streams: map[relayStream]*relayLane{}, barriers: map[string]*sync.RWMutex{},
+		streams: map[relayStream]*relayLane{}, running: map[string]map[chan struct{}]struct{}{},
 	}
 }
 
-// barrier lets requests of a stamp be waited for: who stores holds it for reading,
-// who asks what is stored passes it for writing.
-func (x *relayIndex) barrier(stamp string) *sync.RWMutex {
+// begin notes a request of a stamp that may store something, until end is called.
+func (x *relayIndex) begin(stamp string) (end func()) {
+	done := make(chan struct{})
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	b := x.barriers[stamp]
-	if b == nil {
-		b = &sync.RWMutex{}
-		x.barriers[stamp] = b
+	if x.running[stamp] == nil {
+		x.running[stamp] = map[chan struct{}]struct{}{}
 	}
-	return b
+	x.running[stamp][done] = struct{}{}
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		close(done)
+		if delete(x.running[stamp], done); len(x.running[stamp]) == 0 {
+			delete(x.running, stamp)
+		}
+	}
+}
+
+// await waits for the requests of a stamp that have begun by now. The error is
+// ctx's.
+func (x *relayIndex) await(ctx context.Context, stamp string) error {
+	x.mu.Lock()
+	all := slices.Collect(maps.Keys(x.running[stamp]))
+	x.mu.Unlock()
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // enter takes the turns of the streams of a batch, so that a message that comes
 // twice at the same time is stored once. The lanes are in order and each there
-// once. The function that it returns gives them back.
-func (x *relayIndex) enter(stamp, topic string, lanes []string) (leave func()) {
-	held := make([]*relayLane, len(lanes))
+// once. The function that it returns gives them back. The error is ctx's.
+func (x *relayIndex) enter(ctx context.Context, stamp, topic string, lanes []string) (leave func(), err error) {
+	used := make([]*relayLane, len(lanes))
 	x.mu.Lock()
 	for i, lane := range lanes {
-		held[i] = x.stream(relayStream{stamp, topic, lane})
-		held[i].users++
+		used[i] = x.stream(relayStream{stamp, topic, lane})
+		used[i].users++
 	}
 	x.mu.Unlock()
-	for _, l := range held {
-		l.turn.Lock()
-	}
-	return func() {
-		for _, l := range held {
-			l.turn.Unlock()
+	held := 0
+	leave = func() {
+		for _, l := range used[:held] {
+			<-l.turn
 		}
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		for i, l := range held {
+		for i, l := range used {
 			l.users--
 			x.drop(relayStream{stamp, topic, lanes[i]}, l)
 		}
 	}
+	for _, l := range used {
+		select {
+		case l.turn <- struct{}{}:
+			held++
+		case <-ctx.Done():
+			leave()
+			return nil, ctx.Err()
+		}
+	}
+	return leave, nil
 }
 
 // stream finds or makes a stream. The caller holds mu.
 func (x *relayIndex) stream(s relayStream) *relayLane {
 	l := x.streams[s]
 	if l == nil {
-		l = &relayLane{words: map[uint64]relayBits{}}
+		l = &relayLane{turn: make(chan struct{}, 1), words: map[uint64]relayBits{}}
 		x.streams[s] = l
 	}
 	return l

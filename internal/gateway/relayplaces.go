@@ -37,8 +37,13 @@ func (g *Gateway) relayPlaces(w http.ResponseWriter, r *http.Request, stamp stri
 		}
 	}
 	ctx := r.Context()
-	if err := g.relay.quiet(ctx, stamp); err != nil {
+	// In other processes the lease of every tick that they have given must be over,
+	// and what they stored by then known; in this one its requests are seen.
+	if err := g.relay.outlast(ctx, relayLease+relayAppend+relaySettle); err != nil {
 		return 0, err
+	}
+	if g.relay.index.await(ctx, stamp) != nil {
+		return 0, refuse(errSlowBody, "the sender went away")
 	}
 	found, from, err := g.findRelayed(ctx, stamp, q.Topics)
 	if err != nil {
@@ -61,36 +66,31 @@ func (g *Gateway) relayPlaces(w http.ResponseWriter, r *http.Request, stamp stri
 	return http.StatusOK, nil
 }
 
-// quiet waits until what the stamp has sent before is stored or never will be: in
-// this process, where its requests are seen; and in others that write to the same
-// queue, until they have ended or the lease of every tick that they have given is
-// over, and what they stored by then is known.
-func (x *relay) quiet(ctx context.Context, stamp string) error {
-	deadline := time.Now().Add(relayLease + relayAppend + relaySettle)
+// outlast waits for a time, or until no other process writes to the queue.
+func (x *relay) outlast(ctx context.Context, d time.Duration) error {
+	deadline := time.Now().Add(d)
 	ended := map[string]bool{}
 	for {
 		others, err := x.store.OtherWriters(ctx, ended)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return refuse(errSlowBody, "the sender went away")
-		}
-		if err != nil {
+		case err != nil:
 			return refuse(errUnavailable, "cannot see what other processes do")
+		case !others || !time.Now().Before(deadline):
+			return nil
 		}
-		if !others || !time.Now().Before(deadline) {
-			break
-		}
-		timer := time.NewTimer(100 * time.Millisecond)
+		timer := time.NewTimer(outlastEvery)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
 		}
 	}
-	b := x.index.barrier(stamp)
-	b.Lock()
-	defer b.Unlock()
-	return nil
 }
+
+// outlastEvery is how often it is looked whether others have ended.
+const outlastEvery = 100 * time.Millisecond
 
 // relaySet is a set of seqs, in words of 64.
 type relaySet map[uint64]uint64

@@ -53,10 +53,14 @@ func (g *Gateway) relayMessages(w http.ResponseWriter, r *http.Request, stamp st
 	if err := g.readRelayed(w, r, &b); err != nil {
 		return 0, err
 	}
-	barrier := g.relay.index.barrier(stamp)
-	barrier.RLock()
-	defer barrier.RUnlock()
-	leave := g.relay.index.enter(stamp, b.topic, b.lanes())
+	if err := g.inOrder(r.Context(), stamp, b.topic, r.Header.Get(wire.FieldSession)); err != nil {
+		return 0, err
+	}
+	defer g.relay.index.begin(stamp)()
+	leave, err := g.relay.index.enter(r.Context(), stamp, b.topic, b.lanes())
+	if err != nil {
+		return 0, refuse(errSlowBody, "the sender went away")
+	}
 	defer leave()
 	// Again: what counts is that it is not stored too late, however long the body
 	// took and others had their turn.

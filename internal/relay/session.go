@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"postroad/internal/relay/wire"
 )
 
@@ -62,6 +64,10 @@ func (s *Sink) endLife(l *life) {
 type session struct {
 	wire.Hello
 	at time.Time // when the answer came that told
+	// id names what is sent to one process without another in between. By a new
+	// one the other stamp sees that it must look whether what other processes have
+	// stored has gone on to the hub, or it would be overtaken.
+	id string
 }
 
 // filesEvery is how often it is looked whether certificates have changed.
@@ -198,6 +204,7 @@ func (s *Sink) learn(h wire.Hello) *session {
 			now.MaxMessageBytes, now.MaxBatchBytes, now.MaxBatchMessages = before.MaxMessageBytes, before.MaxBatchBytes, before.MaxBatchMessages
 			now.Lease = before.Lease
 		}
+		now.id = before.id
 		if h.Tick < before.Tick { // an older answer that took longer
 			now.Tick, now.Time, now.at = before.Tick, before.Time, before.at
 		}
@@ -207,6 +214,9 @@ func (s *Sink) learn(h wire.Hello) *session {
 		s.deps.Log.Info("another process of the other stamp answers", "stamp", h.Stamp, "process", h.Process, "before", before.Process)
 	} else {
 		s.deps.Log.Info("relaying to another stamp", "stamp", h.Stamp, "process", h.Process)
+	}
+	if now.id == "" {
+		now.id = ulid.Make().String()
 	}
 	s.sess = now
 	return now
@@ -281,6 +291,7 @@ func (s *Sink) post(l *life, sess *session, body []byte, coding string) (a wire.
 		r.Header.Set("Content-Encoding", coding)
 	}
 	r.Header.Set(wire.FieldProcess, sess.Process)
+	r.Header.Set(wire.FieldSession, sess.id)
 	r.Header.Set(wire.FieldTick, strconv.FormatInt(sess.Tick, 10))
 	resp, wait, err := s.exchange(l, r)
 	if err != nil {

@@ -8,10 +8,12 @@ const (
 )
 
 // The header fields of a batch: which process of the receiving stamp it is meant
-// for, and the newest tick of it that the sender knows.
+// for, the newest tick of it that the sender knows, and which of the sender's
+// sessions with the process this is.
 const (
 	FieldProcess = "Postroad-Relay-Process"
 	FieldTick    = "Postroad-Relay-Tick"
+	FieldSession = "Postroad-Relay-Session"
 )
 
 // Hello is what a gateway says of itself: the answer to GET /v1/relay, and part of
