@@ -42,7 +42,8 @@ func (t *token) fresh(now time.Time) bool {
 
 // tokens keeps one token for all connections, and renews it in time.
 type tokens struct {
-	timeout time.Duration // of a request to the endpoint
+	timeout time.Duration                                  // of a request to the endpoint
+	fetch   func(context.Context, *access) (*token, error) // fetchToken, but in tests
 	group   singleflight.Group
 
 	mu      sync.Mutex
@@ -62,7 +63,7 @@ func (ts *tokens) get(ctx context.Context, a *access) (t *token, before bool, er
 	result := ts.group.DoChan(a.oauth.url, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ts.timeout)
 		defer cancel()
-		t, err := a.fetchToken(ctx)
+		t, err := ts.fetch(ctx, a)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +118,7 @@ func (ts *tokens) refuseAll() {
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // fetchToken asks the endpoint for a token.
-func (a *access) fetchToken(ctx context.Context) (*token, error) {
+func fetchToken(ctx context.Context, a *access) (*token, error) {
 	q := a.oauth
 	cfg := clientcredentials.Config{ClientID: q.clientID, ClientSecret: q.secret, TokenURL: q.url, EndpointParams: url.Values{}}
 	if q.scope != "" {
@@ -182,7 +183,7 @@ func (a *access) tokenClient() *http.Client {
 		t.Proxy = a.proxy.forHTTP
 	}
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return errors.New("it redirects, which could carry the secret elsewhere")
+		return http.ErrUseLastResponse // following it could carry the secret elsewhere
 	}}
 }
 

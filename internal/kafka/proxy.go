@@ -3,6 +3,7 @@ package kafka
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"crypto/tls"
 )
 
 // proxyAccess is an HTTP proxy and what it is told.

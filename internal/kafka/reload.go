@@ -21,6 +21,7 @@ import (
 // always uses what they hold now; where they cannot be read, what they held
 // before is used, and the log says so. Connections that exist live on.
 type link struct {
+	given  Options // as they were set
 	opts   Options // with what files and the dialect say
 	log    *slog.Logger
 	tokens *tokens
@@ -47,7 +48,7 @@ func newLink(o Options, log *slog.Logger) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
-	l := &link{log: log, now: a, tokens: &tokens{timeout: o.RequestTimeout}, every: lookEvery}
+	l := &link{given: o, log: log, now: a, tokens: &tokens{timeout: o.RequestTimeout, fetch: fetchToken}, every: lookEvery}
 	o.Brokers = a.brokers
 	def := DefaultOptions()
 	if o.ClientID == def.ClientID && a.clientID != "" {
@@ -80,7 +81,7 @@ func (l *link) look() *access {
 		l.troubled("")
 		return was
 	}
-	a, err := l.opts.readAccess()
+	a, err := l.given.readAccess()
 	if err != nil {
 		if l.troubled(err.Error()) {
 			l.log.Warn("files of the hub's settings cannot be used, going on with what they held before", "err", err)

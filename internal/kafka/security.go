@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -135,6 +136,7 @@ func (p *problems) sasl(o Options) {
 		p.check(o.JAASFile == "", "jaas_file", o.JAASFile, "must be empty with connection_string_file")
 	}
 	if o.JAASFile != "" {
+		p.check(s.Username == "", "sasl.username", s.Username, "must be empty with jaas_file, which says it")
 		p.check(s.PasswordFile == "", "sasl.password_file", s.PasswordFile, "must be empty with jaas_file, which holds it")
 	}
 }
@@ -193,7 +195,7 @@ func (p *problems) proxy(o Options) {
 	u, err := url.Parse(o.Proxy)
 	if err == nil && u.User != nil {
 		// The value is not shown: it may hold a password.
-		*p = append(*p, fmt.Errorf("proxy: (not shown): must be without user and password, which are given in proxy_credentials_file"))
+		*p = append(*p, errors.New("proxy: (not shown): must be without user and password, which are given in proxy_credentials_file"))
 		return
 	}
 	p.check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.Fragment == "",
