@@ -122,6 +122,8 @@ type hubStatus struct {
 	// minute, because of a quota.
 	ThrottledSeconds float64   `json:"throttled_seconds,omitempty"`
 	ThrottledAt      time.Time `json:"throttled_at,omitzero"`
+	// Trouble is what is wrong with files that the settings name.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // flowStatus is what went through a stamp in the last half minute; nil rates are

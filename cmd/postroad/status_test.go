@@ -102,7 +102,8 @@ func TestHubAwayIsExplained(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	s.Hub = hubStatus{Name: "central", Generation: 2, Dialect: "eventhubs", Brokers: []string{"a:1", "b:2"}}
-	want = []string{"central (generation 2), eventhubs at a:1,b:2  reached"}
+	s.Hub.Trouble = "hub: jaas_file: no such file"
+	want = []string{"central (generation 2), eventhubs at a:1,b:2  reached", "going on with what its files held before: hub: jaas_file: no such file"}
 	s.Forward.Chains, s.Forward.Breaker = nil, breakerStatus{State: "closed"}
 	if got := hubTexts(s, now, 87); strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got %q, want %q", got, want)

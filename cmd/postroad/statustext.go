@@ -111,6 +111,14 @@ func hubText(h hubStatus) string {
 // hubTexts are the hub's address and state, and while it is away why and what
 // happens next. What may be long is wrapped.
 func hubTexts(s stampStatus, now time.Time, width int) []string {
+	texts := reachTexts(s, now, width)
+	if s.Hub.Trouble != "" {
+		texts = append(texts, wrap("going on with what its files held before: "+printable([]byte(s.Hub.Trouble)), width, reasonLines)...)
+	}
+	return texts
+}
+
+func reachTexts(s stampStatus, now time.Time, width int) []string {
 	b, hub := s.Forward.Breaker, hubText(s.Hub)
 	if held := s.held(); b.State == "closed" && held != nil && len(s.heldTopics()) == 0 {
 		text := hub + "  reached, but refuses: " + printable([]byte(cmp.Or(held.Error, "no reason given")))

@@ -58,6 +58,9 @@ type hubStatus struct {
 	// the last minute, because of a quota; ThrottledAt when it last did.
 	ThrottledSeconds float64   `json:"throttled_seconds,omitempty"`
 	ThrottledAt      time.Time `json:"throttled_at,omitzero"`
+	// Trouble is what is wrong with the files that the settings name, and that are
+	// used as they were before.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 func (s *stamp) hubStatus(f forward.Status) *hubStatus {
@@ -65,8 +68,9 @@ func (s *stamp) hubStatus(f forward.Status) *hubStatus {
 	st := &hubStatus{
 		Name: o.Name, Generation: o.Generation, Dialect: o.Dialect, Brokers: o.Brokers, Answers: f.Breaker.State == "closed",
 	}
-	if sink, ok := any(s.sink).(interface{ Answers() kafka.Answers }); ok {
+	if sink, ok := s.sink.(*kafka.Sink); ok {
 		a := sink.Answers()
+		st.Brokers, st.Trouble = sink.Brokers(), a.Trouble
 		st.LastAnswer, st.ThrottledSeconds, st.ThrottledAt = a.Last, a.Throttled.Seconds(), a.ThrottledAt
 	}
 	s.nameRelay(st)

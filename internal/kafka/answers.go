@@ -17,7 +17,14 @@ type Answers struct {
 	// over its quota is slowed down by such waits and loses nothing.
 	Throttled   time.Duration
 	ThrottledAt time.Time
+	// Trouble is what is wrong with the files that the settings name; empty where
+	// they can be used.
+	Trouble string
 }
+
+// Brokers are the addresses by which the hub is found, as the settings and their
+// files say now.
+func (s *Sink) Brokers() []string { return s.link.brokers(s.link.current()) }
 
 // Answers tells how the hub has been answering this Sink.
 func (s *Sink) Answers() Answers {
@@ -25,6 +32,9 @@ func (s *Sink) Answers() Answers {
 	if last := s.answers.last.Load(); last > 0 {
 		a.Last = time.Unix(0, last)
 	}
+	s.link.mu.Lock()
+	a.Trouble = s.link.trouble
+	s.link.mu.Unlock()
 	return a
 }
 
