@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(recordingEnv); path != "" {
 		recordForEver(path)
 	}
-	os.Exit(built.Run(m))
+	os.Exit(built.Run(m, realKafka.Close))
 }
 
 func postroad(t *testing.T) string { return built.Path(t) }

@@ -42,10 +42,17 @@ func (b *Built) make() {
 	b.err = build(context.Background(), b.path)
 }
 
-// Run runs the tests of a package, removes the binary and looks for goroutines
-// that are left behind. It returns the exit code for TestMain.
-func (b *Built) Run(m *testing.M) int {
+// Run runs the tests of a package, calls what ends what they shared, removes the
+// binary and looks for goroutines that are left behind. It returns the exit code
+// for TestMain.
+func (b *Built) Run(m *testing.M, ends ...func() error) int {
 	code := m.Run()
+	for _, end := range ends {
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
 	if b.dir != "" {
 		if err := os.RemoveAll(b.dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
