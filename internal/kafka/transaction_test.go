@@ -334,3 +334,48 @@ func TestReadBackAwaitsOpenTransactions(t *testing.T) {
 		t.Errorf("found %d of 10", n)
 	}
 }
+
+// A partition whose leader takes nothing, but refuses nothing either, is given back
+// and left out for a while; the others go on.
+func TestSessionGoesOnBesideASilentPartition(t *testing.T) {
+	t.Parallel()
+	c, addr := startCluster(t)
+	s := startSink(t, options(addr))
+	x := startSession(t, s, transactOptions())
+	fault := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: "messages", Partitions: []int32{2}, Err: kerr.NotEnoughReplicas, Count: -1,
+	})
+	silent := make(chan answer, 1)
+	m := stored(1)
+	if err := x.Produce(&m, 2, x.Turn(), func(offset int64, err error) { silent <- answer{offset, err} }); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range transacted(t, x, 1, storedTo10(11)...) {
+		if a.err != nil {
+			t.Fatalf("answer %d beside it: %v", i, a.err)
+		}
+	}
+	if a := next(t, silent); !errors.Is(a.err, errNoAnswer) || Classify(a.err) != ClassRetry {
+		t.Fatalf("the silent partition: %+v", a)
+	}
+	if a := transacted(t, x, 2, m)[0]; !errors.Is(a.err, errNoAnswer) && !errors.Is(a.err, errTurn) {
+		t.Errorf("not left out: %+v", a)
+	}
+	for i, a := range transacted(t, x, 1, storedTo10(21)...) {
+		if a.err != nil {
+			t.Fatalf("answer %d after it: %v", i, a.err)
+		}
+	}
+	fault.Remove()
+	limit := time.After(30 * time.Second)
+	for transacted(t, x, 2, m)[0].err != nil {
+		select {
+		case <-limit:
+			t.Fatal("the partition is never tried again")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if got := all(t, addr, FollowOptions{}); len(got) != 21 {
+		t.Errorf("%d records, want 21", len(got))
+	}
+}
