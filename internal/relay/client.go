@@ -85,7 +85,11 @@ func (d *Deps) newClient() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: t, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+	var transport http.RoundTripper = t
+	if d.transport != nil {
+		transport = d.transport
+	}
+	return &http.Client{Transport: transport, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // a token goes to one address only
 	}}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -110,6 +111,8 @@ type Deps struct {
 	// keeps it from happening by an error: because the claims of this process may
 	// be others' by now. It must be quick.
 	MayWrite func() error
+
+	transport http.RoundTripper // nil but in tests
 }
 
 func (d *Deps) setDefaults() {
