@@ -406,3 +406,13 @@ func TestReadAccess(t *testing.T) {
 func oneLinePEM(s string) string {
 	return strings.ReplaceAll(strings.TrimSpace(s), "\n", `\n`)
 }
+
+// pemBytes is what the first block of a PEM text holds.
+func pemBytes(t testing.TB, text []byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatal("no PEM")
+	}
+	return block.Bytes
+}
