@@ -246,3 +246,31 @@ func changesOfMode(t *testing.T, seed uint64, st *store) error {
 	}
 	return nil
 }
+
+// A holder that has lost its claim and does not know yet sends beside its successor:
+// the hub lets only one of them.
+func TestExactlyOnceLostClaim(t *testing.T) {
+	first, n := seeds(t)
+	for seed := first; seed < first+n; seed++ {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		_, addr := startCluster(t)
+		st := newStore("a")
+		o := exactOptions()
+		o.CommitInterval, o.CommitMessages, o.MaxInFlight = 2*time.Millisecond, 1+rng.IntN(100), 1+rng.IntN(500)
+		sink, src := newSink(t, addr), sourceOf(st)
+		_, stopFirst := run(t, o, forward.Deps{Source: src, Sink: sink, Transactor: &transactor{sink: sink}})
+		st.append(msgs(laneA, 1, 300)...)
+		st.await(t, "the first", (*store).settled)
+		st.append(msgs(laneA, 301, 2000)...)
+		<-time.After(time.Duration(rng.IntN(30)) * time.Millisecond)
+		src.all[0].revoke()
+		_, stop := runExactly(t, o, addr, st)
+		st.append(msgs(laneA, 2001, 3000)...)
+		st.await(t, fmt.Sprintf("seed %d: the rest", seed), (*store).settled)
+		stop()
+		stopFirst()
+		if err := judge(msgs(laneA, 1, 3000), shown(t, addr, "messages", 0)); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
