@@ -44,7 +44,7 @@ func (n *network) calm() {
 func (n *network) pick() (p *process, quiet bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.at == nil || n.at.isDead() || n.w.plan.switching && !n.quiet && n.w.roll(60) == 0 {
+	if n.at == nil || n.at.isDead() || n.w.plan.switching > 0 && !n.quiet && n.w.roll(n.w.plan.switching) == 0 {
 		n.at = nil
 		for _, i := range []int{n.w.roll(max(len(n.all), 1)), 0, 1} {
 			if n.at == nil && i < len(n.all) && !n.all[i].isDead() {
@@ -91,7 +91,7 @@ func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errCut
 	case fate < 9: // it comes out later, perhaps after its sender has died
 		n.late.Go(func() {
-			<-time.After(time.Duration(w.roll(22000)) * time.Millisecond)
+			<-time.After(time.Duration(w.roll(60000)) * time.Millisecond)
 			n.serve(r, body, false, to)
 		})
 		return nil, errCut

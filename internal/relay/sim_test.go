@@ -26,8 +26,8 @@ func play(t *testing.T, seed uint64, p plan) (wrong error, history string) {
 		w := &world{
 			t: t, plan: p, seed: seed, began: time.Now(), token: token, hub: newHub(),
 			rng:  rand.New(rand.NewPCG(seed, 7)),
-			site: faultfs.NewShare(seed, faultfs.ShareOptions{Calm: true}),
-			far:  faultfs.NewShare(seed+1, faultfs.ShareOptions{Calm: true}),
+			site: faultfs.NewShare(seed, faultfs.ShareOptions{Calm: true, LookupCache: faultfs.LookupNone}),
+			far:  faultfs.NewShare(seed+1, faultfs.ShareOptions{Calm: true, LookupCache: faultfs.LookupNone}),
 			acks: map[string]message.Stored{},
 		}
 		w.net = &network{w: w}
@@ -222,7 +222,7 @@ func TestOnceOverCutsAndSenders(t *testing.T) {
 
 // The same with two gateways that a balancer changes between.
 func TestOnceOverTwoGateways(t *testing.T) {
-	many(t, 4, plan{messages: 250, gateways: 2, noise: true, killSender: true, switching: true})
+	many(t, 4, plan{messages: 250, gateways: 2, noise: true, killSender: true, switching: 60})
 }
 
 // Gateways that are killed leave messages of which nobody knows whether they were
@@ -230,5 +230,5 @@ func TestOnceOverTwoGateways(t *testing.T) {
 // is kept.
 func TestExactOverReceivers(t *testing.T) {
 	many(t, 4, plan{messages: 400, gateways: 1, noise: true, killSender: true, killReceiver: true, hubAway: true, window: 4096})
-	many(t, 2, plan{messages: 250, gateways: 2, noise: true, killReceiver: true, switching: true, hubAway: true, window: 4096})
+	many(t, 2, plan{messages: 250, gateways: 2, noise: true, killReceiver: true, switching: 60, hubAway: true, window: 4096})
 }

@@ -35,17 +35,16 @@ type sabotage struct {
 
 // plan is what a test wants of a run.
 type plan struct {
-	messages       int
-	gateways       int  // at the receiving stamp, at the same time
-	killSender     bool // now and then
-	killReceiver   bool
-	hubAway        bool
-	noise          bool // cuts of the connection
-	switching      bool // the balancer sends to another gateway now and then
-	window         int  // W of the reader; 0 wants no record twice
-	compress       bool
-	sabotage       sabotage
-	quietSenderLog bool
+	messages     int
+	gateways     int  // at the receiving stamp, at the same time
+	killSender   bool // now and then
+	killReceiver bool
+	hubAway      bool
+	noise        bool // cuts of the connection
+	switching    int  // the balancer changes to another gateway at one in so many requests; 0 for never
+	window       int  // W of the reader; 0 wants no record twice
+	compress     bool
+	sabotage     sabotage
 }
 
 // world is two stamps and the hub of the second: "site", which has only the other
@@ -61,11 +60,10 @@ type world struct {
 	site  *faultfs.Share
 	far   *faultfs.Share
 
-	mu    sync.Mutex
-	rng   *rand.Rand // guarded by mu, and all below
-	acks  map[string]message.Stored
-	order []string
-	log   strings.Builder
+	mu   sync.Mutex
+	rng  *rand.Rand // guarded by mu, and all below
+	acks map[string]message.Stored
+	log  strings.Builder
 }
 
 func (w *world) roll(n int) int {
