@@ -141,3 +141,40 @@ func TestStatusSaysWhatIsNotReadYet(t *testing.T) {
 		}
 	})
 }
+
+// TestSavedProgressDoesNotHideTheRest: a process dies with half of its lane in the
+// hub. What it saved lies beyond what its heartbeat tells, and says nothing of the
+// other half, which nobody has counted yet.
+func TestSavedProgressDoesNotHideTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := faultfs.New(1)
+		q, stop := begin(t, disk, nil)
+		c, msgs := appendAndRead(t, q, 10)
+		chain := c.ID()
+		if err := c.Save(t.Context(), next(msgs[4].Lane, 6)); err != nil {
+			t.Fatal(err)
+		}
+		disk = killed(disk, stop)
+		// Nobody comes to read it for a while.
+		heal := disk.When(faultfs.Match{Kind: faultfs.OpOpen, Name: "*.seg", Always: true}, faultfs.FailBefore(syscall.EMFILE))
+		q = started(t, disk, nil)
+		mustKnow := func(when string) {
+			t.Helper()
+			if s := q.Status(); s.UnforwardedMessages != 5 && s.UnreadLanes == 0 && !s.Listing {
+				t.Errorf("%s five messages wait, and the status is %+v", when, s)
+			}
+		}
+		mustKnow("before the directory is listed,")
+		wait(time.Second)
+		mustKnow("before the lane is claimed,")
+		heal()
+		for c = claim(t, q); c.ID() != chain; { // the other is its own chain
+			c = claim(t, q)
+		}
+		mustKnow("before the lane is read,")
+		if got := drain(t, c, 5); values(got)[0] != "5" {
+			t.Errorf("the other half begins with %q", values(got)[0])
+		}
+		mustKnow("once the lane is read,")
+	})
+}
