@@ -5,6 +5,8 @@ package drill
 import (
 	"testing"
 	"time"
+
+	"postroad/test/binary"
 )
 
 // TestProofRealKafkaAway is F3 on real Kafka, all of its brokers killed at once.
@@ -25,4 +27,24 @@ func TestProofRealKafkaTakeovers(t *testing.T) {
 // knows of partitions that a topic got.
 func TestProofRealKafkaPartitionsRaised(t *testing.T) {
 	partitionsRaised(t, true)
+}
+
+// TestProofRealKafkaTakeoversUnread is the sabotaged twin: forwarders that do not
+// look for what the one before has sent send it again. It must be found in the
+// topic itself, though readers do not see it.
+func TestProofRealKafkaTakeoversUnread(t *testing.T) {
+	unread := binary.Sabotaged(t, "internal/forward/takeover.go", map[string]string{
+		"func (f *Forwarder) readBack(ctx context.Context, from []message.Mark, found func(message.Place, message.Mark)) ([]message.Mark, error) {": "\tif f != nil {\n\t\treturn nil, nil\n\t}",
+	})
+	if v := takeoversOf(t, unread, 10); v.Twice.Count == 0 {
+		t.Error("what was sent is sent again, and stands in the topic once")
+	}
+}
+
+// TestProofRealKafkaTakeoversExact is the same in exactly-once delivery, where
+// each message must stand in the topic itself once.
+func TestProofRealKafkaTakeoversExact(t *testing.T) {
+	if v := takeovers(t, 50, "forward.delivery=exactly-once"); v.Twice.Count > 0 {
+		t.Errorf("%d messages stand in the topic more than once", v.Twice.Count)
+	}
 }

@@ -83,7 +83,8 @@ func TestRealKafkaTooLarge(t *testing.T) {
 // takes over with the places of the old one in its hands.
 func TestRealKafkaTopicMadeAgain(t *testing.T) {
 	d := onRealKafka(t, nil)
-	d.start("hub.create_topics=false", "forward.hold_interval=1s", "forward.save_interval=500ms")
+	// Kafka's answers to the old topic are waited for as long as one may take.
+	d.start("hub.create_topics=false", "hub.request_timeout=3s", "forward.takeover_wait=3s", "forward.hold_interval=1s", "forward.save_interval=500ms")
 	d.under(func() {
 		d.forwards("before")
 		if _, err := d.kafka.Admin().DeleteTopic(d.ctx, d.topic); err != nil {
