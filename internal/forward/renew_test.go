@@ -5,13 +5,16 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"postroad/internal/forward"
 	"postroad/internal/kafka"
@@ -212,4 +215,33 @@ func TestOwnFaultIsNotTheHubs(t *testing.T) {
 			t.Errorf("over: %+v", b)
 		}
 	})
+}
+
+// A right that is given back is used without a restart: the client keeps a
+// refusal of its producer id, and is replaced.
+func TestGrantedProducerIDHeals(t *testing.T) {
+	cluster, addr := startCluster(t)
+	var granted atomic.Bool
+	cluster.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if granted.Load() {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.ClusterAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	st := newStore("a")
+	st.append(msgs(laneA, 1, 100)...)
+	st.append(ofTopics(msgs(laneA, 101, 150), "other")...)
+	f, _ := run(t, testOptions(), forward.Deps{Source: sourceOf(st), Sink: newSink(t, addr)})
+	poll(t, "open", func() bool { return f.Status().Breaker.State == "open" })
+	granted.Store(true)
+	st.await(t, "sent", (*store).settled)
+	if err := judge(msgs(laneA, 1, 100), shown(t, addr, "messages", 0)); err != nil {
+		t.Error(err)
+	}
+	if n := len(shown(t, addr, "other", 0)); n != 50 {
+		t.Errorf("the other topic holds %d of 50", n)
+	}
 }

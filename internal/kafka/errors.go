@@ -26,8 +26,10 @@ type Error struct {
 	class Class
 	err   error
 	stale bool
-	own   bool
-	wide  bool // see HubWide
+	// remade: see Remade.
+	remade bool
+	own    bool
+	wide   bool // see HubWide
 }
 
 // Error implements error.
@@ -43,6 +45,9 @@ func (e *Error) Class() string { return string(e.class) }
 // StaleClient reports that the Sink must be Reset before the topic can be sent
 // to.
 func (e *Error) StaleClient() bool { return e.stale }
+
+// Remade reports that the topic was deleted and made anew.
+func (e *Error) Remade() bool { return e.remade }
 
 // Own reports that it lies in this process, and the hub was not asked.
 func (e *Error) Own() bool { return e.own }
@@ -71,7 +76,7 @@ func classified(act string, err error) error {
 	e := &Error{class: Classify(err), err: fmt.Errorf("%s: %w", act, err)}
 	var inner *Error
 	if errors.As(err, &inner) {
-		e.stale, e.own, e.wide = inner.stale, inner.own, inner.wide
+		e.stale, e.remade, e.own, e.wide = inner.stale, inner.remade, inner.own, inner.wide
 	}
 	return e
 }

@@ -66,6 +66,7 @@ type Sink struct {
 	topicsMu sync.Mutex
 	topics   map[string]known // guarded by topicsMu: as the present client met them
 	spoilt   map[string]bool  // guarded by topicsMu: topics that it refuses, see meet
+	ruined   error            // guarded by topicsMu: why it can send nothing any more
 
 	answers answers
 	wires   sync.Pool
@@ -144,6 +145,7 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 		kgo.UnknownTopicRetries(8),
 		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
 			s.deps.Log.Warn("hub lost its record of what was sent; going on", "topic", topic, "partition", partition)
+			s.forgotten(topic, partition)
 		}),
 		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
@@ -306,7 +308,7 @@ func settled(r *kgo.Record, err error) {
 		w.rec, w.done, w.part = kgo.Record{}, nil, nil
 		clear(w.hdrs)
 		s.wires.Put(w)
-		part.leave()
+		part.leave(true)
 		done(offset, nil)
 		return
 	}
@@ -314,7 +316,10 @@ func settled(r *kgo.Record, err error) {
 	if errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.InconsistentTopicID) {
 		w.sink.spoil(r.Topic)
 	}
-	part.leave()
+	if keptByClient(err) {
+		w.sink.ruin(err)
+	}
+	part.leave(false)
 	// Not reused: a request that is being given up may still be writing it.
 	if errors.Is(err, kgo.ErrClientClosed) {
 		err = ErrClosed
@@ -341,6 +346,7 @@ type partition struct {
 	mu     sync.Mutex
 	turn   uint64             // guarded by mu: turns below are refused
 	inside int                // guarded by mu: records not yet answered
+	lost   int                // guarded by mu: see Sink.forgotten
 	failed bool               // guarded by mu: one of them failed
 	ctx    context.Context    // guarded by mu: of the records inside
 	cancel context.CancelFunc // guarded by mu
@@ -360,10 +366,13 @@ func (p *partition) enter(turn uint64) context.Context {
 	return p.ctx
 }
 
-func (p *partition) leave() {
+func (p *partition) leave(ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inside--
+	if ok {
+		p.lost = 0
+	}
 	if p.failed && p.inside == 0 {
 		p.failed, p.ctx, p.cancel = false, nil, nil
 	}

@@ -19,8 +19,10 @@ import (
 // hold and says who can make it. Errors do not name the topic: the caller does.
 //
 // Where the topic is not the one of before, because it was deleted and made
-// anew, the error says StaleClient, until Reset: the client never takes a new
-// topic for the old one, and refuses everything that is produced to it.
+// anew, the error says StaleClient and Remade, until Reset: the client never takes
+// a new topic for the old one, and refuses everything that is produced to it. It
+// says StaleClient alone where the client can produce nothing any more, because
+// the hub has lost its producer, or once refused to give it one.
 func (s *Sink) Partitions(ctx context.Context, topic string) (int32, error) {
 	if !s.opts.Topics.Allows(topic) {
 		return 0, &Error{class: ClassHold, err: errNotAllowed}
@@ -100,12 +102,15 @@ type known struct {
 func (s *Sink) meet(client *kgo.Client, topic string, id [16]byte, count int32) error {
 	s.topicsMu.Lock()
 	defer s.topicsMu.Unlock()
+	if s.ruined != nil {
+		return &Error{class: ClassRetry, stale: true, err: fmt.Errorf("the client is to be replaced: %w", s.ruined)}
+	}
 	was, met := s.topics[topic]
 	none := [16]byte{}
 	if s.spoilt[topic] || met && was.id != none && id != none && was.id != id {
 		s.deps.Log.Warn("topic was deleted and made anew", "topic", topic)
 		s.spoilt[topic] = true
-		return &Error{class: ClassRetry, stale: true, err: errRemade}
+		return &Error{class: ClassRetry, stale: true, remade: true, err: errRemade}
 	}
 	if met && was.count != count {
 		client.ForceMetadataRefresh() // else it learns of new partitions within a minute
@@ -127,7 +132,54 @@ func (s *Sink) spoil(topic string) {
 func (s *Sink) forgetTopics() {
 	s.topicsMu.Lock()
 	defer s.topicsMu.Unlock()
-	s.topics, s.spoilt = map[string]known{}, map[string]bool{}
+	s.topics, s.spoilt, s.ruined = map[string]known{}, map[string]bool{}, nil
+}
+
+// keptByClient reports whether the client answers with this error for ever, once
+// the hub has: it asks for a producer id only once, and what it is refused then it
+// keeps, although the right may have been granted since; and a producer that the
+// hub takes for another's never becomes ours again.
+func keptByClient(err error) bool {
+	for _, e := range []*kerr.Error{
+		kerr.ClusterAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed, kerr.InvalidProducerIDMapping,
+		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.UnknownProducerID, kerr.OutOfOrderSequenceNumber,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// ruin notes that the client can send nothing any more until it is replaced.
+func (s *Sink) ruin(err error) {
+	s.topicsMu.Lock()
+	defer s.topicsMu.Unlock()
+	if s.ruined == nil {
+		s.ruined = err
+	}
+}
+
+// maxForgotten is how often in a row the hub may have lost its memory of our
+// producer, in a partition, before the client is given up.
+const maxForgotten = 3
+
+var errForgotten = errors.New("the hub does not know this client's producer, again and again")
+
+// forgotten hears that the hub does not know our producer any more. The client
+// mends that with a new epoch of the same producer. Where the hub has lost the
+// producer itself (INVALID_PRODUCER_ID_MAPPING of Event Hubs) that does not help,
+// and the client would try for ever.
+func (s *Sink) forgotten(topic string, id int32) {
+	p := s.partition(topic, id)
+	p.mu.Lock()
+	p.lost++
+	given := p.lost >= maxForgotten
+	p.mu.Unlock()
+	if given {
+		s.ruin(errForgotten)
+		s.refused(topic, id)
+	}
 }
 
 // createTopic makes the topic and waits until the hub knows it.

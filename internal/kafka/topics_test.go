@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -302,7 +303,6 @@ func TestThrottleIsCounted(t *testing.T) {
 // What the hub says of throttling arrives.
 func TestThrottleIsHeard(t *testing.T) {
 	c, addr := startCluster(t)
-	c.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, false })
 	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		resp := kmsg.NewPtrProduceResponse()
 		resp.Version = req.GetVersion()
@@ -331,3 +331,92 @@ func TestThrottleIsHeard(t *testing.T) {
 	}
 }
 
+// What the hub refused once, a producer id, the client keeps refusing; after a
+// Reset it asks again.
+func TestProducerIDRefusedOnce(t *testing.T) {
+	c, addr := startCluster(t)
+	var granted atomic.Bool
+	c.ControlKey(int16(kmsg.InitProducerID), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if granted.Load() {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = kerr.ClusterAuthorizationFailed.Code
+		return resp, nil, true
+	})
+	s := startSink(t, options(addr))
+	if _, err := s.Partitions(t.Context(), "messages"); err != nil {
+		t.Fatal(err)
+	}
+	var e *Error
+	if a := produce(t, s, 0, stored(1))[0]; !errors.As(a.err, &e) || !e.HubWide() || e.class != ClassHold {
+		t.Fatal(a.err)
+	}
+	granted.Store(true)
+	if a := produce(t, s, 0, stored(1))[0]; a.err == nil {
+		t.Fatal("it heals by itself: Reset is not needed any more")
+	}
+	if _, err := s.Partitions(t.Context(), "messages"); !stale(err) || !errors.As(err, &e) || e.Remade() {
+		t.Fatalf("the client was refused a producer id: %v", err)
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Partitions(t.Context(), "messages"); err != nil {
+		t.Fatal(err)
+	}
+	if a := produce(t, s, 0, stored(1))[0]; a.err != nil {
+		t.Error(a.err)
+	}
+}
+
+// A hub that has lost the producer for good (as Event Hubs may) is not tried for
+// ever with new epochs of it: the records come back, and a new client is wanted.
+func TestProducerLostForGood(t *testing.T) {
+	c, addr := startCluster(t)
+	var lost atomic.Int64 // id of the producer, plus 1
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.ProduceRequest)
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(r.Topics[0].Partitions[0].Records); err != nil {
+			t.Error(err)
+		}
+		lost.CompareAndSwap(0, batch.ProducerID+1)
+		if batch.ProducerID+1 != lost.Load() {
+			return nil, nil, false
+		}
+		resp := kmsg.NewPtrProduceResponse()
+		resp.Version = r.Version
+		for _, t := range r.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode, rp.BaseOffset = p.Partition, kerr.InvalidProducerIDMapping.Code, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	s := startSink(t, options(addr))
+	if a := produce(t, s, 0, stored(1), stored(2))[0]; a.err == nil || Classify(a.err) != ClassRetry {
+		t.Fatal(a.err)
+	}
+	if _, err := s.Partitions(t.Context(), "messages"); !stale(err) {
+		t.Fatal(err)
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range produce(t, s, 0, stored(1), stored(2)) {
+		if a.err != nil {
+			t.Error(a.err)
+		}
+	}
+	if got := seqs(all(t, addr, FollowOptions{})); len(got) != 2 {
+		t.Errorf("the topic holds %v", got)
+	}
+}
