@@ -106,8 +106,10 @@ func TestRecordOfMovedMessages(t *testing.T) {
 		p    message.Place
 		want bool
 	}{
-		{message.Place{Lane: sideLane, Seq: 2}, true}, {message.Place{Lane: lane, Seq: 11}, true},
-		{message.Place{Lane: sideLane, Seq: 5}, true}, {message.Place{Lane: lane, Seq: 13}, false},
+		{message.Place{Lane: sideLane, Seq: 2}, true},
+		{message.Place{Lane: lane, Seq: 11}, true},
+		{message.Place{Lane: sideLane, Seq: 5}, true},
+		{message.Place{Lane: lane, Seq: 13}, false},
 	} {
 		if h.has(c.p) != c.want {
 			t.Errorf("%v: %v", c.p, !c.want)
