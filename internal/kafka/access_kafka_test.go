@@ -100,7 +100,7 @@ func (r *realAccess) waysIn(t *testing.T) {
 	ways := map[string]func(t *testing.T) Options{
 		"connection string": func(t *testing.T) Options {
 			o := r.sasl()
-			o.ConnectionStringFile = writeFile(t, "conn", connText+"\n")
+			o.Dialect, o.ConnectionStringFile = dialectEventHubs, writeFile(t, "conn", connText+"\n")
 			return o
 		},
 		"JAAS file": func(t *testing.T) Options {

@@ -192,6 +192,9 @@ func (o Options) finishSASL(d *draft, r *reading) error {
 	}
 	switch d.mechanism {
 	case "":
+		if o.Dialect == dialectEventHubs {
+			return errors.New("dialect eventhubs needs connection_string_file, or sasl.mechanism OAUTHBEARER")
+		}
 		return nil
 	case mechanismOAuth:
 		return o.finishOAuth(d, r)

@@ -175,7 +175,9 @@ func TestReadAccess(t *testing.T) {
 		},
 		"connection string": {
 			map[string]string{"conn": connText},
-			func(o *Options, path func(string) string) { o.ConnectionStringFile = path("conn") },
+			func(o *Options, path func(string) string) {
+				o.Dialect, o.ConnectionStringFile = dialectEventHubs, path("conn")
+			},
 			func(a *access) bool {
 				return a.mechanism == mechanismPlain && a.user == connectionUser && a.password == connText && a.tls != nil &&
 					a.brokers[0] == "plant.servicebus.windows.net:9093"
@@ -185,7 +187,7 @@ func TestReadAccess(t *testing.T) {
 		"connection string by another way": {
 			map[string]string{"conn": connText},
 			func(o *Options, path func(string) string) {
-				o.ConnectionStringFile, o.Brokers = path("conn"), []string{"10.0.0.4:9093"}
+				o.Dialect, o.ConnectionStringFile, o.Brokers = dialectEventHubs, path("conn"), []string{"10.0.0.4:9093"}
 			},
 			func(a *access) bool { return slices.Equal(a.brokers, []string{"10.0.0.4:9093"}) }, "",
 		},
@@ -262,6 +264,10 @@ func TestReadAccess(t *testing.T) {
 				}
 			},
 			"",
+		},
+		"event hubs by nobody": {
+			nil, func(o *Options, _ func(string) string) { o.Dialect = dialectEventHubs }, nil,
+			"dialect eventhubs needs connection_string_file, or sasl.mechanism OAUTHBEARER",
 		},
 		"tokens without an endpoint": {
 			nil, func(o *Options, _ func(string) string) { o.SASL.Mechanism = mechanismOAuth }, nil, errNoTokenURL.Error(),

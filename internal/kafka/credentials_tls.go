@@ -179,11 +179,14 @@ func refusedByTLS(err error) bool {
 	var (
 		verify *tls.CertificateVerificationError
 		record tls.RecordHeaderError
-		op     *net.OpError
 	)
-	if errors.As(err, &verify) || errors.As(err, &record) {
-		return true
-	}
+	return errors.As(err, &verify) || errors.As(err, &record) || refusedByPeer(err)
+}
+
+// refusedByPeer reports whether the other side said that it does not trust or
+// understand this one.
+func refusedByPeer(err error) bool {
+	var op *net.OpError
 	// crypto/tls does not export the type of what the other side alerts to.
 	if !errors.As(err, &op) || op.Op != "remote error" {
 		return false

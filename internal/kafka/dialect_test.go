@@ -81,7 +81,12 @@ func TestEventHubsDialect(t *testing.T) {
 			w := &witness{highest: map[int16]int16{}}
 			w.stand(c)
 			o := options(addr)
-			o.Dialect, o.ConnectionStringFile, o.TLS.CAFile = dialect, writeFile(t, "conn", connText+"\n"), a.file
+			o.Dialect, o.TLS.CAFile = dialect, a.file
+			if conn := writeFile(t, "conn", connText+"\n"); dialect == dialectEventHubs {
+				o.ConnectionStringFile = conn
+			} else {
+				o.SASL = SASLOptions{Mechanism: mechanismPlain, Username: connectionUser, PasswordFile: conn}
+			}
 			o.RequestTimeout = 10 * time.Second
 			s := startSink(t, o)
 			if _, err := s.Partitions(t.Context(), "absent"); dialect == dialectEventHubs && Classify(err) != ClassHold {

@@ -18,8 +18,16 @@
 // or the partition's leader has said that nothing readable is left before it, or
 // there is an error.
 //
+// How the hub is reached (credentials, TLS, a proxy) is settled anew for each
+// connection, from what the files that the settings name hold at that moment; see
+// link. A file that cannot be used is passed over for what it held before. No
+// secret gets into an error or a log line. What differs between kinds of hubs is
+// in dialect.go.
+//
 // Known holes:
 //   - A Sink that was closed or reset may have a request in the hub's socket
 //     that still lands. Whoever reads back right after does not see it. Readers
 //     drop the second copy.
+//   - Whether there is a SASL mechanism at all is settled once, when a client is
+//     made: franz-go asks none for a connection where it was given none.
 package kafka

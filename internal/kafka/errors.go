@@ -73,6 +73,9 @@ func classified(act string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if refusedByPeer(err) {
+		err = fmt.Errorf("the hub does not accept the certificate of this process, or how it speaks TLS: %w", err)
+	}
 	e := &Error{class: Classify(err), err: fmt.Errorf("%s: %w", act, err)}
 	var inner *Error
 	if errors.As(err, &inner) {

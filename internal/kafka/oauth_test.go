@@ -241,7 +241,7 @@ func TestBearerSession(t *testing.T) {
 	tok := &token{text: "t", fetched: time.Now()}
 	ts.current = tok
 	s := &bearerSession{tokens: ts, token: tok, before: true}
-	if done, _, err := s.Challenge([]byte(`{"status":"invalid_token"}`)); done || Classify(err) != ClassRetry {
+	if done, _, err := s.Challenge([]byte(`{"status":"invalid_token"}`)); done || err == nil || Classify(err) != ClassRetry {
 		t.Errorf("a token from before: done %v, %v", done, err)
 	}
 	if ts.current != nil {

@@ -130,6 +130,8 @@ func (p *problems) sasl(o Options) {
 	}
 	p.check(s.PasswordFile == "" || s.Username != "", "sasl.password_file", s.PasswordFile, "needs sasl.username")
 	if o.ConnectionStringFile != "" {
+		// Else larger requests would be sent than Event Hubs takes.
+		p.check(o.Dialect == dialectEventHubs, "connection_string_file", o.ConnectionStringFile, "is of dialect eventhubs")
 		p.check(s.Mechanism == "" || s.Mechanism == mechanismPlain, "sasl.mechanism", s.Mechanism, "must be PLAIN or empty with connection_string_file")
 		p.check(s.Username == "", "sasl.username", s.Username, "must be empty with connection_string_file, which says it")
 		p.check(s.PasswordFile == "", "sasl.password_file", s.PasswordFile, "must be empty with connection_string_file, which holds it")

@@ -44,7 +44,7 @@ func TestAccessSettings(t *testing.T) {
 			func(o *Options) {
 				o.ConnectionStringFile, o.JAASFile, o.SASL.Mechanism, o.TLS.Enabled = "c", "j", mechanismOAuth, tlsOff
 			},
-			[]string{`sasl.mechanism: "OAUTHBEARER": must be PLAIN or empty`, `jaas_file: "j": must be empty`, `tls.enabled: "false": must not be false with connection_string_file`},
+			[]string{`connection_string_file: "c": is of dialect eventhubs`, `sasl.mechanism: "OAUTHBEARER": must be PLAIN or empty`, `jaas_file: "j": must be empty`, `tls.enabled: "false": must not be false with connection_string_file`},
 		},
 		"token endpoint in clear": {
 			func(o *Options) {
