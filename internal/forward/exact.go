@@ -42,6 +42,8 @@ type Transacting struct {
 	// Confirm is to be asked before the chain is taken over in the hub, again
 	// after each failure: an error says that it is not ours.
 	Confirm func(ctx context.Context) error
+	// Ended hears of the outcome of each transaction: committed, aborted, failed.
+	Ended func(outcome string)
 }
 
 // OffsetThere is the offset with which a Session answers for a message that it did
@@ -141,6 +143,7 @@ func (d *drainer) enter(ctx context.Context, p message.Progress, at message.Mark
 		Chain: d.chain.ID(), Hub: d.flight.hub, Topic: d.f.opts.ProgressTopic,
 		Interval: d.f.opts.CommitInterval, Messages: d.f.opts.CommitMessages,
 		Lanes: p.Lanes, Record: at, Confirm: d.confirm,
+		Ended: func(outcome string) { d.f.metrics.transactions.WithLabelValues(outcome).Inc() },
 	})
 	if err != nil {
 		return false, err

@@ -20,8 +20,10 @@ type metrics struct {
 	diverted   prometheus.Counter
 	copiesLost prometheus.Counter
 	claimsLost prometheus.Counter
-	latency    prometheus.Histogram
-	breaker    prometheus.Gauge
+	// transactions of exactly-once delivery, by outcome.
+	transactions *prometheus.CounterVec
+	latency      prometheus.Histogram
+	breaker      prometheus.Gauge
 }
 
 // newMetrics makes the metrics; inFlight and chains are asked when they are
@@ -45,6 +47,10 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains, held func() float64
 		diverted:   counter("diverted_messages_total", "Messages of held topics that were moved to side lanes."),
 		copiesLost: counter("dead_copies_lost_total", "Dead letters of which no copy got into dead_letter_topic."),
 		claimsLost: counter("claims_lost_total", "Chains that another process took over while they were drained here."),
+		transactions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postroad_forward_transactions_total",
+			Help: "Transactions of exactly-once delivery, by outcome: committed, aborted because the hub refused messages, failed as a whole.",
+		}, []string{"outcome"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "postroad_forward_latency_seconds", Help: "Time from a message's being accepted to the hub's acknowledgement.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300, 3600, 86400},
@@ -58,7 +64,7 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains, held func() float64
 	}
 	for _, c := range []prometheus.Collector{
 		m.messages, m.bytes, m.duplicates, m.lost, m.refused, m.saves, m.saveErrors, m.resets, m.dead, m.diverted,
-		m.copiesLost, m.claimsLost, m.latency, m.breaker,
+		m.copiesLost, m.claimsLost, m.transactions, m.latency, m.breaker,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "postroad_forward_in_flight_messages", Help: "Messages given to the hub and not yet answered.",
 		}, inFlight),

@@ -37,6 +37,10 @@ type TransactOptions struct {
 	// Confirm is asked before the transactional id is taken: an error says that
 	// the chain is not ours any more.
 	Confirm func(context.Context) error
+	// Ended, if not nil, hears of each transaction: committed; aborted, because
+	// messages in it were given back; or failed as a whole, perhaps after all
+	// committed, to be sent again as far as it was not. It must be quick.
+	Ended func(outcome string)
 }
 
 // OffsetThere is the offset with which a Session answers for a message that is in

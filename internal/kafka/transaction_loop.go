@@ -231,7 +231,7 @@ func (x *Session) allowance() time.Duration {
 func (x *Session) gather(ctx context.Context, t *txn) (next inHub, finish bool) {
 	timer := time.NewTimer(x.opts.Interval)
 	defer timer.Stop()
-	failed := false
+	var failed bool
 	for last := false; ; {
 		x.load(t)
 		t.mu.Lock()
@@ -300,8 +300,16 @@ func (t *txn) end(ctx context.Context, how kgo.TransactionEndTry) error {
 	return t.client.EndTransaction(ctx, how)
 }
 
+// tell counts a transaction that has ended.
+func (x *Session) tell(outcome string) {
+	if x.opts.Ended != nil {
+		x.opts.Ended(outcome)
+	}
+}
+
 // committed notes and tells that a transaction is in the hub.
 func (x *Session) committed(t *txn, next inHub, finish bool) {
+	x.tell("committed")
 	x.state = next
 	x.mu.Lock()
 	x.at = message.Mark{Topic: x.opts.Topic, Partition: x.home, Offset: t.record.offset}
@@ -353,6 +361,7 @@ func (x *Session) abort(ctx context.Context, t *txn, whole bool) error {
 		}
 		return x.again(t, false, other)
 	}
+	x.tell("aborted")
 	x.giveBack(t.entries(), why, from)
 	return nil
 }
@@ -419,6 +428,7 @@ func (t *txn) entries() []*entry {
 // again has all of a transaction sent again, before what waits. Where it may have
 // been committed, the offsets are kept.
 func (x *Session) again(t *txn, may bool, why error) error {
+	x.tell("failed")
 	for _, w := range t.tries {
 		if may {
 			w.e.offset = w.offset
