@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path"
 	"strings"
 	"sync"
@@ -296,12 +295,10 @@ func tryKeys(t *testing.T, seed uint64, k int, fault *faultfs.Fault, lie lieAbou
 
 // TestRepeatsAfterACrash ends or fails a process at operations of the disk, and
 // asks its successor for the same again. Some operations are tried in each run,
-// by the seed; under POSTROAD_PROOF each.
-func TestRepeatsAfterACrash(t *testing.T) {
-	step := uint64(12)
-	if os.Getenv("POSTROAD_PROOF") != "" {
-		step = 1
-	}
+// by the seed; by TestProofRepeats each.
+func TestRepeatsAfterACrash(t *testing.T) { repeatAfterCrashes(t, 12) }
+
+func repeatAfterCrashes(t *testing.T, step uint64) {
 	seed := uint64(time.Now().UnixNano() % 1e6)
 	ops, failures := tryKeys(t, seed, 0, nil, nil)
 	tried := 0

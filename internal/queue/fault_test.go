@@ -305,15 +305,10 @@ func (s script) sweep(t *testing.T, seed uint64, step int) (failures []string) {
 // TestEveryFault runs the scripts with one fault each time: an error before,
 // in or after an operation, or the end of the machine there; then a kill or a
 // power cut; and holds what is drained against what was answered. In each run
-// of the tests some of the operations are tried; under POSTROAD_PROOF, and by
-// the proofs, each.
+// of the tests some of the operations are tried; by the proofs, each.
 func TestEveryFault(t *testing.T) {
-	step := 400
-	if os.Getenv("POSTROAD_PROOF") != "" {
-		step = 1
-	}
 	for _, s := range scripts {
-		t.Run(s.name, func(t *testing.T) { everyFault(t, s, step) })
+		t.Run(s.name, func(t *testing.T) { everyFault(t, s, 400) })
 	}
 }
 

@@ -2,7 +2,6 @@ package queue_test
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,13 +80,12 @@ func startFull(t *testing.T, disk *faultfs.FS, l *ledger) error {
 	return nil
 }
 
-// TestFullAtEveryOperation fills the disk at some of the operations of a run; at
-// each under POSTROAD_PROOF.
-func TestFullAtEveryOperation(t *testing.T) {
-	seed, step := uint64(time.Now().UnixNano()%1e6), 40
-	if os.Getenv("POSTROAD_PROOF") != "" {
-		step = 1
-	}
+// TestFullAtAnOperation fills the disk at some of the operations of a run;
+// TestProofFull at each.
+func TestFullAtAnOperation(t *testing.T) { fullAtEvery(t, 40) }
+
+func fullAtEvery(t *testing.T, step int) {
+	seed := uint64(time.Now().UnixNano() % 1e6)
 	for i, mode := range []struct{ late, cut bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		ops, err := fullAt(t, seed, 1<<30, mode.late, mode.cut)
 		if err != nil || ops == 0 {

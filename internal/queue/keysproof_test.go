@@ -6,6 +6,5 @@ import "testing"
 
 // TestProofKeys is the model of idempotency keys over many processes' lives.
 func TestProofKeys(t *testing.T) {
-	t.Setenv("POSTROAD_PROOF", "1")
-	TestKeysAgainstModel(t)
+	manyKeyModels(t, 1000)
 }

@@ -16,9 +16,15 @@ func TestProofModel(t *testing.T) { manyModels(t, 5000) }
 
 // TestProofFull fills the disk at every operation of a takeover.
 func TestProofFull(t *testing.T) {
-	t.Setenv("POSTROAD_PROOF", "1")
-	TestFullAtEveryOperation(t)
+	fullAtEvery(t, 1)
 }
+
+// TestProofSides does random things to many queues with topics that are held and
+// messages that are refused, and TestProofEveryFaultAside tries every fault at
+// every operation of that.
+func TestProofSides(t *testing.T) { manySideModels(t, 1000) }
+
+func TestProofEveryFaultAside(t *testing.T) { everyFaultAside(t, 1) }
 
 // TestProofShare has several processes on two hosts of a share go through every
 // kind of trouble, many seeds of each.

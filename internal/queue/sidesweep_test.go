@@ -3,7 +3,6 @@ package queue_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,15 +175,9 @@ func movesOn(disk *faultfs.FS, b *sideBook) error {
 
 // TestEveryFaultAside runs the script with one fault each time, and holds what
 // comes out of chain, side lanes and dead lanes against what was answered. In
-// each run of the tests some of the operations are tried; under POSTROAD_PROOF,
+// each run of the tests some of the operations are tried; by TestProofEveryFaultAside
 // each.
-func TestEveryFaultAside(t *testing.T) {
-	step := 250
-	if os.Getenv("POSTROAD_PROOF") != "" {
-		step = 1
-	}
-	everyFaultAside(t, step)
-}
+func TestEveryFaultAside(t *testing.T) { everyFaultAside(t, 250) }
 
 func everyFaultAside(t *testing.T, step int) {
 	seed := uint64(time.Now().UnixNano() % 1e6)
