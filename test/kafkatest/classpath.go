@@ -31,6 +31,8 @@ type tools struct {
 	java string
 	// classPath are the jars, joined as java takes them.
 	classPath string
+	// archive is where the loaded classes of a node are kept, or are to be.
+	archive string
 }
 
 // findTools finds java and the jars of Kafka, which Maven fetches where they are
@@ -44,38 +46,40 @@ func findTools(ctx context.Context) (tools, error) {
 	if err != nil {
 		return tools{}, fmt.Errorf("%w: mvn (Maven) is not installed", errMissing)
 	}
-	if err := checkJava(ctx, java); err != nil {
+	version, err := checkJava(ctx, java)
+	if err != nil {
 		return tools{}, err
 	}
-	path, err := classPath(ctx, mvn)
-	return tools{java, path}, err
+	dir, err := cacheDir()
+	if err != nil {
+		return tools{}, err
+	}
+	path, err := classPath(ctx, mvn, dir)
+	return tools{java, path, archiveOf(dir, version, path)}, err
 }
 
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
 
-func checkJava(ctx context.Context, java string) error {
+// checkJava returns what java says of its version.
+func checkJava(ctx context.Context, java string) ([]byte, error) {
 	out, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("java -version: %w: %s", err, out)
+		return nil, fmt.Errorf("java -version: %w: %s", err, out)
 	}
 	m := javaVersion.FindSubmatch(out)
 	if m == nil {
-		return fmt.Errorf("java -version: no version in %q", out)
+		return nil, fmt.Errorf("java -version: no version in %q", out)
 	}
 	if major, err := strconv.Atoi(string(m[1])); err != nil || major < oldestJava {
-		return fmt.Errorf("%w: java %s is older than %d", errMissing, m[1], oldestJava)
+		return nil, fmt.Errorf("%w: java %s is older than %d", errMissing, m[1], oldestJava)
 	}
-	return nil
+	return out, nil
 }
 
 // classPath returns the jars. Where Maven has put them is kept in the user's
-// cache, by the hash of what it was asked for; jars that have gone since are
+// cache (dir, by the hash of what it was asked for); jars that have gone since are
 // fetched again. Of several processes that want them one asks Maven.
-func classPath(ctx context.Context, mvn string) (_ string, err error) {
-	dir, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
+func classPath(ctx context.Context, mvn, dir string) (_ string, err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("class path of Kafka: %w", err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -148,7 +149,7 @@ func (c *cluster) format(ctx context.Context) error {
 	if err := os.WriteFile(file, properties(c.settings(c.nodes[0], c.formatted())), 0o600); err != nil {
 		return err
 	}
-	args := append(jvmFlags(c.dir, nil), "-cp", c.tools.classPath, "kafka.tools.StorageTool", "format", "-t", c.id, "-c", file)
+	args := append(jvmFlags(c.dir, c.archiveFlags(nil)), "-cp", c.tools.classPath, "kafka.tools.StorageTool", "format", "-t", c.id, "-c", file)
 	if c.opts.Secure {
 		for _, mechanism := range scramMechanisms() {
 			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, User, Password))
@@ -216,7 +217,8 @@ func (c *cluster) run(ctx context.Context, nodes ...*node) error {
 		if n.p.alive() {
 			return fmt.Errorf("node %d is running", n.index)
 		}
-		if err := n.start(c.tools, jvmFlags(c.dir, flags)); err != nil {
+		n.archives = false
+		if err := n.start(c.tools, jvmFlags(c.dir, slices.Concat(flags, c.archiveFlags(n)))); err != nil {
 			return err
 		}
 	}
@@ -262,8 +264,9 @@ func (c *cluster) stop() error {
 
 // close ends everything and removes the files.
 func (c *cluster) close() error {
+	err := c.archive()
 	c.disconnect()
-	err := c.stop()
+	err = errors.Join(err, c.stop())
 	if c.issuer != nil {
 		err = errors.Join(err, c.issuer.close())
 	}

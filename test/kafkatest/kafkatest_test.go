@@ -120,17 +120,17 @@ func TestNodesEndWithTheTest(t *testing.T) {
 }
 
 // fakeMaven writes a class path of one jar, makes the jar, and counts its runs.
-func fakeMaven(t *testing.T) (mvn, jar string, runs func() int) {
+func fakeMaven(t *testing.T) (mvn, cache, jar string, runs func() int) {
 	t.Helper()
 	dir := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	cache = t.TempDir()
 	mvn, jar = filepath.Join(dir, "mvn"), filepath.Join(dir, "kafka.jar")
 	log := filepath.Join(dir, "runs")
 	script := fmt.Sprintf("#!/bin/sh\nset -eu\necho run >>%s\necho jar >%s\nfor a; do case $a in -Dmdep.outputFile=*) echo %s >\"${a#*=}\";; esac; done\n", log, jar, jar)
 	if err := os.WriteFile(mvn, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return mvn, jar, func() int {
+	return mvn, cache, jar, func() int {
 		text, err := os.ReadFile(log)
 		if err != nil {
 			t.Fatal(err)
@@ -142,11 +142,11 @@ func fakeMaven(t *testing.T) (mvn, jar string, runs func() int) {
 // Of many that want the jars at once one fetches them, and they are fetched
 // again where they have gone.
 func TestClassPathIsKeptAndNotReliedUpon(t *testing.T) {
-	mvn, jar, runs := fakeMaven(t)
+	mvn, cache, jar, runs := fakeMaven(t)
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if path, err := classPath(t.Context(), mvn); err != nil || path != jar {
+			if path, err := classPath(t.Context(), mvn, cache); err != nil || path != jar {
 				t.Errorf("class path %q, %v", path, err)
 			}
 		})
@@ -158,7 +158,7 @@ func TestClassPathIsKeptAndNotReliedUpon(t *testing.T) {
 	if err := os.Remove(jar); err != nil {
 		t.Fatal(err)
 	}
-	if path, err := classPath(t.Context(), mvn); err != nil || path != jar {
+	if path, err := classPath(t.Context(), mvn, cache); err != nil || path != jar {
 		t.Errorf("class path %q, %v", path, err)
 	}
 	if n := runs(); n != 2 {
@@ -167,13 +167,13 @@ func TestClassPathIsKeptAndNotReliedUpon(t *testing.T) {
 }
 
 func TestMavenThatFails(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	cache := t.TempDir()
 	for name, want := range map[string]string{"false": "mvn: exit status 1", "true": "mvn wrote none"} {
 		mvn, err := exec.LookPath(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if path, err := classPath(t.Context(), mvn); err == nil || !strings.Contains(err.Error(), want) {
+		if path, err := classPath(t.Context(), mvn, cache); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v", name, path, err)
 		}
 	}

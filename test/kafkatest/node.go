@@ -21,6 +21,8 @@ type node struct {
 	p *process
 	// paused says that it was stopped by Pause.
 	paused bool
+	// archives says that its run writes the archive of classes when it ends.
+	archives bool
 }
 
 // id is the node's own name in the cluster.
