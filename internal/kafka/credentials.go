@@ -19,7 +19,8 @@ type access struct {
 	clientID    string // "" where no file says it
 	compression string // "" where no file says it
 
-	tls *tls.Config // nil without TLS; its ServerName is empty unless set
+	tls     *tls.Config         // nil without TLS; its ServerName is empty unless set
+	trusted []*x509.Certificate // what files say is to be trusted
 
 	mechanism  string // "" where the hub is not told who we are
 	user       string
@@ -97,7 +98,6 @@ type draft struct {
 	secure   string // tlsOn, tlsOff, or "" where nobody said
 	login    *loginModule
 	loginOf  string // where login stands
-	roots    *x509.CertPool
 	certs    []tls.Certificate
 	tokenURL string
 }

@@ -21,7 +21,7 @@ func (o Options) fromTLS(d *draft, r *reading) (err error) {
 		d.secure = tlsOn
 	}
 	if t.CAFile != "" {
-		if d.roots, err = r.roots(t.CAFile, storePEM, ""); err != nil {
+		if d.trusted, err = r.roots(t.CAFile, storePEM, ""); err != nil {
 			return fmt.Errorf("tls.ca_file: %w", err)
 		}
 	}
@@ -52,10 +52,29 @@ func (o Options) finishTLS(d *draft) error {
 		}
 		return nil
 	}
-	d.tls = &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: d.roots, Certificates: d.certs, ServerName: o.TLS.ServerName,
+	d.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: d.certs, ServerName: o.TLS.ServerName}
+	if len(d.trusted) > 0 {
+		d.tls.RootCAs = x509.NewCertPool()
+		for _, c := range d.trusted {
+			d.tls.RootCAs.AddCert(c)
+		}
 	}
 	return nil
+}
+
+// besides is the configuration for what is not the hub and on the way to it, a
+// proxy or a token endpoint: of the same site, or on the Internet.
+func (a *access) besides(name string) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
+	pool, err := x509.SystemCertPool()
+	if err != nil || len(a.trusted) == 0 {
+		return c // whoever has no system's certificates hears so from the connection
+	}
+	for _, cert := range a.trusted {
+		pool.AddCert(cert)
+	}
+	c.RootCAs = pool
+	return c
 }
 
 // tlsFor is the configuration of a connection to addr; nil without TLS.
@@ -85,7 +104,7 @@ var errJKS = errors.New("a store of type JKS is not supported, only PEM and PKCS
 const jksMagic = "\xfe\xed\xfe\xed"
 
 // roots reads the certificates of a trust store.
-func (r *reading) roots(path, kind, password string) (*x509.CertPool, error) {
+func (r *reading) roots(path, kind, password string) ([]*x509.Certificate, error) {
 	b, err := r.file(path)
 	if err != nil {
 		return nil, err
@@ -93,42 +112,37 @@ func (r *reading) roots(path, kind, password string) (*x509.CertPool, error) {
 	if strings.HasPrefix(string(b), jksMagic) {
 		return nil, fmt.Errorf("%s: %w", path, errJKS)
 	}
-	pool := x509.NewCertPool()
 	if kind == storePEM {
-		return pool, pemRoots(path, b, pool)
+		return pemRoots(path, b)
 	}
 	certs, err := pkcs12.DecodeTrustStore(b, password)
 	if err != nil {
 		return nil, fmt.Errorf("%s: expected a trust store of type PKCS12 and its password: %w", path, err)
 	}
-	for _, c := range certs {
-		pool.AddCert(c)
-	}
-	return pool, nil
+	return certs, nil
 }
 
-// pemRoots adds the certificates of a PEM text to a pool.
-func pemRoots(of string, b []byte, pool *x509.CertPool) error {
-	n := 0
-	for rest := b; ; n++ {
+// pemRoots returns the certificates of a PEM text.
+func pemRoots(of string, b []byte) (certs []*x509.Certificate, err error) {
+	for rest := b; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
 		line := 1 + strings.Count(string(b[:len(b)-len(rest)]), "\n")
 		if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
-			return fmt.Errorf("%s:%d: the block that ends here is a %s; expected a CERTIFICATE", of, line, block.Type)
+			return nil, fmt.Errorf("%s:%d: the block that ends here is a %s; expected a CERTIFICATE", of, line, block.Type)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return fmt.Errorf("%s:%d: the certificate that ends here cannot be read: %w", of, line, err)
+			return nil, fmt.Errorf("%s:%d: the certificate that ends here cannot be read: %w", of, line, err)
 		}
-		pool.AddCert(c)
+		certs = append(certs, c)
 	}
-	if n == 0 {
-		return fmt.Errorf("%s:1: holds no certificate; expected PEM: -----BEGIN CERTIFICATE-----", of)
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("%s:1: holds no certificate; expected PEM: -----BEGIN CERTIFICATE-----", of)
 	}
-	return nil
+	return certs, nil
 }
 
 // keyPair joins certificate and key, both PEM.

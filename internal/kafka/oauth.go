@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -171,14 +170,10 @@ func tokenEnd(t *oauth2.Token, at time.Time) time.Time {
 	return at.Add(time.Minute)
 }
 
-// tokenClient is the HTTP client for the token endpoint. It is trusted by the
-// system's certificates and by those that the hub is trusted by, and reached
-// through the same proxy.
+// tokenClient is the HTTP client for the token endpoint, which is reached
+// through the same proxy as the hub.
 func (a *access) tokenClient() *http.Client {
-	t := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if a.tls != nil {
-		t.TLSClientConfig.RootCAs = a.tls.RootCAs
-	}
+	t := &http.Transport{DisableKeepAlives: true, TLSClientConfig: a.besides("")}
 	if a.proxy != nil {
 		t.Proxy = a.proxy.forHTTP
 	}

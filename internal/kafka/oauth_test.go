@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -123,6 +124,29 @@ func TestTokenByAssertion(t *testing.T) {
 	}
 	if _, _, err := ts.get(t.Context(), a); !held(err) || !strings.Contains(err.Error(), file) {
 		t.Errorf("no assertion: %v", err)
+	}
+}
+
+// An endpoint of the site's own authority is trusted by tls.ca_file, whether or
+// not there is TLS to the hub, and by nothing else.
+func TestTokenOverTLS(t *testing.T) {
+	authority := newAuthority(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"access_token":"t","expires_in":60}`)
+	}))
+	server.TLS = authority.config(t, "login.example")
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	defer server.Close()
+	for _, tc := range []struct {
+		trusted []*x509.Certificate
+		ok      bool
+	}{{[]*x509.Certificate{authority.cert}, true}, {[]*x509.Certificate{newAuthority(t).cert}, false}, {nil, false}} {
+		a := &access{trusted: tc.trusted, oauth: tokenRequest{url: server.URL, clientID: "me", secret: "x"}}
+		if _, _, err := newTokens().get(t.Context(), a); (err == nil) != tc.ok || err != nil && !held(err) {
+			t.Errorf("trusting %d certificates: %v", len(tc.trusted), err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -197,14 +196,13 @@ func (d *draft) trustProperties(p *clientProperties, r *reading) (err error) {
 		return err
 	}
 	if text := p.value["ssl.truststore.certificates"]; text != "" {
-		d.roots = x509.NewCertPool()
-		if pemRoots("ssl.truststore.certificates", []byte(pemText(text)), d.roots) != nil {
+		if d.trusted, err = pemRoots("ssl.truststore.certificates", []byte(pemText(text))); err != nil {
 			return p.wrong("ssl.truststore.certificates", "must be certificates as PEM")
 		}
 		return nil
 	}
 	if path := p.value["ssl.truststore.location"]; path != "" {
-		if d.roots, err = r.roots(path, kind, p.value["ssl.truststore.password"]); err != nil {
+		if d.trusted, err = r.roots(path, kind, p.value["ssl.truststore.password"]); err != nil {
 			return p.wrong("ssl.truststore.location", err.Error())
 		}
 	}

@@ -79,16 +79,17 @@ func (p *proxyAccess) forHTTP(r *http.Request) (*url.URL, error) {
 // maxProxyAnswer bounds the header of an answer to CONNECT, in bytes.
 const maxProxyAnswer = 64 << 10
 
-// connect asks the proxy at the other end of conn for a tunnel to addr, whose
+// tunnel asks the proxy at the other end of conn for a tunnel to addr, whose
 // name the proxy resolves. The deadline is conn's. The returned connection
 // stands for conn.
-func (p *proxyAccess) connect(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
+func (a *access) tunnel(ctx context.Context, conn net.Conn, addr string) (net.Conn, error) {
+	p := a.proxy
 	if p.tls {
 		host, _, err := net.SplitHostPort(p.addr)
 		if err != nil {
 			return conn, err
 		}
-		secured := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host})
+		secured := tls.Client(conn, a.besides(host))
 		if err := secured.HandshakeContext(ctx); err != nil {
 			return conn, err
 		}

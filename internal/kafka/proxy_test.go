@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -39,6 +40,11 @@ func startTunnels(t testing.TB) *tunnels {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveTunnels(t, l)
+}
+
+func serveTunnels(t testing.TB, l net.Listener) *tunnels {
+	t.Helper()
 	p := &tunnels{t: t, listen: l, names: map[string]string{}, conns: map[net.Conn]bool{}}
 	p.wg.Add(1)
 	go func() {
@@ -230,5 +236,21 @@ func TestProxyRefuses(t *testing.T) {
 	o.Proxy = "http://127.0.0.1:1"
 	if err := startSink(t, o).Probe(t.Context()); err == nil || held(err) {
 		t.Errorf("no proxy there: %v, want retry", err)
+	}
+}
+
+// A proxy that speaks TLS, and TLS to the hub in its tunnel.
+func TestProxyOverTLS(t *testing.T) {
+	authority := newAuthority(t)
+	_, addr := startCluster(t, authority.tls(t, "hub.example"))
+	l, err := tls.Listen("tcp", "127.0.0.1:0", authority.config(t, "proxy.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serveTunnels(t, l)
+	o := options(addr)
+	o.TLS.CAFile, o.Proxy = authority.file, "https://"+l.Addr().String()
+	if a := produce(t, startSink(t, o), 0, stored(1))[0]; a.err != nil || p.opened.Load() == 0 {
+		t.Errorf("%v, %d tunnels", a.err, p.opened.Load())
 	}
 }

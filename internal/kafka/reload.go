@@ -117,6 +117,7 @@ func (l *link) brokers(a *access) []string {
 func (l *link) watch(ctx context.Context, moved func(brokers []string)) {
 	t := time.NewTicker(l.every)
 	defer t.Stop()
+	said := "" // of the token, while it cannot be renewed
 	for {
 		select {
 		case <-ctx.Done():
@@ -129,7 +130,12 @@ func (l *link) watch(ctx context.Context, moved func(brokers []string)) {
 			moved(l.brokers(a))
 		}
 		if l.tokens.kept(a.oauth) != nil { // somebody connects by tokens
-			if _, _, err := l.tokens.get(ctx, a); err != nil && ctx.Err() == nil {
+			_, _, err := l.tokens.get(ctx, a)
+			switch {
+			case err == nil:
+				said = ""
+			case ctx.Err() == nil && said != err.Error():
+				said = err.Error()
 				l.log.Warn("cannot renew the token for the hub", "err", err)
 			}
 		}
@@ -181,7 +187,7 @@ func wrapped(ctx context.Context, tcp net.Conn, a *access, addr string) (net.Con
 
 func layers(ctx context.Context, conn net.Conn, a *access, addr string) (_ net.Conn, err error) {
 	if a.proxy != nil {
-		if conn, err = a.proxy.connect(ctx, conn, addr); err != nil {
+		if conn, err = a.tunnel(ctx, conn, addr); err != nil {
 			// As of any dial that fails: the client tries other brokers.
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("by proxy %s: %w", a.proxy.addr, err)}
 		}
