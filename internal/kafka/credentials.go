@@ -115,9 +115,7 @@ func (o Options) readAccess() (*access, error) {
 			return nil, err
 		}
 	}
-	if err := o.finishTLS(d); err != nil {
-		return nil, err
-	}
+	o.finishTLS(d)
 	d.files = r.files
 	a := d.access
 	return &a, nil

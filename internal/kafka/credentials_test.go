@@ -312,7 +312,8 @@ func TestReadAccess(t *testing.T) {
 			"",
 		},
 		"properties over plain text": {
-			map[string]string{"hub.properties": "bootstrap.servers=a:1\nsasl.mechanism=PLAIN"}, nil,
+			map[string]string{"hub.properties": "bootstrap.servers=a:1\nsasl.mechanism=PLAIN"},
+			nil,
 			func(a *access) bool { return a.tls == nil && a.mechanism == "" }, "",
 		},
 		"properties, but settings say otherwise": {
@@ -336,43 +337,53 @@ func TestReadAccess(t *testing.T) {
 			"",
 		},
 		"properties of Kerberos": {
-			map[string]string{"hub.properties": "security.protocol=SASL_SSL\n\nsasl.kerberos.service.name=kafka"}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SASL_SSL\n\nsasl.kerberos.service.name=kafka"},
+			nil, nil,
 			`client_properties_file: DIR/hub.properties:3: "sasl.kerberos.service.name" is not supported`,
 		},
 		"properties without a mechanism": {
-			map[string]string{"hub.properties": "\nsecurity.protocol=SASL_SSL"}, nil, nil,
+			map[string]string{"hub.properties": "\nsecurity.protocol=SASL_SSL"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:2: security.protocol wants sasl.mechanism, which must be PLAIN",
 		},
 		"properties of an unknown mechanism": {
-			map[string]string{"hub.properties": "security.protocol=SASL_SSL\nsasl.mechanism=GSSAPI"}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SASL_SSL\nsasl.mechanism=GSSAPI"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:2: sasl.mechanism must be PLAIN",
 		},
 		"properties with a bad JAAS": {
-			map[string]string{"hub.properties": "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=PlainLoginModule required password=\"hush\";"}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=PlainLoginModule required password=\"hush\";"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:3: sasl.jaas.config: PlainLoginModule has no username",
 		},
 		"properties that do not check names": {
-			map[string]string{"hub.properties": "security.protocol=SSL\nssl.endpoint.identification.algorithm="}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SSL\nssl.endpoint.identification.algorithm="},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:2: ssl.endpoint.identification.algorithm must be https",
 		},
 		"properties with a JKS store": {
-			map[string]string{"hub.properties": "security.protocol=SSL\nssl.truststore.location=DIR/trust.jks", "trust.jks": jksMagic + "rest"}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SSL\nssl.truststore.location=DIR/trust.jks", "trust.jks": jksMagic + "rest"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:2: ssl.truststore.location DIR/trust.jks: a store of type JKS is not supported, only PEM and PKCS12",
 		},
 		"properties with a wrong password of a store": {
-			map[string]string{"hub.properties": "security.protocol=SSL\nssl.truststore.location=DIR/trust.p12\nssl.truststore.password=hush2", "trust.p12": string(store)}, nil, nil,
+			map[string]string{"hub.properties": "security.protocol=SSL\nssl.truststore.location=DIR/trust.p12\nssl.truststore.password=hush2", "trust.p12": string(store)},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:2: ssl.truststore.location DIR/trust.p12: expected a trust store of type PKCS12 and its password",
 		},
 		"properties with a variable": {
-			map[string]string{"hub.properties": "bootstrap.servers=${file:/x:y}"}, nil, nil,
+			map[string]string{"hub.properties": "bootstrap.servers=${file:/x:y}"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:1: bootstrap.servers refers to a value elsewhere by ${…}",
 		},
 		"properties with bad brokers": {
-			map[string]string{"hub.properties": "bootstrap.servers=a"}, nil, nil,
+			map[string]string{"hub.properties": "bootstrap.servers=a"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:1: bootstrap.servers must be a list of host:port",
 		},
 		"properties with bad compression": {
-			map[string]string{"hub.properties": "compression.type=best"}, nil, nil,
+			map[string]string{"hub.properties": "compression.type=best"},
+			nil, nil,
 			"client_properties_file: DIR/hub.properties:1: compression.type must be none",
 		},
 	} {

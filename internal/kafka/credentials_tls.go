@@ -45,12 +45,12 @@ func (o Options) fromTLS(d *draft, r *reading) (err error) {
 }
 
 // finishTLS makes the configuration of connections.
-func (o Options) finishTLS(d *draft) error {
+func (o Options) finishTLS(d *draft) {
 	if d.secure != tlsOn {
 		if d.mechanism == mechanismPlain || d.mechanism == mechanismOAuth {
 			d.remarks = append(d.remarks, "credentials go to the hub unencrypted: there is no TLS")
 		}
-		return nil
+		return
 	}
 	d.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: d.certs, ServerName: o.TLS.ServerName}
 	if len(d.trusted) > 0 {
@@ -59,7 +59,6 @@ func (o Options) finishTLS(d *draft) error {
 			d.tls.RootCAs.AddCert(c)
 		}
 	}
-	return nil
 }
 
 // besides is the configuration for what is not the hub and on the way to it, a

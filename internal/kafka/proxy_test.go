@@ -149,10 +149,10 @@ func (p *tunnels) serve(conn net.Conn) {
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
-		io.Copy(conn, out) //nolint:errcheck // it ends with either side
+		io.Copy(conn, out)
 		conn.Close()
 	}()
-	io.Copy(out, in) //nolint:errcheck // it ends with either side
+	io.Copy(out, in)
 }
 
 // Everything goes through the proxy, names and TLS too: the broker's name means

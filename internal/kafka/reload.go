@@ -173,7 +173,12 @@ func (l *link) dial(may func() error) func(context.Context, string, string) (net
 // wrapped lays the proxy's tunnel and TLS over a TCP connection, within ctx. On
 // an error the connection is closed.
 func wrapped(ctx context.Context, tcp net.Conn, a *access, addr string) (net.Conn, error) {
-	stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) })
+	// A connection that cannot be given a deadline is closed, and ends as well.
+	stop := context.AfterFunc(ctx, func() {
+		if tcp.SetDeadline(time.Unix(1, 0)) != nil {
+			tcp.Close()
+		}
+	})
 	conn, err := layers(ctx, tcp, a, addr)
 	if !stop() && err == nil {
 		err = ctx.Err() // the deadline is set, or about to be
