@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -44,7 +46,8 @@ const throttleWindow = 60
 
 // answers is what a Sink's clients have been told, over resets.
 type answers struct {
-	last atomic.Int64 // in Unix nanoseconds; 0 for never
+	last  atomic.Int64 // in Unix nanoseconds; 0 for never
+	total atomic.Int64 // of throttling, in nanoseconds
 
 	mu      sync.Mutex
 	at      time.Time                     // guarded by mu: of the last throttling
@@ -55,8 +58,23 @@ type answers struct {
 // OnBrokerThrottle implements kgo.HookBrokerThrottle. The client itself obeys.
 func (a *answers) OnBrokerThrottle(_ kgo.BrokerMetadata, wait time.Duration, _ bool) {
 	if wait > 0 {
+		a.total.Add(int64(wait))
 		a.throttled(time.Now(), wait)
 	}
+}
+
+// register makes the metric; nil drops it.
+func (a *answers) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	err := reg.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "postroad_kafka_sink_throttled_seconds_total", Help: "Time that the hub made this process wait, because of a quota.",
+	}, func() float64 { return time.Duration(a.total.Load()).Seconds() }))
+	if err != nil {
+		return fmt.Errorf("kafka metrics: %w", err)
+	}
+	return nil
 }
 
 func (a *answers) throttled(now time.Time, wait time.Duration) {

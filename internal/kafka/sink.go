@@ -97,6 +97,10 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 		return nil, err
 	}
 	s.client = client
+	if err := s.answers.register(deps.Registerer); err != nil {
+		client.Close()
+		return nil, err
+	}
 	if link.changes() {
 		s.watchFiles()
 	}

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -319,7 +322,12 @@ func TestThrottleIsHeard(t *testing.T) {
 		}
 		return resp, nil, true
 	})
-	s := startSink(t, options(addr))
+	reg := prometheus.NewRegistry()
+	s, err := NewSink(options(addr), Deps{Stamp: "here", Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	if got := s.Answers(); !got.Last.IsZero() || got.Throttled != 0 {
 		t.Fatalf("before anything was sent: %+v", got)
 	}
@@ -328,6 +336,12 @@ func TestThrottleIsHeard(t *testing.T) {
 	}
 	if got := s.Answers(); got.Throttled != 250*time.Millisecond || got.ThrottledAt.IsZero() || got.Last.IsZero() {
 		t.Errorf("%+v", got)
+	}
+	families, err := reg.Gather()
+	if err != nil || !slices.ContainsFunc(families, func(f *dto.MetricFamily) bool {
+		return f.GetName() == "postroad_kafka_sink_throttled_seconds_total" && f.GetMetric()[0].GetCounter().GetValue() == 0.25
+	}) {
+		t.Errorf("the metric does not tell of it (%v)", err)
 	}
 }
 
