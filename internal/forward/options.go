@@ -236,7 +236,8 @@ type Chain interface {
 // true tells that it is not one topic's: nothing that is sent will be taken; one
 // Own() bool, that it lies in this process and the hub was not asked; and one
 // StaleClient() bool, of Partitions, that Reset must come before anything is sent
-// to the topic; with Remade() bool, because it was made anew. Errors of Partitions do not name the topic.
+// to the topic; with Remade() bool, because it was made anew. Errors of Partitions
+// do not name the topic.
 //
 // A Sink may have a method Identity() string that names its hub: what was saved
 // under another name says nothing about this one.
