@@ -40,6 +40,13 @@
 // is probed. Then one batch goes first. A refusal that is not one topic's (a
 // credential, an account) opens it, too, and moves nothing aside.
 //
+// With delivery exactly-once a chain's messages go through a Session, which puts
+// them into transactions together with a record of which are in the hub, and
+// answers when the outcome is known. Each then stands in its topic once, for who
+// reads committed records, whoever dies where. A takeover goes by that record; by
+// reading the partitions back only where saved progress does not say that the
+// record tells all, see recordMark.
+//
 // A chain has a goroutine that reads, one that feeds the sink while all goes well,
 // one that saves, and a worker for each topic that is new or in trouble. A topic
 // is either the feeder's or its worker's, see topic.

@@ -274,3 +274,68 @@ func TestExactlyOnceLostClaim(t *testing.T) {
 		}
 	}
 }
+
+// A topic that is deleted and made anew is sent to again without a restart.
+func TestExactlyOnceTopicMadeAnew(t *testing.T) {
+	for name, byUs := range map[string]bool{"by somebody": false, "by us": true} {
+		t.Run(name, func(t *testing.T) {
+			_, addr := startCluster(t)
+			adm, st := admin(t, addr), newStore("a")
+			st.append(ofTopics(msgs(laneA, 1, 400), "messages", "other")...)
+			_, stop := runExactly(t, exactOptions(), addr, st)
+			st.await(t, "sent", (*store).settled)
+			if _, err := adm.DeleteTopic(t.Context(), "messages"); err != nil {
+				t.Fatal(err)
+			}
+			if !byUs {
+				if _, err := adm.CreateTopic(t.Context(), 2, 1, nil, "messages"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			after := ofTopics(msgs(laneA, 401, 600), "messages", "other")
+			st.append(after...)
+			st.await(t, "sent to the new topic", (*store).settled)
+			stop()
+			other := shown(t, addr, "other", 0)
+			if len(other) != 300 {
+				t.Errorf("the other topic holds %d of 300", len(other))
+			}
+			if err := judge(after, append(shown(t, addr, "messages", 0), other...)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Several chains at once, each with a producer of its own, over one progress topic;
+// all of them are taken over at once.
+func TestExactlyOnceManyChains(t *testing.T) {
+	_, addr := startCluster(t)
+	var all []*store
+	var want []message.Stored
+	for i := range 8 {
+		st := newStore(fmt.Sprint("chain-", i))
+		more := msgs(fmt.Sprintf("%s%d", laneA[:25], i), 1, 600)
+		st.append(more...)
+		want, all = append(want, more...), append(all, st)
+	}
+	o := exactOptions()
+	o.SaveInterval = time.Minute // next to nothing of it is saved
+	f, stop := runExactly(t, o, addr, all...)
+	poll(t, "some of it", func() bool { return f.Status().ForwardedTotal > 1000 })
+	for _, st := range all {
+		st.change(func() { st.saveErr = errDead })
+	}
+	stop()
+	for _, st := range all {
+		st.change(func() { st.saveErr = nil })
+	}
+	_, stop = runExactly(t, exactOptions(), addr, all...)
+	for _, st := range all {
+		st.await(t, st.id, (*store).settled)
+	}
+	stop()
+	if err := judge(want, shown(t, addr, "messages", 0)); err != nil {
+		t.Error(err)
+	}
+}

@@ -8,6 +8,11 @@
 // waits until the hub takes it, refuses it for good, or the Sink is reset or
 // closed, and its callback says which. Closing never waits for the hub.
 //
+// What a Session guarantees: of what it was given, each message is in the hub once
+// for who reads committed records, however often the chain is taken over, by
+// whomever: transactions hold the messages and the record of which are there, and
+// who takes over fences the one before and reads the record. Its answers are true.
+//
 // What the Reader guarantees: the one rule of message.Window. Each dedupe id is
 // shown once within the look-back of its partition, whichever offset reading
 // began at, and the hub may go away and come back meanwhile. A topic that is
