@@ -35,7 +35,7 @@ const routeRelay = "relay"
 var errMisdirected = errors.New("meant for another process")
 
 // relay takes messages of other stamps. What it promises them, and how, is in
-// docs/adr/0011-relay.md.
+// docs/adr/0012-a-relay-asks-what-is-stored.md.
 type relay struct {
 	stamps *auth.Stamps
 	store  RelayStore

@@ -13,5 +13,5 @@
 // other stamp's clock in microseconds. Partitions are streams of requests side by
 // side, so that the time a round trip takes does not bound what is sent.
 //
-// docs/adr/0011-relay.md argues for all this, and lists where it ends.
+// docs/adr/0012-a-relay-asks-what-is-stored.md argues for all this, and lists where it ends.
 package relay
