@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -164,6 +165,9 @@ func (o Options) fromSettings(d *draft, r *reading) (err error) {
 	def := DefaultOptions()
 	if len(d.brokers) == 0 || len(o.Brokers) != 1 || o.Brokers[0] != def.Brokers[0] {
 		d.brokers = o.Brokers
+		if o.Dialect == dialectEventHubs && slices.Equal(o.Brokers, def.Brokers) {
+			return errors.New("brokers: dialect eventhubs needs the namespace's name there, as NAMESPACE.servicebus.windows.net, or connection_string_file")
+		}
 	}
 	s := o.SASL
 	if s.Mechanism != "" {
@@ -265,7 +269,7 @@ func (o Options) finishOAuth(d *draft, r *reading) (err error) {
 	case q.url == "":
 		return errNoTokenURL
 	case tokenURLRule(q.url) != "":
-		return fmt.Errorf("sasl: the token endpoint %q %s", q.url, tokenURLRule(q.url))
+		return fmt.Errorf("sasl: the token endpoint %s", tokenURLRule(q.url))
 	case q.clientID == "":
 		return errors.New("sasl: OAUTHBEARER needs sasl.oauth.client_id")
 	case q.secret == "" && q.assertionFile == "":

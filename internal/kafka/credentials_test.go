@@ -266,8 +266,13 @@ func TestReadAccess(t *testing.T) {
 			"",
 		},
 		"event hubs by nobody": {
-			nil, func(o *Options, _ func(string) string) { o.Dialect = dialectEventHubs }, nil,
+			nil, func(o *Options, _ func(string) string) {
+				o.Dialect, o.Brokers = dialectEventHubs, []string{"plant.servicebus.windows.net"}
+			}, nil,
 			"dialect eventhubs needs connection_string_file, or sasl.mechanism OAUTHBEARER",
+		},
+		"event hubs nowhere": {
+			nil, func(o *Options, _ func(string) string) { o.Dialect = dialectEventHubs }, nil, "brokers: dialect eventhubs needs the namespace's name there",
 		},
 		"tokens without an endpoint": {
 			nil, func(o *Options, _ func(string) string) { o.SASL.Mechanism = mechanismOAuth }, nil, errNoTokenURL.Error(),

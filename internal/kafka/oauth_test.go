@@ -311,3 +311,19 @@ func TestWatchRenews(t *testing.T) {
 		<-done
 	})
 }
+
+// Whatever an endpoint gives for a token, its end is a time that can be
+// reckoned with.
+func FuzzTokenEnd(f *testing.F) {
+	f.Add("h." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1700000300}`)) + ".s")
+	f.Add("...")
+	f.Add("h." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":-1e9}`)) + ".s")
+	f.Fuzz(func(t *testing.T, text string) {
+		at := time.Unix(1700000000, 0)
+		end := tokenEnd(&oauth2.Token{AccessToken: text}, at)
+		if end.Before(time.Unix(0, 0)) || end.After(time.Unix(1<<40, 0)) {
+			t.Fatalf("%q ends at %v", text, end)
+		}
+		_ = (&token{fetched: at, expires: end}).fresh(at)
+	})
+}

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"bytes"
+	"encoding/pem"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +91,21 @@ func FuzzProperties(f *testing.F) {
 		}
 		if escapeProperty(got[0].key) != escapeProperty(key) || escapeProperty(got[0].value) != escapeProperty(value) {
 			t.Fatalf("%q is read as %q, %q", written, got[0].key, got[0].value)
+		}
+	})
+}
+
+// A PEM text in one line comes back with its blocks; nothing keeps it from
+// ending.
+func FuzzPEMText(f *testing.F) {
+	f.Add("-----BEGIN A----- YWJj -----END A-----", []byte("abc"))
+	f.Add("-----BEGIN -----BEGIN ", []byte{})
+	f.Fuzz(func(t *testing.T, text string, data []byte) {
+		_, _ = pemRoots("x", []byte(pemText(text)))
+		whole := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: data}))
+		block, _ := pem.Decode([]byte(pemText(strings.ReplaceAll(whole, "\n", " "))))
+		if block == nil || !bytes.Equal(block.Bytes, data) {
+			t.Fatalf("%q comes back as %+v", whole, block)
 		}
 	})
 }

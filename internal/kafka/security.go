@@ -149,7 +149,9 @@ func (p *problems) oauth(s SASLOptions) {
 		p.check(o == (OAuthOptions{}), "sasl.oauth.token_url", o.TokenURL, "sasl.oauth is of sasl.mechanism OAUTHBEARER only")
 		return
 	}
-	if o.TokenURL != "" {
+	if strings.Contains(o.TokenURL, "@") {
+		*p = append(*p, errors.New("sasl.oauth.token_url: (not shown): must be without user and password"))
+	} else if o.TokenURL != "" {
 		p.check(tokenURLRule(o.TokenURL) == "", "sasl.oauth.token_url", o.TokenURL, tokenURLRule(o.TokenURL))
 	}
 	p.check(o.ClientSecretFile == "" || o.AssertionFile == "", "sasl.oauth.assertion_file", o.AssertionFile, "must be empty with client_secret_file: one of the two proves who we are")
@@ -161,7 +163,7 @@ func (p *problems) oauth(s SASLOptions) {
 func tokenURLRule(s string) string {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https":
+	case err != nil || u.Host == "" || strings.Contains(s, "@") || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https":
 		return "must be an https URL without user and fragment"
 	case u.Scheme == "http" && !thisMachine(u.Hostname()):
 		return "must be https: a secret is sent there"
@@ -195,8 +197,7 @@ func (p *problems) proxy(o Options) {
 		return
 	}
 	u, err := url.Parse(o.Proxy)
-	if err == nil && u.User != nil {
-		// The value is not shown: it may hold a password.
+	if strings.Contains(o.Proxy, "@") { // it may hold a password, and is not shown
 		*p = append(*p, errors.New("proxy: (not shown): must be without user and password, which are given in proxy_credentials_file"))
 		return
 	}

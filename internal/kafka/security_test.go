@@ -74,8 +74,15 @@ func TestAccessSettings(t *testing.T) {
 		"TLS perhaps":        {func(o *Options) { o.TLS.Enabled = "maybe" }, []string{`tls.enabled: "maybe": must be true, false or auto`}},
 		"proxy":              {func(o *Options) { o.Proxy, o.ProxyCredentialsFile = "https://p:3128/", "f" }, nil},
 		"proxy with secret":  {func(o *Options) { o.Proxy = "http://u:hush@p" }, []string{"proxy: (not shown): must be without user and password"}},
-		"proxy of SOCKS":     {func(o *Options) { o.Proxy = "socks5://p" }, []string{`proxy: "socks5://p": must be http://host:port`}},
-		"credentials alone":  {func(o *Options) { o.ProxyCredentialsFile = "f" }, []string{`proxy_credentials_file: "f": needs proxy`}},
+		"broken proxy":       {func(o *Options) { o.Proxy = "http://u:hush word@p" }, []string{"proxy: (not shown): must be without user and password"}},
+		"endpoint with secret": {
+			func(o *Options) {
+				o.SASL = SASLOptions{Mechanism: mechanismOAuth, OAuth: OAuthOptions{TokenURL: "https://u:hush@login.example/"}}
+			},
+			[]string{"sasl.oauth.token_url: (not shown): must be without user and password"},
+		},
+		"proxy of SOCKS":    {func(o *Options) { o.Proxy = "socks5://p" }, []string{`proxy: "socks5://p": must be http://host:port`}},
+		"credentials alone": {func(o *Options) { o.ProxyCredentialsFile = "f" }, []string{`proxy_credentials_file: "f": needs proxy`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := DefaultOptions()
