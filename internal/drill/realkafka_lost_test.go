@@ -21,9 +21,12 @@ func TestRealKafkaBrokersKilled(t *testing.T) {
 			d.kafka.Kill(node)
 			d.acknowledges("a broker is away")
 			again := d.forwards("a broker is away")
+			back := time.Now()
 			d.kafka.StartNode(node)
+			started := time.Since(back)
 			d.kafka.WaitInSync(d.ctx, d.topic)
-			t.Logf("broker %d killed (controller: %v): %d more forwarded after %.1f s", node, controller, enough, again.Seconds())
+			t.Logf("broker %d killed (controller: %v): %d more forwarded after %.1f s; started again in %.1f s, in sync after %.1f s",
+				node, controller, enough, again.Seconds(), started.Seconds(), time.Since(back).Seconds())
 		}
 		d.forwards("in the end")
 	}, d.load)
