@@ -174,6 +174,9 @@ type exactTwin struct {
 	// apart counts what stands in the topic whatever became of its transaction, as
 	// if messages were not sent in the one that holds progress.
 	apart bool
+	// hold, if not nil, has the hub refuse the topic "other" or not; every second
+	// message is of it then. It is no sabotage.
+	hold func(refused bool)
 }
 
 // exactLife runs a forwarder in exactly-once mode until it dies at a random point.
@@ -183,7 +186,7 @@ func exactLife(t *testing.T, rng *rand.Rand, st *store, addr string, twin exactT
 	o := exactOptions()
 	o.MaxInFlight, o.Batch, o.SaveMessages = 1+rng.IntN(400), 1+rng.IntN(60), 1+rng.IntN(300)
 	o.CommitInterval, o.CommitMessages = time.Duration(1+rng.IntN(30))*time.Millisecond, 1+rng.IntN(200)
-	o.DrainTimeout = 0
+	o.DrainTimeout, o.HoldAfter = 0, time.Duration(rng.IntN(100))*time.Millisecond
 	undead := rng.IntN(2) == 0
 	sink, src := newSink(t, addr), sourceOf(st)
 	var z *zombie
@@ -261,10 +264,11 @@ func exactTakeovers(t *testing.T, seed uint64, twin exactTwin, addr string, deat
 	}()
 	seq := uint64(1)
 	for range deaths {
-		more := msgs(laneA, seq, seq+uint64(rng.IntN(900)))
+		more := twin.topics(msgs(laneA, seq, seq+uint64(rng.IntN(900))))
 		seq += uint64(len(more))
 		want = append(want, more...)
 		st.append(more...)
+		twin.refuse(rng.IntN(2) == 0)
 		z := exactLife(t, rng, st, addr, twin)
 		for _, old := range undead {
 			old.wake()
@@ -273,7 +277,8 @@ func exactTakeovers(t *testing.T, seed uint64, twin exactTwin, addr string, deat
 			undead = append(undead, z)
 		}
 	}
-	more := msgs(laneA, seq, seq+300)
+	more := twin.topics(msgs(laneA, seq, seq+300))
+	twin.refuse(false)
 	want = append(want, more...)
 	sink := newSink(t, addr)
 	_, stop := run(t, exactOptions(), forward.Deps{Source: sourceOf(st), Sink: sink, Transactor: &transactor{
@@ -289,12 +294,32 @@ func exactTakeovers(t *testing.T, seed uint64, twin exactTwin, addr string, deat
 	for _, z := range undead {
 		z.wake()
 	}
+	st.await(t, fmt.Sprintf("seed %d: what stood aside", seed), (*store).settledSides)
 	stop()
 	t.Logf("seed %d: %d messages, %d deaths, %d zombies", seed, len(want), deaths, len(undead))
 	if twin.apart {
 		return judge(want, standing(t, addr, "messages"))
 	}
-	return judge(want, shown(t, addr, "messages", 0))
+	got := shown(t, addr, "messages", 0)
+	if twin.hold != nil {
+		t.Logf("seed %d: %d stood aside", seed, st.aside())
+		got = append(got, shown(t, addr, "other", 0)...)
+	}
+	return judge(want, got)
+}
+
+// topics gives messages their topics.
+func (e exactTwin) topics(all []message.Stored) []message.Stored {
+	if e.hold == nil {
+		return all
+	}
+	return ofTopics(all, "messages", "other")
+}
+
+func (e exactTwin) refuse(refused bool) {
+	if e.hold != nil {
+		e.hold(refused)
+	}
 }
 
 // standing returns all records of a topic, of aborted transactions too.

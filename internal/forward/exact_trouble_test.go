@@ -339,3 +339,24 @@ func TestExactlyOnceManyChains(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The same deaths while a topic is refused now and then, so that messages stand in
+// side lanes, of which some are in the hub.
+func TestExactlyOnceCrashesWithHeldTopics(t *testing.T) {
+	first, n := seeds(t)
+	for seed := first; seed < first+n; seed++ {
+		cluster, addr := startCluster(t)
+		var fault *kfake.FaultHandle
+		err := exactTakeovers(t, seed, exactTwin{hold: func(refused bool) {
+			if fault != nil {
+				fault.Remove()
+			}
+			if fault = nil; refused {
+				fault = cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "other", Err: kerr.TopicAuthorizationFailed, Count: -1})
+			}
+		}}, addr, 7)
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
