@@ -33,6 +33,9 @@
 //
 //   - What all chains together hold in memory is bounded, and shared equally.
 //
+//   - Progress is of one hub. Marks that were saved of another (Sink's Identity) are
+//     dropped, and so are those of a topic that was made anew; both are counted.
+//
 // The breaker stands around draining, not around single records. The client
 // retries records without limit, which hides that the hub is away; so every
 // failed exchange, and every silence, leads to a probe, and failed probes open

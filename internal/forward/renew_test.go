@@ -169,9 +169,9 @@ func TestMarksAreOfOneHub(t *testing.T) {
 	}
 }
 
-type ownFault struct{ classed }
+type ownError struct{ classed }
 
-func (ownFault) Own() bool { return true }
+func (ownError) Own() bool { return true }
 
 type paused struct {
 	*scripted
@@ -184,7 +184,7 @@ func (p paused) Probe(context.Context) error { return p.bad() }
 func TestOwnFaultIsNotTheHubs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
-		fault := error(ownFault{classed("retry")})
+		fault := error(ownError{classed("retry")})
 		sink := paused{&scripted{answer: func(*message.Stored, int) error { return nil }}, func() error {
 			mu.Lock()
 			defer mu.Unlock()

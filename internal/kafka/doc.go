@@ -29,7 +29,11 @@
 // secret gets into an error or a log line. What differs between kinds of hubs is
 // in dialect.go.
 //
+// A topic that was deleted and made anew, and a producer that the hub has lost or
+// once refused, are told of by Sink.Partitions, and mended by Sink.Reset.
+//
 // Known holes:
+//   - A hub without topic ids cannot tell that a topic was made anew.
 //   - A Sink that was closed or reset may have a request in the hub's socket
 //     that still lands. Whoever reads back right after does not see it. Readers
 //     drop the second copy.
