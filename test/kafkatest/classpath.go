@@ -37,7 +37,10 @@ type tools struct {
 
 // findTools finds java and the jars of Kafka, which Maven fetches where they are
 // not there. errMissing where the machine cannot.
-func findTools(ctx context.Context) (tools, error) {
+func findTools(ctx context.Context) (tools, error) { return findToolsOf(ctx, pom) }
+
+// findToolsOf is findTools for the jars that a pom.xml asks for.
+func findToolsOf(ctx context.Context, pom []byte) (tools, error) {
 	java, err := exec.LookPath("java")
 	if err != nil {
 		return tools{}, fmt.Errorf("%w: java is not installed", errMissing)
@@ -50,7 +53,7 @@ func findTools(ctx context.Context) (tools, error) {
 	if err != nil {
 		return tools{}, err
 	}
-	dir, err := cacheDir()
+	dir, err := cacheDir(pom)
 	if err != nil {
 		return tools{}, err
 	}
@@ -95,10 +98,10 @@ func classPath(ctx context.Context, mvn, dir string) (_ string, err error) {
 	if path, err := keptPath(kept); path != "" || err != nil {
 		return path, err
 	}
-	return fetch(ctx, mvn, dir, kept)
+	return fetch(ctx, mvn, pom, dir, kept)
 }
 
-func cacheDir() (string, error) {
+func cacheDir(pom []byte) (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil { // without HOME there is none
 		base = os.TempDir()
@@ -130,7 +133,7 @@ func keptPath(file string) (string, error) {
 }
 
 // fetch has Maven fetch the jars and say where they are.
-func fetch(ctx context.Context, mvn, dir, kept string) (string, error) {
+func fetch(ctx context.Context, mvn string, pom []byte, dir, kept string) (string, error) {
 	project, found := filepath.Join(dir, "pom.xml"), filepath.Join(dir, "found")
 	if err := os.WriteFile(project, pom, 0o644); err != nil {
 		return "", fmt.Errorf("class path of Kafka: %w", err)
