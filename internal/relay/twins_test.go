@@ -83,7 +83,8 @@ func (alone) OtherWriters(context.Context, map[string]bool) (bool, error) { retu
 type hasty struct{ forward.Sink }
 
 func (h hasty) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
-	if err := h.Sink.Produce(m, partition, turn, func(int64, error) {}); err != nil {
+	own := *m // the forwarder takes its own away now
+	if err := h.Sink.Produce(&own, partition, turn, func(int64, error) {}); err != nil {
 		return err
 	}
 	go done(-1, nil)
