@@ -85,9 +85,13 @@ func (o Options) dialectOpts() []kgo.Opt {
 //     request, as the Premium tier does; its answers made a consumer skip
 //     records (opentelemetry-collector-contrib#42226). A client that never
 //     learns an epoch never sends one.
+//   - ApiVersions 3: over a newer one the service closes the connection instead
+//     of answering with what it knows (kafka-python#2602), and each connection
+//     begins with that request.
 //   - Produce 12 and Fetch 12 are the last that name topics by name.
 func eventHubsVersions() *kversion.Versions {
 	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	v.SetMaxKeyVersion(int16(kmsg.Metadata), 6)
 	v.SetMaxKeyVersion(int16(kmsg.Produce), 12)
 	v.SetMaxKeyVersion(int16(kmsg.Fetch), 12)

@@ -133,16 +133,16 @@ func (w *witness) judge(t *testing.T, dialect string) {
 	defer w.mu.Unlock()
 	_, created := w.highest[int16(kmsg.CreateTopics)]
 	_, asked := w.highest[int16(kmsg.OffsetForLeaderEpoch)]
-	meta := w.highest[int16(kmsg.Metadata)]
+	meta, hello := w.highest[int16(kmsg.Metadata)], w.highest[int16(kmsg.ApiVersions)]
 	if dialect == dialectKafka {
-		if !created || meta < 10 || w.ids == 0 || w.epochs == 0 || w.largest <= eventHubsMaxRequest {
-			t.Errorf("the witness sees too little: created %v, metadata %d, ids %d, epochs %d, largest %d", created, meta, w.ids, w.epochs, w.largest)
+		if !created || meta < 10 || hello < 4 || w.ids == 0 || w.epochs == 0 || w.largest <= eventHubsMaxRequest {
+			t.Errorf("the witness sees too little: created %v, hello %d, metadata %d, ids %d, epochs %d, largest %d", created, hello, meta, w.ids, w.epochs, w.largest)
 		}
 		return
 	}
-	if created || asked || meta > 9 || w.ids > 0 || w.epochs > 0 || w.packed > 0 || w.largest > eventHubsMaxRequest {
-		t.Errorf("created %v, asked about epochs %v, metadata %d, ids %d, epochs %d, compressed %d, largest %d",
-			created, asked, meta, w.ids, w.epochs, w.packed, w.largest)
+	if created || asked || meta > 9 || hello > 3 || w.ids > 0 || w.epochs > 0 || w.packed > 0 || w.largest > eventHubsMaxRequest {
+		t.Errorf("created %v, asked about epochs %v, hello %d, metadata %d, ids %d, epochs %d, compressed %d, largest %d",
+			created, asked, hello, meta, w.ids, w.epochs, w.packed, w.largest)
 	}
 }
 
