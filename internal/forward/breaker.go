@@ -84,6 +84,7 @@ func (b *breaker) enter(to gobreaker.State) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state, b.since, b.next = to, time.Now(), time.Time{}
+	own := ownFault(b.cause)
 	if to == gobreaker.StateClosed {
 		b.cause = nil
 	}
@@ -92,7 +93,7 @@ func (b *breaker) enter(to gobreaker.State) {
 	b.gauge(to)
 	switch to {
 	case gobreaker.StateOpen:
-		if ownFault(b.cause) {
+		if own {
 			b.log.Warn("this process may not send now, breaker open", "err", b.cause)
 		} else {
 			b.log.Warn("hub is away, breaker open", "err", b.cause)
@@ -100,7 +101,11 @@ func (b *breaker) enter(to gobreaker.State) {
 	case gobreaker.StateHalfOpen:
 		b.log.Info("hub answers, breaker half-open")
 	case gobreaker.StateClosed:
-		b.log.Info("hub is back, breaker closed")
+		if own {
+			b.log.Info("this process may send again, breaker closed")
+		} else {
+			b.log.Info("hub is back, breaker closed")
+		}
 	}
 }
 

@@ -201,11 +201,18 @@ func TestOwnFaultIsNotTheHubs(t *testing.T) {
 			t.Error(text)
 		}
 		mu.Lock()
-		fault = errors.New("dial")
+		fault = nil
 		mu.Unlock()
 		<-time.After(10 * time.Second)
+		if text := log.String(); strings.Contains(text, "hub is back") || !strings.Contains(text, "this process may send again") {
+			t.Error(text)
+		}
+		mu.Lock()
+		fault = errors.New("dial")
+		mu.Unlock()
+		<-time.After(time.Minute)
 		if b := f.Status().Breaker; b.State != "open" || b.Own {
-			t.Errorf("away as well: %+v", b)
+			t.Errorf("away: %+v", b)
 		}
 		mu.Lock()
 		fault = nil
