@@ -76,7 +76,7 @@ func (s *Shared) Use(t testing.TB) *Cluster {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.c == nil && s.err == nil {
-		s.c, s.err = open(context.Background(), s.Options) //nolint:usetesting // it outlives the test
+		s.c, s.err = open(context.Background(), s.Options) // it outlives the test
 	}
 	giveUp(t, s.err)
 	c := s.c.of(t)
