@@ -67,7 +67,7 @@ func TestVerdicts(t *testing.T) {
 		{
 			"may not send",
 			func(s *stampStatus) { s.Forward.Breaker = breakerStatus{State: "open", Own: true, Cause: "overdue"} },
-			"PAUSED", "this process may not send now: overdue",
+			"PAUSED", "this process may not send now, its lanes may be another's",
 		},
 		{"forwarder alone, stopping", func(s *stampStatus) { s.Part, s.Accepting = partForward, false }, "DOWN", "forwards nothing: no reason given"},
 		{"refusing without a word", func(s *stampStatus) { s.Accepting = false }, "DOWN", "accepts nothing: no reason given"},

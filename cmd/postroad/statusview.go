@@ -32,7 +32,7 @@ func judge(s stampStatus) verdict {
 	case s.Queue.DamagedMessages > 0:
 		return verdict{"DAMAGE", red, messages(s.Queue.DamagedMessages) + " damaged on disk and set aside"}
 	case away && s.Forward.Breaker.Own:
-		return verdict{"PAUSED", yellow, "this process may not send now: " + printable([]byte(cmp.Or(s.Forward.Breaker.Cause, "no reason given")))}
+		return verdict{"PAUSED", yellow, "this process may not send now, its lanes may be another's"}
 	case away && s.Queue.UnforwardedMessages > 0:
 		return verdict{"HUB AWAY", yellow, "messages are kept here until the hub is back"}
 	case away:
