@@ -28,8 +28,9 @@ const (
 	eventHubsMaxBatch = eventHubsMaxRequest - 1024
 	// eventHubsIdle: Azure closes TCP connections that were idle for 240 s, and
 	// a client does not notice before it sends (the same page,
-	// connections.max.idle.ms, 180000 advised).
-	eventHubsIdle = 180 * time.Second
+	// connections.max.idle.ms, 180000 advised). franz-go may leave a connection
+	// idle for twice the time that it is given.
+	eventHubsIdle = 110 * time.Second
 	// eventHubsMetadataAge is below the same 240 s (metadata.max.age.ms).
 	eventHubsMetadataAge = 180 * time.Second
 	// eventHubsPort is that of the Kafka endpoint, TLS only.
@@ -89,12 +90,16 @@ func (o Options) dialectOpts() []kgo.Opt {
 //     of answering with what it knows (kafka-python#2602), and each connection
 //     begins with that request.
 //   - Produce 12 and Fetch 12 are the last that name topics by name.
+//   - ApiVersions 3 is what it offers itself. One that is newer it does not answer
+//     by what there is, as the protocol has it: it closes the connection
+//     (kafka-python#2602).
 func eventHubsVersions() *kversion.Versions {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	v.SetMaxKeyVersion(int16(kmsg.Metadata), 6)
 	v.SetMaxKeyVersion(int16(kmsg.Produce), 12)
 	v.SetMaxKeyVersion(int16(kmsg.Fetch), 12)
+	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	v.SetMaxKeyVersion(int16(kmsg.CreateTopics), -1)
 	return v
 }

@@ -159,7 +159,7 @@ func TestEventHubsSettings(t *testing.T) {
 	}
 	defer client.Close()
 	for name, want := range map[string]any{
-		"MetadataMaxAge": 180 * time.Second, "ConnIdleTimeout": 180 * time.Second, "BrokerMaxWriteBytes": int32(1046528),
+		"MetadataMaxAge": 180 * time.Second, "ConnIdleTimeout": 110 * time.Second, "BrokerMaxWriteBytes": int32(1046528),
 	} {
 		if got := client.OptValue(name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
