@@ -112,6 +112,7 @@ type attempt struct {
 	items  []item
 	body   []byte
 	coding string
+	plain  int // bytes before compression
 	// process is the one that may have stored something of it, "" for none.
 	process string
 	repeat  bool
@@ -176,7 +177,7 @@ func (s *Sink) try(l *life, a *attempt) (answer wire.Answer, again bool, err err
 		began := time.Now()
 		answer, wait, err = s.post(l, sess, a.body, a.coding)
 		took := time.Since(began)
-		s.adapt(took, len(a.body), err)
+		s.adapt(took, a.plain, err)
 		if err == nil {
 			return answer, false, nil
 		}
@@ -238,7 +239,7 @@ func (s *Sink) encode(a *attempt) {
 		r.Repeat = r.Repeat || it.repeat || a.repeat
 		plain = wire.Append(plain, &r)
 	}
-	a.body, a.coding = plain, ""
+	a.body, a.coding, a.plain = plain, "", len(plain)
 	if s.zstd == nil || len(plain) < 512 {
 		return
 	}

@@ -71,12 +71,12 @@ func (w *world) run() error {
 	w.net.calm()
 	w.hub.setAway(false)
 	arrived := w.settle(10 * time.Minute)
-	w.net.late.Wait()
-	<-time.After(time.Minute) // what nobody waits for, too
+	<-time.After(2 * time.Minute) // for what nobody waits for, too
 	w.end(site, false)
 	for _, p := range centre[:w.plan.gateways] {
 		w.end(p, false)
 	}
+	w.net.late.Wait()
 	stop()
 	if !arrived {
 		return fmt.Errorf("not all has arrived: %w", w.judge())

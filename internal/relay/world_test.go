@@ -103,8 +103,7 @@ type process struct {
 	queue   *queue.Queue
 	sink    forward.Sink
 	handler http.Handler
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	stops   []func() // of the queue and the forwarder
 
 	mu   sync.Mutex
 	dead bool // guarded by mu
@@ -168,14 +167,16 @@ func (w *world) start(stamp, name string, share *faultfs.Share) (_ *process, err
 			return nil, errors.Join(err, p.queue.Close())
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
 	for _, run := range []func(context.Context) error{p.queue.Run, f.Run} {
-		p.running.Go(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
 			if err := run(ctx); err != nil {
 				w.t.Errorf("%s: %v", name, err)
 			}
-		})
+		}()
+		p.stops = append(p.stops, func() { cancel(); <-done })
 	}
 	w.decide("%s runs", name)
 	return p, nil
@@ -261,8 +262,8 @@ func (w *world) end(p *process, kill bool) {
 		p.host.Kill()
 		p.sink.Close()
 	}
-	p.cancel()
-	p.running.Wait()
+	p.stops[1]() // the queue outlives who drains it
+	p.stops[0]()
 	p.sink.Close()
 	_ = p.queue.Close()
 	p.mu.Lock()
