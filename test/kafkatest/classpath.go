@@ -57,7 +57,7 @@ func findToolsOf(ctx context.Context, pom []byte) (tools, error) {
 	if err != nil {
 		return tools{}, err
 	}
-	path, err := classPath(ctx, mvn, dir)
+	path, err := classPath(ctx, mvn, pom, dir)
 	return tools{java, path, archiveOf(dir, version, path)}, err
 }
 
@@ -82,7 +82,7 @@ func checkJava(ctx context.Context, java string) ([]byte, error) {
 // classPath returns the jars. Where Maven has put them is kept in the user's
 // cache (dir, by the hash of what it was asked for); jars that have gone since are
 // fetched again. Of several processes that want them one asks Maven.
-func classPath(ctx context.Context, mvn, dir string) (_ string, err error) {
+func classPath(ctx context.Context, mvn string, pom []byte, dir string) (_ string, err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return "", fmt.Errorf("class path of Kafka: %w", err)

@@ -146,7 +146,7 @@ func TestClassPathIsKeptAndNotReliedUpon(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if path, err := classPath(t.Context(), mvn, cache); err != nil || path != jar {
+			if path, err := classPath(t.Context(), mvn, pom, cache); err != nil || path != jar {
 				t.Errorf("class path %q, %v", path, err)
 			}
 		})
@@ -158,7 +158,7 @@ func TestClassPathIsKeptAndNotReliedUpon(t *testing.T) {
 	if err := os.Remove(jar); err != nil {
 		t.Fatal(err)
 	}
-	if path, err := classPath(t.Context(), mvn, cache); err != nil || path != jar {
+	if path, err := classPath(t.Context(), mvn, pom, cache); err != nil || path != jar {
 		t.Errorf("class path %q, %v", path, err)
 	}
 	if n := runs(); n != 2 {
@@ -173,7 +173,7 @@ func TestMavenThatFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if path, err := classPath(t.Context(), mvn, cache); err == nil || !strings.Contains(err.Error(), want) {
+		if path, err := classPath(t.Context(), mvn, pom, cache); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v", name, path, err)
 		}
 	}
