@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,10 @@ func TestTwins(t *testing.T) {
 		{"the sender settles before the answer", plan{
 			messages: 300, gateways: 1, noise: true, killSender: true,
 			sabotage: sabotage{sink: func(s forward.Sink) forward.Sink { return hasty{s} }},
+		}, "lost"},
+		{"the receiver answers before it is durable", plan{
+			messages: 300, gateways: 1, noise: true, killReceiver: true, window: 4096,
+			sabotage: sabotage{append: func(s gateway.Store) gateway.Store { return eager{s} }},
 		}, "lost"},
 		{"what another process has stored is overtaken", plan{
 			messages: 300, gateways: 1, killReceiver: true, hubAway: true, window: 4096,
@@ -89,6 +94,17 @@ func (h hasty) Produce(m *message.Stored, partition int32, turn uint64, done fun
 	}
 	go done(-1, nil)
 	return nil
+}
+
+type eager struct{ gateway.Store }
+
+func (e eager) Append(_ context.Context, msgs []message.Message) (message.Place, error) {
+	own := slices.Clone(msgs)
+	go func() {
+		<-time.After(200 * time.Millisecond)
+		_, _ = e.Store.Append(context.Background(), own) // nobody hears of it
+	}()
+	return message.Place{Lane: "01JD6Z0000000000000000AAAA", Seq: 1}, nil
 }
 
 type credulous struct{ gateway.Tracker }

@@ -25,6 +25,8 @@ import (
 type sabotage struct {
 	// sink is put around the sink of the stamp that relays.
 	sink func(forward.Sink) forward.Sink
+	// append is put around the receiving stamp's queue.
+	append func(gateway.Store) gateway.Store
 	// body changes what is sent.
 	body func([]byte) []byte
 	// keys, store and track are put around what the receiving gateway knows by.
@@ -237,6 +239,9 @@ func (w *world) gatewayOf(p *process, board *forward.Board, log *slog.Logger) (h
 		Identity: gateway.Identity{Stamp: "centre"}, Log: log, Ready: p.queue.Ready,
 	}
 	s := w.plan.sabotage
+	if s.append != nil {
+		d.Store = s.append(d.Store)
+	}
 	if s.keys != nil {
 		d.Keys = s.keys(d.Keys)
 	}
@@ -259,7 +264,11 @@ func (w *world) end(p *process, kill bool) {
 	p.dead = p.dead || kill
 	p.mu.Unlock()
 	if kill {
-		p.host.Kill()
+		if w.roll(2) == 0 { // with its host: what was not synced is gone
+			p.host.Crash()
+		} else {
+			p.host.Kill()
+		}
 		p.sink.Close()
 	}
 	p.stops[1]() // the queue outlives who drains it
