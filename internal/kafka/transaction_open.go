@@ -37,10 +37,6 @@ func (x *Session) open(ctx context.Context) (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := x.sink.progressTopic(ctx, admin, x.opts.Topic)
-	if err != nil {
-		return false, classified(fmt.Sprintf("topic %q, in which exactly-once delivery keeps its progress", x.opts.Topic), err)
-	}
 	client, err := kgo.NewClient(x.sink.transactional(x.id)...)
 	if err != nil {
 		return false, fmt.Errorf("kafka client: %w", err)
@@ -56,6 +52,12 @@ func (x *Session) open(ctx context.Context) (known bool, err error) {
 	}
 	if err != nil {
 		return false, x.refusal(err)
+	}
+	// Not before: nobody should have to make a topic to learn that the hub has no
+	// transactions.
+	n, err := x.sink.progressTopic(ctx, admin, x.opts.Topic)
+	if err != nil {
+		return false, classified(fmt.Sprintf("topic %q, in which exactly-once delivery keeps its progress", x.opts.Topic), err)
 	}
 	home := Partition(&message.Message{Key: []byte(x.key())}, n)
 	state, at, err := x.readRecord(ctx, admin, home, n)
@@ -183,6 +185,10 @@ func (s *Sink) transactional(id string) []kgo.Opt {
 func (s *Sink) progressTopic(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
 	t, err := topicOf(ctx, client, topic)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		if s.opts.Dialect == dialectEventHubs {
+			return 0, &Error{class: ClassHold, err: fmt.Errorf(
+				"it is missing, and Kafka clients cannot make one: somebody with rights on the namespace makes an event hub of that name with cleanup policy Compact: %w", err)}
+		}
 		if !s.opts.CreateTopics {
 			return 0, &Error{class: ClassHold, err: fmt.Errorf(
 				"it is missing and hub.create_topics is false: make it with cleanup.policy=compact, or name another in forward.progress_topic: %w", err)}
