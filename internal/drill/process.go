@@ -54,6 +54,9 @@ type Binary struct {
 	// is started through. It must become the binary by execve, so that signals
 	// and the process id are the binary's.
 	Through []string
+	// Reader are further arguments of `postroad tail`, where the hub wants more of
+	// a reader than to know its address.
+	Reader []string
 	// Late is how long nothing of what is missing may come before Judge takes
 	// it for lost; 0 means 30 s.
 	Late time.Duration

@@ -48,3 +48,25 @@ func TestProofRealKafkaTakeoversExact(t *testing.T) {
 		t.Errorf("%d messages stand in the topic more than once", v.Twice.Count)
 	}
 }
+
+// TestProofRealKafkaBrokersHang stops each broker in turn where it is, without
+// any connection being closed, until what it led goes on elsewhere.
+func TestProofRealKafkaBrokersHang(t *testing.T) {
+	d := onRealKafka(t, nil)
+	d.start()
+	d.under(func() {
+		for node := range d.kafka.Nodes() {
+			d.forwards("before")
+			leads := d.kafka.Leader(d.ctx, d.topic, 0) == node
+			d.kafka.Pause(node)
+			d.acknowledges("a broker hangs")
+			again := d.forwards("a broker hangs")
+			d.backlog("a broker hangs", func(n int64) bool { return n < enough })
+			d.kafka.Resume(node)
+			d.kafka.WaitInSync(d.ctx, d.topic)
+			t.Logf("broker %d hangs (leads partition 0: %v): %d more forwarded after %.1f s", node, leads, enough, again.Seconds())
+		}
+		d.forwards("in the end")
+	}, d.load)
+	d.keeps(d.judge(d.ledger, d.topic))
+}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 )
 
 // Tail reads a topic from its beginning to its present end by `postroad tail`,
@@ -19,7 +20,7 @@ func (b *Binary) Tail(ctx context.Context, hub, topic string, saw func(Record) e
 }
 
 func (b *Binary) tail(ctx context.Context, hub, topic string, saw func(Record) error, flags ...string) (err error) {
-	args := append([]string{"tail", topic, "--hub", hub, "--from", "beginning", "--json"}, flags...)
+	args := slices.Concat([]string{"tail", topic, "--hub", hub, "--from", "beginning", "--json"}, b.Reader, flags)
 	cmd := exec.CommandContext(ctx, b.Path, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
