@@ -9,19 +9,24 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"postroad/internal/config"
 	"postroad/internal/kafka"
 	"postroad/internal/message"
 	"postroad/internal/telemetry"
 )
 
 type tailCommand struct {
+	settingsFlags
+
 	Topic string `arg:"" optional:"" help:"Topic to follow (${default})." default:"messages"`
 
-	Hub      []string `help:"Some brokers of the hub (127.0.0.1:9092)." default:"127.0.0.1:9092" env:"POSTROAD_HUB_BROKERS" placeholder:"HOST:PORT"`
+	Hub      []string `help:"Some brokers of the hub (127.0.0.1:9092); they go before what --config and --set say in hub.brokers." env:"POSTROAD_HUB_BROKERS" placeholder:"HOST:PORT"`
 	From     string   `help:"Where to begin: beginning, end, a duration ago such as 15m, or a time such as 2026-01-02T15:04:05Z (by default end, with --until-end beginning)." placeholder:"WHERE"`
 	Key      *string  `help:"Show only messages with this key." short:"k"`
 	Count    int      `help:"Stop after this many messages." short:"n" placeholder:"N"`
@@ -31,7 +36,7 @@ type tailCommand struct {
 
 // Help says what is shown once.
 func (c *tailCommand) Help() string {
-	return `Shows each message once, although the topic itself may hold a message twice: by the same rule, and the same look-back, as every reader of Postroad's. Messages that others wrote to the topic are shown as they are. What a replay appended is shown with --from beginning or a time, where the topic no longer holds the message that it is a copy of, and never while it arrives.`
+	return `Shows each message once, although the topic itself may hold a message twice: by the same rule, and the same look-back, as every reader of Postroad's. Messages that others wrote to the topic are shown as they are. Where the hub wants more than an address (a password, TLS, dialect eventhubs), --config takes the settings of the stamp, of which the section hub counts. What a replay appended is shown with --from beginning or a time, where the topic no longer holds the message that it is a copy of, and never while it arrives.`
 }
 
 // dialTimeout is how long the first connection to the hub may take.
@@ -52,19 +57,39 @@ func (c *tailCommand) Run(ctx context.Context, std streams) error {
 	if !message.ValidTopic(c.Topic) {
 		return usagef("topic %q: must be 1 to %d of A-Z, a-z, 0-9, '.', '_' and '-'", c.Topic, message.MaxTopicLen)
 	}
-	opts := kafka.DefaultOptions()
-	opts.Brokers = c.Hub
-	if err := opts.Validate(); err != nil {
-		return usagef("--hub: %w", err)
+	opts, err := c.hub()
+	if err != nil {
+		return err
 	}
 	log, err := telemetry.NewLogger(std.err, telemetry.LogOptions{Level: "warn", Format: "auto"})
 	if err != nil {
 		return err
 	}
-	if err := reach(ctx, c.Hub); err != nil {
+	if err := reach(ctx, opts); err != nil {
 		return err
 	}
 	return c.follow(ctx, std, opts, from, log)
+}
+
+// hub is how the hub is reached: by default on this machine, without security.
+func (c *tailCommand) hub() (kafka.Options, error) {
+	opts := kafka.DefaultOptions()
+	told := func(entry string) bool { return strings.HasPrefix(entry, config.EnvPrefix+"HUB_") }
+	if c.Config != "" || len(c.Set) > 0 || slices.ContainsFunc(os.Environ(), told) {
+		// A stamp must have a name and a queue, and here they count for nothing.
+		settings, _, err := c.loadStamp("stamp.name=tail", "queue.dir=none")
+		if err != nil {
+			return opts, err
+		}
+		opts = settings.Hub
+	}
+	if len(c.Hub) > 0 {
+		opts.Brokers = c.Hub
+	}
+	if err := opts.Validate(); err != nil {
+		return opts, usagef("--hub: %w", err)
+	}
+	return opts, nil
 }
 
 func (c *tailCommand) follow(ctx context.Context, std streams, opts kafka.Options, from kafka.From, log *slog.Logger) error {
@@ -133,10 +158,14 @@ func (c *tailCommand) from(now time.Time) (kafka.From, error) {
 }
 
 // reach fails where no broker takes a connection. Later on the hub may go away
-// and come back; at the beginning an address is more likely wrong.
-func reach(ctx context.Context, brokers []string) error {
+// and come back; at the beginning an address is more likely wrong. Where more than
+// addresses says how the hub is reached, nothing is tried.
+func reach(ctx context.Context, o kafka.Options) error {
+	if o.Dialect == "eventhubs" || o.Proxy != "" || o.ClientPropertiesFile != "" {
+		return nil
+	}
 	var first error
-	for _, b := range brokers {
+	for _, b := range o.Brokers {
 		d := net.Dialer{Timeout: dialTimeout}
 		conn, err := d.DialContext(ctx, "tcp", b)
 		if err == nil {
@@ -146,7 +175,7 @@ func reach(ctx context.Context, brokers []string) error {
 			first = err
 		}
 	}
-	return fmt.Errorf("reach the hub at %s: %w (--hub names another)", strings.Join(brokers, ","), first)
+	return fmt.Errorf("reach the hub at %s: %w (--hub names another)", strings.Join(o.Brokers, ","), first)
 }
 
 // flushEvery is how long a line may stay unwritten while more come in.
