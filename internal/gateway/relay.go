@@ -22,6 +22,9 @@ type RelayStore interface {
 	// Group returns the messages that one Append stored, of any process's lane,
 	// by the place of the first; message.ErrNotFound where they are not kept.
 	Group(ctx context.Context, first message.Place) ([]message.Stored, error)
+	// Tails hands out groups at the ends of other processes' lanes that will be
+	// drained although nothing tells yet whether they were acknowledged.
+	Tails(ctx context.Context, yield func([]message.Stored)) error
 	// OtherWriters reports whether other processes may still acknowledge
 	// messages. ended is for it to remember lanes that are over.
 	OtherWriters(ctx context.Context, ended map[string]bool) (bool, error)

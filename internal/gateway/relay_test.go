@@ -30,6 +30,7 @@ type fakeGroups struct {
 	mu     sync.Mutex
 	groups map[message.Place][]message.Stored
 	keys   []StoredKey
+	tails  [][]message.Stored
 	others bool
 	err    error
 }
@@ -41,6 +42,16 @@ func (f *fakeGroups) Group(_ context.Context, first message.Place) ([]message.St
 		return g, nil
 	}
 	return nil, message.ErrNotFound
+}
+
+func (f *fakeGroups) Tails(_ context.Context, yield func([]message.Stored)) error {
+	f.mu.Lock()
+	tails := slices.Clone(f.tails)
+	f.mu.Unlock()
+	for _, group := range tails {
+		yield(group)
+	}
+	return nil
 }
 
 func (f *fakeGroups) OtherWriters(context.Context, map[string]bool) (bool, error) {
@@ -464,6 +475,8 @@ func TestRelayOrder(t *testing.T) {
 	if a := r.relay(siteMessage(3, nil)); a.Stored != 1 {
 		t.Fatalf("the session was let in: %+v", a)
 	}
+	r.groups.keys = nil
+	r.groups.tails = [][]message.Stored{r.groups.groups[first]} // no index has it
 	r.session = "s2"
 	if a := r.do(http.MethodPost, wire.PathMessages, batchOf(siteMessage(4, nil))); a.status != http.StatusServiceUnavailable {
 		t.Fatalf("another session: %d %s", a.status, a.body)

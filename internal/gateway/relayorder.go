@@ -3,10 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"postroad/internal/message"
+	"postroad/internal/relay/wire"
 )
 
 // relayOrders keep what other processes of this stamp have stored from being
@@ -105,7 +108,7 @@ func (g *Gateway) inOrder(ctx context.Context, stamp, topic, session string) err
 }
 
 // lastRelayed returns the last message of a stamp and topic in each lane of other
-// processes, as far as it is known to be stored.
+// processes, whether it is known to be acknowledged or not.
 func (g *Gateway) lastRelayed(ctx context.Context, stamp, topic string) ([]message.Receipt, error) {
 	if g.deps.Keys == nil {
 		return nil, nil
@@ -121,7 +124,13 @@ func (g *Gateway) lastRelayed(ctx context.Context, stamp, topic string) ([]messa
 	if err != nil {
 		return nil, err
 	}
-	var last []message.Receipt
+	last := map[string]message.Receipt{}
+	note := func(group []message.Stored) {
+		m := &group[len(group)-1]
+		if at := m.Stands(); at.Seq > last[at.Lane].Seq {
+			last[at.Lane] = message.Receipt{ID: m.ID, Place: at}
+		}
+	}
 	for _, k := range newest {
 		group, err := g.relay.store.Group(ctx, k.First)
 		if errors.Is(err, message.ErrNotFound) {
@@ -130,8 +139,13 @@ func (g *Gateway) lastRelayed(ctx context.Context, stamp, topic string) ([]messa
 		if err != nil {
 			return nil, err
 		}
-		m := &group[len(group)-1]
-		last = append(last, message.Receipt{ID: m.ID, Place: m.Stands()})
+		note(group)
 	}
-	return last, nil
+	// What was answered right before a process died is in no index.
+	err = g.relay.store.Tails(ctx, func(group []message.Stored) {
+		if path, _, ok := wire.Came(&group[0].Message); ok && path[len(path)-1] == stamp && group[0].Topic == topic {
+			note(group)
+		}
+	})
+	return slices.Collect(maps.Values(last)), err
 }

@@ -77,3 +77,51 @@ func (q *Queue) cannotAcknowledge(name string) (bool, error) {
 	}
 	return fenced, err
 }
+
+// Tails hands out the groups at the ends of other processes' lanes that are valid
+// and not known to be acknowledged: behind the durable seq that a lane's heartbeat
+// tells. They will be drained, and their callers may have heard of it: a process
+// that dies takes its last heartbeat's time of acknowledgements with it.
+func (q *Queue) Tails(ctx context.Context, yield func([]message.Stored)) error {
+	names, err := q.laneNames()
+	if err != nil {
+		return err
+	}
+	for name := range names {
+		if !message.ValidLane(name) || q.keys.isOwn(name) {
+			continue
+		}
+		if err := q.tail(ctx, name, yield); err != nil {
+			return fmt.Errorf("end of lane %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) tail(ctx context.Context, name string, yield func([]message.Stored)) error {
+	l, err := q.laneOf(name)
+	if errors.Is(err, message.ErrNotFound) { // a forwarder's, or being made
+		return nil
+	}
+	if err != nil || l.own {
+		return err
+	}
+	b, err := readHeartbeat(q.deps.FS, q.at.laneFile(name, heartbeatFileName))
+	if err != nil {
+		return err
+	}
+	known, _ := decodeHeartbeat(b)
+	r := newLookup(l, known.durable+1)
+	defer r.close()
+	for ctx.Err() == nil {
+		msgs, err := r.messages()
+		if errors.Is(err, errNothingYet) || errors.Is(err, io.EOF) || missing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		yield(msgs)
+	}
+	return ctx.Err()
+}
