@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ type record struct {
 	partition  int32
 	offset     int64  // set when it was produced
 	id         string // "" for none
+	raw        string // how the id is written, where not as it is
 	headers    []kgo.RecordHeader
 	key, value []byte
 	replay     bool
@@ -23,8 +25,8 @@ type record struct {
 // kafka is the record that is produced.
 func (r *record) kafka(topic string) *kgo.Record {
 	k := &kgo.Record{Topic: topic, Partition: r.partition, Key: r.key, Value: r.value, Headers: r.headers}
-	if r.id != "" {
-		k.Headers = append(k.Headers, kgo.RecordHeader{Key: "postroad-id", Value: []byte(r.id)})
+	if written := cmp.Or(r.raw, r.id); written != "" {
+		k.Headers = append(k.Headers, kgo.RecordHeader{Key: "postroad-id", Value: []byte(written)})
 	}
 	if r.replay {
 		k.Headers = append(k.Headers, kgo.RecordHeader{Key: "postroad-replay", Value: []byte("1")})

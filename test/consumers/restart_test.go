@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"postroad/test/kafkatest"
 )
@@ -24,6 +25,7 @@ const (
 type world struct {
 	kafka *kafkatest.Cluster
 	topic string
+	seed  uint64
 	want  [][]*record // by the window
 	ever  [][]*record // each id once, however far apart
 }
@@ -33,7 +35,7 @@ func newWorld(t *testing.T) *world {
 	c := kafka.Use(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	w := &world{kafka: c, topic: strings.ReplaceAll(t.Name(), "/", "-")}
+	w := &world{kafka: c, seed: seed, topic: strings.ReplaceAll(t.Name(), "/", "-")}
 	c.CreateTopic(t.Context(), w.topic, partitions, nil)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for p := range int32(partitions) {
@@ -49,13 +51,13 @@ func newWorld(t *testing.T) *world {
 // that one that starts again need not wait until the one before is given up.
 func (w *world) properties(t *testing.T, group string) string {
 	t.Helper()
-	return writeProperties(t, w.kafka.Addrs("plain"), group)
+	return writeProperties(t, w.kafka.Addrs("plain"), group, 1)
 }
 
-func writeProperties(t *testing.T, addrs []string, group string) string {
+func writeProperties(t *testing.T, addrs []string, group string, member int) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "client.properties")
-	text := fmt.Sprintf("bootstrap.servers=%s\ngroup.id=%s\ngroup.instance.id=%s-1\n", strings.Join(addrs, ","), group, group)
+	text := fmt.Sprintf("bootstrap.servers=%s\ngroup.id=%s\ngroup.instance.id=%s-%d\n", strings.Join(addrs, ","), group, group, member)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +65,8 @@ func writeProperties(t *testing.T, addrs []string, group string) string {
 }
 
 // A consumer that is killed and started again, with duplicates on both sides of
-// where it was.
-func TestRestarts(t *testing.T) {
+// where it was, in each way of keeping where that is.
+func TestRecipes(t *testing.T) {
 	w := newWorld(t)
 	for _, l := range languages() {
 		t.Run(l.name, func(t *testing.T) {
@@ -89,6 +91,9 @@ func TestRestarts(t *testing.T) {
 				}
 				t.Log(problems)
 			})
+			t.Run("paused", func(t *testing.T) { w.pausedWritesNothing(t, r, l.name) })
+			t.Run("moves", func(t *testing.T) { w.partitionsMove(t, r, l.name) })
+			t.Run("corners", func(t *testing.T) { corners(t, r) })
 		})
 	}
 }
@@ -148,25 +153,74 @@ func (w *world) restartPrinter(t *testing.T, r recipe, name string) {
 
 // A process that was paused while another one took its partitions over writes
 // nothing any more.
-func TestPausedProcessWritesNothing(t *testing.T) {
-	w := newWorld(t)
-	for _, l := range languages() {
-		t.Run(l.name, func(t *testing.T) {
-			t.Parallel()
-			r, db := l.prepare(t), filepath.Join(t.TempDir(), "db")
-			args := []string{w.topic, strconv.Itoa(window), "positions", db}
-			paused := r.start(t, append([]string{w.properties(t, l.name + "-paused")}, args...)...)
-			paused.until(count(300)) // it is a pipe ahead at most, then waits in its printing
-			other := r.start(t, append([]string{w.properties(t, l.name + "-other")}, args...)...)
-			other.until(lastOf(partitions))
-			other.end(syscall.SIGTERM)
-			paused.drain()
-			if paused.cmd.ProcessState.Success() || !strings.Contains(paused.errs.String(), "another process has gone on") {
-				t.Errorf("%v: %s", paused.cmd.ProcessState, paused.errs.String())
+func (w *world) pausedWritesNothing(t *testing.T, r recipe, name string) {
+	db := filepath.Join(t.TempDir(), "db")
+	args := []string{w.topic, strconv.Itoa(window), "positions", db}
+	paused := r.start(t, append([]string{w.properties(t, name+"-paused")}, args...)...)
+	paused.until(count(300)) // it is a pipe ahead at most, then waits in its printing
+	other := r.start(t, append([]string{w.properties(t, name+"-other")}, args...)...)
+	other.until(lastOf(partitions))
+	other.end(syscall.SIGTERM)
+	paused.drain()
+	if paused.cmd.ProcessState.Success() || !strings.Contains(paused.errs.String(), "another process has gone on") {
+		t.Errorf("%v: %s", paused.cmd.ProcessState, paused.errs.String())
+	}
+	for _, problem := range judge(parse(t, r.output(t.Context(), t, "dump", db)), w.want...) {
+		t.Error(problem)
+	}
+}
+
+// A partition goes from one member of a group to another, and duplicates of
+// what the one showed come to the other.
+func (w *world) partitionsMove(t *testing.T, r recipe, name string) {
+	const half = 400
+	topic, group, addrs := "moves-"+name, name+"-moves", w.kafka.Addrs("plain")
+	w.kafka.CreateTopic(t.Context(), topic, partitions, nil)
+	random := rand.New(rand.NewPCG(w.seed, 1))
+	var all [partitions][]*record
+	shownFirst := 0
+	for p := range int32(partitions) {
+		all[p] = duplicates(random, p, 2*half, window)
+		produce(t, addrs, topic, all[p][:half])
+		shownFirst += len(expected(all[p][:half], window, 0, 0, false))
+	}
+	args := []string{topic, strconv.Itoa(window), "print"}
+	one := r.start(t, append([]string{writeProperties(t, addrs, group, 1)}, args...)...)
+	one.until(count(shownFirst))
+	two := r.start(t, append([]string{writeProperties(t, addrs, group, 2)}, args...)...)
+	w.waitShared(t, group)
+	var want [][]*record
+	for p := range int32(partitions) {
+		produce(t, addrs, topic, all[p][half:])
+		want = append(want, expected(all[p], window, 0, 0, false))
+	}
+	two.until(lastOf(1))
+	one.until(lastOf(1))
+	for _, problem := range judge(append(one.end(syscall.SIGTERM), two.end(syscall.SIGTERM)...), want...) {
+		t.Error(problem)
+	}
+}
+
+// waitShared waits until each of two members of a group has a partition.
+func (w *world) waitShared(t *testing.T, group string) {
+	t.Helper()
+	for deadline := time.Now().Add(runLimit); ; {
+		groups, err := w.kafka.Admin().DescribeGroups(t.Context(), group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := 0
+		for _, m := range groups[group].Members {
+			if a, ok := m.Assigned.AsConsumer(); ok && len(a.Topics) > 0 {
+				members++
 			}
-			for _, problem := range judge(parse(t, r.output(t.Context(), t, "dump", db)), w.want...) {
-				t.Error(problem)
-			}
-		})
+		}
+		if members == 2 && groups[group].State == "Stable" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the group is %+v", groups[group])
+		}
+		<-time.After(50 * time.Millisecond)
 	}
 }
