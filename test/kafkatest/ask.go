@@ -90,17 +90,23 @@ func (n *node) knows(ctx context.Context, want []int32) error {
 	return nil
 }
 
-// controller is the id of the controllers' leader, by the word of any node.
-func (c *cluster) controller(ctx context.Context) (int32, error) {
+// whoLeads is the question for the controllers' leader.
+func whoLeads() *kmsg.DescribeQuorumRequest {
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	rt, rp := kmsg.NewDescribeQuorumRequestTopic(), kmsg.NewDescribeQuorumRequestTopicPartition()
 	rt.Topic = "__cluster_metadata"
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
+	return req
+}
+
+// controller is the id of the controllers' leader, by the word of any node.
+func (c *cluster) controller(ctx context.Context) (int32, error) {
 	var errs []error
 	for _, n := range c.up() {
 		ctx, cancel := context.WithTimeout(ctx, askLimit)
-		answer, err := n.ask.SeedBrokers()[0].Request(ctx, req)
+		// A client may still be at work on a question that it was given up on.
+		answer, err := n.ask.SeedBrokers()[0].Request(ctx, whoLeads())
 		cancel()
 		if err == nil {
 			var leader int32
