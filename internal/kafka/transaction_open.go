@@ -164,6 +164,10 @@ func (s *Sink) transactional(id string) []kgo.Opt {
 	opts := append(s.link.common(s.deps.Log, nil, s.deps.MayWrite),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(transactionTimeout),
+		// The hub still writes the marks of the last transaction when the next one
+		// begins, for some milliseconds, and asks to be tried again.
+		kgo.ConcurrentTransactionsBackoff(5*time.Millisecond),
+		kgo.RetryBackoffFn(func(fails int) time.Duration { return jitter(min(5*time.Millisecond<<min(max(fails-1, 0), 8), maxBackoff)) }),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
