@@ -9,8 +9,8 @@ import (
 	"postroad/internal/message"
 )
 
-// Group returns the messages of the group that begins at a place, of any
-// process's lane. message.ErrNotFound where none does, or it was removed.
+// Group returns the messages of a group from a place on, of any process's lane.
+// message.ErrNotFound where nothing is at that place, or it was removed.
 func (q *Queue) Group(ctx context.Context, first message.Place) ([]message.Stored, error) {
 	gone := fmt.Errorf("group at %d of lane %s: %w", first.Seq, first.Lane, message.ErrNotFound)
 	if first.Seq == 0 {
