@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -84,8 +85,9 @@ func strangeRecords(p int32) []*record {
 }
 
 // corners are what a topic may hold and where a group may be, against the
-// embedded hub.
-func corners(t *testing.T, r recipe) {
+// embedded hub. It returns what is wrong.
+func corners(t *testing.T, r recipe) (problems []string) {
+	t.Helper()
 	all := allCorners()
 	addr := startHub(t, len(all))
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DisableClientMetrics())
@@ -115,11 +117,9 @@ func corners(t *testing.T, r recipe) {
 	p.until(lastOf(len(all)))
 	got := p.end(syscall.SIGTERM)
 	for _, c := range all {
-		for _, problem := range judge(got, expected(c.records, cornerWindow, c.start, c.show, false)) {
-			t.Error(problem)
-		}
+		problems = append(problems, judge(got, expected(c.records, cornerWindow, c.start, c.show, false))...)
 		if !strings.Contains(p.errs.String(), c.says) {
-			t.Errorf("nothing says %q: %s", c.says, p.errs.String())
+			problems = append(problems, fmt.Sprintf("nothing says %q: %s", c.says, p.errs.String()))
 		}
 	}
 	committed, err := admin.FetchOffsets(t.Context(), "shown")
@@ -129,7 +129,7 @@ func corners(t *testing.T, r recipe) {
 	for i, c := range all {
 		end := c.records[len(c.records)-1].offset + 1
 		if o, _ := committed.Lookup("corners", int32(i)); o.At != end {
-			t.Errorf("partition %d: %d is committed, the end is %d", i, o.At, end)
+			problems = append(problems, fmt.Sprintf("partition %d: %d is committed, the end is %d", i, o.At, end))
 		}
 	}
 
@@ -138,8 +138,34 @@ func corners(t *testing.T, r recipe) {
 	got = p.end(syscall.SIGTERM)
 	for _, c := range all {
 		for _, problem := range judge(got, expected(c.records, cornerWindow, c.start, c.start, true)) {
-			t.Errorf("with replays: %s", problem)
+			problems = append(problems, "with replays: "+problem)
 		}
+	}
+	return problems
+}
+
+// What the corners are there for is noticed.
+func TestCornersCatchSabotage(t *testing.T) {
+	for _, twin := range []struct {
+		name string
+		change
+	}{
+		{"looks back one less", change{"once.py", "< offset - self.size:", "<= offset - self.size:"}},
+		{"looks back one more", change{"once.py", "< offset - self.size:", "< offset - self.size - 1:"}},
+		{"forgets duplicates", change{"once.py", "        self.last[id] = offset\n", "        if not duplicate:\n            self.last[id] = offset\n"}},
+		{"notes replays", change{"once.py", "reading.window.holds(id, m.offset())", "reading.window.seen(id, m.offset())"}},
+		{"takes any id", change{"once.py", "return (id if id and id.int else None),", "return id,"}},
+		{"reads uncommitted", change{"once.py", "read_committed", "read_uncommitted"}},
+		{"keeps quiet about a gap", change{"once.py", "if show < start:", "if show < 0:"}},
+	} {
+		t.Run(twin.name, func(t *testing.T) {
+			t.Parallel()
+			problems := corners(t, preparePython(t, twin.change))
+			if len(problems) == 0 {
+				t.Error("nobody noticed")
+			}
+			t.Log(problems)
+		})
 	}
 }
 

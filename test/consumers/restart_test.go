@@ -93,7 +93,11 @@ func TestRecipes(t *testing.T) {
 			})
 			t.Run("paused", func(t *testing.T) { w.pausedWritesNothing(t, r, l.name) })
 			t.Run("moves", func(t *testing.T) { w.partitionsMove(t, r, l.name) })
-			t.Run("corners", func(t *testing.T) { corners(t, r) })
+			t.Run("corners", func(t *testing.T) {
+				for _, problem := range corners(t, r) {
+					t.Error(problem)
+				}
+			})
 		})
 	}
 }
