@@ -32,7 +32,7 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 	}
 	spans, lost, err := spansOf(ctx, client, from)
 	if err != nil {
-		return lost, classified("read back: list offsets", err)
+		return lost, s.link.classified("read back: list offsets", err)
 	}
 	n, err := s.link.readSpans(ctx, s.deps, client, spans, func(r *kgo.Record) {
 		m := parseMarks(r.Headers)
@@ -40,7 +40,7 @@ func (s *Sink) ReadBack(ctx context.Context, from []message.Mark, found func(p m
 			found(at, message.Mark{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
 		}
 	})
-	return append(lost, n...), classified("read back", err)
+	return append(lost, n...), s.link.classified("read back", err)
 }
 
 type spans map[string]map[int32]span

@@ -120,7 +120,7 @@ func (r *Reader) Follow(ctx context.Context, o FollowOptions, fn func(Record) er
 		case errors.As(err, &stop):
 			return stop.err
 		case Classify(err) == ClassHold && !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.UnknownTopicID):
-			return classified(fmt.Sprintf("follow topic %q", o.Topic), err)
+			return r.link.classified(fmt.Sprintf("follow topic %q", o.Topic), err)
 		case f.progressed:
 			fails = 0
 		}

@@ -202,7 +202,7 @@ func (s *Sink) Probe(ctx context.Context) error {
 	if err == nil {
 		err = s.link.recheck(ctx, client)
 	}
-	return classified("probe the hub", err)
+	return s.link.classified("probe the hub", err)
 }
 
 // Reset gives up everything under way and begins with a new client. Callbacks
@@ -328,7 +328,7 @@ func settled(r *kgo.Record, err error) {
 	if errors.Is(err, kgo.ErrClientClosed) {
 		err = ErrClosed
 	}
-	done(-1, classified(fmt.Sprintf("produce to partition %d", r.Partition), err))
+	done(-1, w.sink.link.classified(fmt.Sprintf("produce to partition %d", r.Partition), err))
 }
 
 var errTurn = errors.New("the partition waits, after an error, for what was sent before")

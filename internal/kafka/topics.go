@@ -36,7 +36,7 @@ func (s *Sink) Partitions(ctx context.Context, topic string) (int32, error) {
 		t, err = s.missing(ctx, client, topic)
 	}
 	if err != nil {
-		return 0, classified("look the topic up", err)
+		return 0, s.link.classified("look the topic up", err)
 	}
 	n := int32(len(t.Partitions))
 	return n, s.meet(client, topic, t.TopicID, n)
@@ -236,7 +236,7 @@ func (s *Sink) Ends(ctx context.Context, of []message.Mark) ([]message.Mark, err
 	}
 	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topicsOf(of)...)
 	if err != nil {
-		return nil, classified("list the ends of partitions", err)
+		return nil, s.link.classified("list the ends of partitions", err)
 	}
 	out := make([]message.Mark, len(of))
 	for i, m := range of {
@@ -245,7 +245,7 @@ func (s *Sink) Ends(ctx context.Context, of []message.Mark) ([]message.Mark, err
 			end.Err = kerr.UnknownTopicOrPartition
 		}
 		if end.Err != nil {
-			return nil, classified(fmt.Sprintf("end of %s/%d", m.Topic, m.Partition), end.Err)
+			return nil, s.link.classified(fmt.Sprintf("end of %s/%d", m.Topic, m.Partition), end.Err)
 		}
 		out[i] = message.Mark{Topic: m.Topic, Partition: m.Partition, Offset: end.Offset}
 	}

@@ -268,7 +268,7 @@ func (x *Session) giveBack(sent []*entry, why map[*entry]error, from map[partiti
 		if err == nil {
 			err = errBeside
 		}
-		e.done(-1, classified(fmt.Sprintf("produce to partition %d", e.key.partition), err))
+		e.done(-1, x.sink.link.classified(fmt.Sprintf("produce to partition %d", e.key.partition), err))
 	}
 }
 

@@ -57,12 +57,12 @@ func (x *Session) open(ctx context.Context) (known bool, err error) {
 	// transactions.
 	n, err := x.sink.progressTopic(ctx, admin, x.opts.Topic)
 	if err != nil {
-		return false, classified(fmt.Sprintf("topic %q, in which exactly-once delivery keeps its progress", x.opts.Topic), err)
+		return false, x.sink.link.classified(fmt.Sprintf("topic %q, in which exactly-once delivery keeps its progress", x.opts.Topic), err)
 	}
 	home := Partition(&message.Message{Key: []byte(x.key())}, n)
 	state, at, err := x.readRecord(ctx, admin, home, n)
 	if err != nil {
-		return false, classified("read the chain's progress in the hub", err)
+		return false, x.sink.link.classified("read the chain's progress in the hub", err)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -88,7 +88,7 @@ func (x *Session) refusal(err error) error {
 		return &Error{class: ClassHold, err: fmt.Errorf(
 			"%s: the hub does not allow transactions of %v (transaction.max.timeout.ms): %w", act, transactionTimeout, err)}
 	}
-	return classified(act, err)
+	return x.sink.link.classified(act, err)
 }
 
 // key is the key of the chain's record.

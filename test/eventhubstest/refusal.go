@@ -36,7 +36,8 @@ const (
 	// answered by POLICY_VIOLATION, or a fetch answered by nothing.
 	OverQuota Refusal = "over quota"
 	// Impatient: a produce request that came before the time was over that the
-	// answer before it had told to wait.
+	// answer before it had told to wait. Requests that were on their way already
+	// count, too: it tells something of a client that waits for each answer.
 	Impatient Refusal = "impatient"
 )
 
