@@ -34,6 +34,10 @@ type FS interface {
 	// taken for success, since NFS and SMB may answer it where names are
 	// durable on their own.
 	SyncDir(name string) error
+	// Touch gives a directory a new time of change, the server's own where it is
+	// on a share: caches of it that other hosts have are then dropped.
+	// utimensat.
+	Touch(name string) error
 	// Space tells how much room there is. statfs.
 	Space(name string) (Space, error)
 }

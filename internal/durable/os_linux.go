@@ -52,6 +52,15 @@ func (OS) SyncDir(name string) error {
 	return errors.Join(err, d.Close())
 }
 
+// Touch implements FS.
+func (OS) Touch(name string) error {
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, times, 0); err != nil {
+		return &fs.PathError{Op: "utimensat", Path: name, Err: err}
+	}
+	return nil
+}
+
 // Space implements FS.
 func (OS) Space(name string) (Space, error) {
 	var st unix.Statfs_t

@@ -315,9 +315,13 @@ func (q *Queue) writeClaim(c *chain, epoch uint64, p *presence) (raw string, err
 	name := q.at.claimFile(c.id, "claim", epoch)
 	f, err := q.deps.FS.Create(name)
 	if errors.Is(err, fs.ErrExist) {
+		// The list that it is missing from is old. Where a client drops what it has
+		// cached of a directory that it changes itself, the next list is not.
+		_ = q.deps.FS.Touch(q.at.chain(c.id))
 		return "", fmt.Errorf("claim of epoch %d: %w", epoch, errHeld)
 	}
 	if err == nil {
+		q.touchLater(q.at.chain(c.id))
 		c.setUnfinished(info)
 		_, err = f.WriteAt(text, 0)
 		if err == nil {

@@ -71,6 +71,8 @@ type Queue struct {
 	closing   chan struct{}
 	// reading bounds how many chains of others are read through at once.
 	reading chan struct{}
+	// untouched are directories that Run is to have touched.
+	untouched []string
 	// running is Run's context, for what is begun by others while it runs.
 	running atomic.Pointer[context.Context]
 	// tending counts the goroutines that look after chains and lanes of others.
@@ -169,6 +171,9 @@ func (q *Queue) openDirectory() error {
 // the lane with its own fence. Claims may still Save and Release until Close.
 func (q *Queue) Run(ctx context.Context) error {
 	q.running.Store(&ctx)
+	for _, dir := range q.untouched {
+		q.touchLater(dir)
+	}
 	stop, beating := make(chan struct{}), make(chan struct{})
 	var wg, beat sync.WaitGroup
 	beat.Go(func() { q.beatLoop(beating) })

@@ -99,6 +99,8 @@ func (q *Queue) openWriter(info laneInfo, after string) (*writer, error) {
 		w.removeFiles()
 		return nil, fmt.Errorf("open lane %s: %w", id, asFull(err))
 	}
+	q.touchLater(q.at.lanes())
+	q.touchLater(w.dir)
 	w.lane = &lane{id: id.String(), info: info, q: q, own: true}
 	w.lane.settled.Store(1)
 	return w, nil

@@ -80,6 +80,10 @@ func (m mount) SyncDir(name string) error {
 	return m.around(faultfs.OpSyncDir, name, func() error { return m.host.SyncDir(name) })
 }
 
+func (m mount) Touch(name string) error {
+	return m.around(faultfs.OpTouch, name, func() error { return m.host.Touch(name) })
+}
+
 func (m mount) ReadDir(name string) (entries []fs.DirEntry, err error) {
 	err = m.around(faultfs.OpReadDir, name, func() error {
 		entries, err = m.host.ReadDir(name)

@@ -165,14 +165,8 @@ func retried(act func(fresh bool) error) error {
 // the directory was like before: where somebody else has changed it as well,
 // the cache is dropped, or goes on being believed, by the seed.
 func (c *client) changed(dir *node, before uint64, name string, now dentry) {
-	d := c.dirs[dir.id]
-	switch {
-	case d == nil:
-		return
-	case d.change == before:
-		d.change = dir.change
-	case !c.chance(2):
-		delete(c.dirs, dir.id)
+	d := c.kept(dir, before)
+	if d == nil {
 		return
 	}
 	d.entries[name] = now
@@ -184,6 +178,35 @@ func (c *client) changed(dir *node, before uint64, name string, now dentry) {
 		d.listing = append(d.listing, listed{info{name, now.dir, 0}, now.id})
 		slices.SortFunc(d.listing, func(a, b listed) int { return strings.Compare(a.name, b.name) })
 	}
+}
+
+// kept is what the host goes on believing of a directory that it has changed
+// itself; nil for nothing.
+func (c *client) kept(dir *node, before uint64) *directory {
+	d := c.dirs[dir.id]
+	switch {
+	case d == nil:
+		return nil
+	case d.change == before:
+		d.change = dir.change
+	case !c.chance(2):
+		delete(c.dirs, dir.id)
+		return nil
+	}
+	return d
+}
+
+// touch changes a directory's time of change and nothing else. What the host
+// itself has cached of it may stay.
+func (c *client) touch(id uint64) error {
+	n, err := c.share.get(id)
+	if err != nil {
+		return err
+	}
+	before := n.change
+	c.share.touch(n)
+	c.kept(n, before)
+	return nil
 }
 
 // list returns the names in a directory.

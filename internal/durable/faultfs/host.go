@@ -226,6 +226,22 @@ func (h *Host) SyncDir(name string) error {
 	})
 }
 
+// Touch implements durable.FS.
+func (h *Host) Touch(name string) error {
+	return h.call(named(OpTouch, name), func(int) error {
+		return retried(func(fresh bool) error {
+			at, err := h.client.resolve(name, fresh)
+			if err == nil && !at.dir {
+				err = syscall.ENOTDIR
+			}
+			if err == nil {
+				err = h.client.touch(at.id)
+			}
+			return err
+		})
+	})
+}
+
 // Space implements durable.FS.
 func (h *Host) Space(name string) (durable.Space, error) {
 	var s durable.Space

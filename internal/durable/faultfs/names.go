@@ -140,3 +140,14 @@ func (i info) Mode() fs.FileMode {
 	}
 	return 0o640
 }
+
+// Touch implements durable.FS. A disk has no caches that it would change.
+func (f *FS) Touch(name string) error {
+	return f.do(call{
+		op: named(OpTouch, name),
+		apply: func(int) error {
+			_, err := f.directory(name)
+			return err
+		},
+	})
+}

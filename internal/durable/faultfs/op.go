@@ -17,6 +17,7 @@ const (
 	OpReadDir   Kind = "readdir"
 	OpRemove    Kind = "remove"
 	OpSyncDir   Kind = "syncdir"
+	OpTouch     Kind = "touch"
 	OpSpace     Kind = "space"
 	OpRead      Kind = "read"
 	OpWrite     Kind = "write"

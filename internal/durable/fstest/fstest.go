@@ -130,6 +130,7 @@ func testNameErrors(t *testing.T, fsys durable.FS, dir string) {
 		},
 		"remove":  fsys.Remove,
 		"syncdir": fsys.SyncDir,
+		"touch":   fsys.Touch,
 		"space": func(name string) error {
 			_, err := fsys.Space(name)
 			return err
@@ -159,6 +160,7 @@ func testNameErrors(t *testing.T, fsys durable.FS, dir string) {
 		{"remove", "missing", fs.ErrNotExist},
 		{"remove", "missing/f", fs.ErrNotExist},
 		{"syncdir", "missing", fs.ErrNotExist},
+		{"touch", "missing", fs.ErrNotExist},
 		{"space", "missing", fs.ErrNotExist},
 	} {
 		want(t, row.act+" "+row.name, acts[row.act](path.Join(dir, row.name)), row.want)

@@ -1,0 +1,36 @@
+package queue
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// touchAfter is longer than the step of any server's clock.
+const touchAfter = 1500 * time.Millisecond
+
+// touchLater has a directory, in which this process has made a name that others
+// look for, changed once more.
+//
+// A share's server may tell changes of a directory apart only by its clock's step,
+// some milliseconds, or a second. A host that lists a directory between two changes
+// within one step keeps a list without the second for as long as nothing else
+// changes there: it would never see a lane that holds messages, or that a chain was
+// claimed by a process that has died since. Chance keeps two processes that did
+// something at the same time from doing this at the same time. One that dies before
+// it does leaves it to the next that makes a name there.
+func (q *Queue) touchLater(dir string) {
+	ctx := q.running.Load()
+	if ctx == nil { // Open made it
+		q.untouched = append(q.untouched, dir)
+		return
+	}
+	q.tending.Go(func() {
+		for pause(*ctx, touchAfter+rand.N(touchAfter)) {
+			err := q.deps.FS.Touch(dir)
+			if err == nil || missing(err) {
+				return
+			}
+			q.deps.Log.Debug("directory not touched, trying again", "dir", dir, "err", err)
+		}
+	})
+}
