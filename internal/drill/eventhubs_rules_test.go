@@ -230,3 +230,13 @@ func TestEventHubsCompression(t *testing.T) {
 	d.sees(d.ledger, d.topic)
 	d.within(eventhubstest.Compressed)
 }
+
+// The twin of all these: the dialect of Kafka does not keep the rules, and the
+// double sees that.
+func TestEventHubsWithoutTheDialect(t *testing.T) {
+	d := onEventHubs(t, eventhubstest.Options{})
+	d.start("hub.brokers="+d.double.Addr(), "hub.tls.ca_file="+d.double.CAFile(),
+		"hub.sasl.mechanism=PLAIN", "hub.sasl.username="+eventhubstest.User, "hub.sasl.password_file="+d.double.StringFile())
+	d.post(d.ledger, d.topic, "k", []byte("drill without the dialect."))
+	d.until("the double closes connections", func() (bool, error) { return d.double.Refused(eventhubstest.Version) > 0, nil })
+}

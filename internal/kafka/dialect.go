@@ -90,16 +90,12 @@ func (o Options) dialectOpts() []kgo.Opt {
 //     of answering with what it knows (kafka-python#2602), and each connection
 //     begins with that request.
 //   - Produce 12 and Fetch 12 are the last that name topics by name.
-//   - ApiVersions 3 is what it offers itself. One that is newer it does not answer
-//     by what there is, as the protocol has it: it closes the connection
-//     (kafka-python#2602).
 func eventHubsVersions() *kversion.Versions {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	v.SetMaxKeyVersion(int16(kmsg.Metadata), 6)
 	v.SetMaxKeyVersion(int16(kmsg.Produce), 12)
 	v.SetMaxKeyVersion(int16(kmsg.Fetch), 12)
-	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	v.SetMaxKeyVersion(int16(kmsg.CreateTopics), -1)
 	return v
 }

@@ -42,6 +42,8 @@ type Options struct {
 	// Topics are the event hubs that there are, with their partition counts;
 	// where there are none, "messages" with 4.
 	Topics map[string]int32
+	// Compacted are event hubs of one partition with cleanup policy Compact.
+	Compacted []string
 	// Premium offers what the tiers Premium and Dedicated do: transactions, gzip,
 	// and the request that asks about leader epochs.
 	Premium bool
@@ -106,6 +108,11 @@ func Start(t testing.TB, o Options) *Double {
 		t.Fatal("double of Event Hubs:", err)
 	}
 	t.Cleanup(d.cluster.Close)
+	for _, topic := range o.Compacted {
+		if err := d.cluster.CreateTopic(topic, 1, map[string]string{"cleanup.policy": "compact"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return d
 }
 
