@@ -78,7 +78,7 @@ func readSecret(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() // opened for reading: nothing to lose
+	defer f.Close() //nolint:errcheck // opened for reading: nothing to lose
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {
 		return "", err

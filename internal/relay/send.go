@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"postroad/internal/relay/wire"
@@ -74,7 +75,7 @@ func (s *Sink) settle(p *part, batch []item, at int64) {
 // the one behind them has the error, and what comes after it waits for it.
 func (s *Sink) giveBack(p *part, batch []item, stored int, at int64, err error) {
 	s.shut(p)
-	rest := append(batch[stored:len(batch):len(batch)], p.back()...)
+	rest := slices.Concat(batch[stored:], p.back())
 	s.settle(p, batch[:stored], at)
 	behind := err
 	var refused *refusedError

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // play runs a plan from a seed in virtual time and judges it.
-func play(t *testing.T, seed uint64, p plan) (wrong error, history string) {
+func play(t *testing.T, seed uint64, p plan) (history string, wrong error) {
 	token := tokenFile(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
@@ -34,7 +34,7 @@ func play(t *testing.T, seed uint64, p plan) (wrong error, history string) {
 		wrong = w.run()
 		history = w.history()
 	})
-	return wrong, history
+	return history, wrong
 }
 
 // run lets everything happen, heals it, waits until all has arrived, and judges.
@@ -207,7 +207,7 @@ func many(t *testing.T, n uint64, p plan) {
 	t.Helper()
 	first, n := seeds(t, n)
 	for seed := first; seed < first+n; seed++ {
-		if err, history := play(t, seed, p); err != nil {
+		if history, err := play(t, seed, p); err != nil {
 			t.Logf("%s", history)
 			t.Fatalf("POSTROAD_RELAY_SEED=%d: %v", seed, err)
 		}

@@ -120,7 +120,7 @@ func (f *far) read(r *http.Request) (msgs []wire.Relayed) {
 	in := wire.NewReader(body, 1<<20, 1<<24)
 	for {
 		m, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return msgs
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -48,7 +49,7 @@ func TestTwins(t *testing.T) {
 		t.Run(twin.name, func(t *testing.T) {
 			first, n := seeds(t, 150)
 			for seed := first; seed < first+n; seed++ {
-				if err, _ := play(t, seed, twin.plan); err != nil {
+				if _, err := play(t, seed, twin.plan); err != nil {
 					if !strings.Contains(err.Error(), twin.wants) {
 						t.Fatalf("POSTROAD_RELAY_SEED=%d: caught something else: %v", seed, err)
 					}
@@ -66,7 +67,7 @@ func anonymous(body []byte) []byte {
 	in, out := wire.NewReader(bytes.NewReader(body), 1<<20, 1<<24), wire.Begin(nil)
 	for {
 		m, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {

@@ -117,14 +117,14 @@ func connector(t *testing.T, count *atomic.Int64) string {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		defer out.Close() //nolint:errcheck // it is only passed through
+		defer out.Close()
 		count.Add(1)
 		w.WriteHeader(http.StatusOK)
 		in, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer in.Close() //nolint:errcheck // it is only passed through
+		defer in.Close()
 		var both sync.WaitGroup
 		for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 			both.Go(func() {
@@ -377,7 +377,7 @@ func (s *stand) status(ctx context.Context) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		s.t.Fatal(err)

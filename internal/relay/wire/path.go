@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,7 +52,7 @@ func Came(m *message.Message) (path []string, at message.Place, ok bool) {
 func Leaving(stamp string, s *message.Stored) Relayed {
 	r := Relayed{Place: s.Place, Message: s.Message}
 	path, _, relayed := Came(&s.Message)
-	r.Path = append(path[:len(path):len(path)], stamp)
+	r.Path = slices.Concat(path, []string{stamp})
 	r.Headers = without(s.Headers)
 	r.Moved = nil
 	r.KeyHash = message.Hash{} // of a key that this stamp indexes

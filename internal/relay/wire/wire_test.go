@@ -36,7 +36,7 @@ func readAll(t *testing.T, in io.Reader) []Relayed {
 	var all []Relayed
 	for {
 		m, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all
 		}
 		if err != nil {
@@ -159,7 +159,7 @@ func FuzzReader(f *testing.F) {
 		for range 1 << 16 {
 			m, err := r.Next()
 			if err != nil {
-				if err != io.EOF && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrTooLarge) {
+				if !errors.Is(err, io.EOF) && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrTooLarge) {
 					t.Fatalf("an error of no class: %v", err)
 				}
 				return
