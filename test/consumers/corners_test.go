@@ -49,7 +49,7 @@ func allCorners() []corner {
 		{records: sequence(1, 1, 2, 3, 4, 5 /* W after: */, 1 /* W+1 after: */, 8, 2, 0, 0, 1, 1), committed: -1},
 		{records: sequence(2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 /* shown from here */, 6, 5, 4, 10, 11), committed: 10, show: 10},
 		{records: sequence(3, 1, 2, 3, 4, 5, 6, 7, 8, 3, 6, 7), start: 6, committed: 2, show: 6, says: "removed before they were read"},
-		{records: sequence(4, 1, 2, 3, 4, 5, 6, 7), committed: 9000, show: 0, says: "before position 9000"},
+		{records: sequence(4, 1, 2, 3, 4), committed: 4, show: 4},
 		{records: sequence(5, 1, 2, 3, 4, 5, 6, 7, 8, 9 /* shown from here */, 6, 7, 8, 9, 5), start: 6, committed: 9, show: 9},
 	}
 }
@@ -141,11 +141,22 @@ func corners(t *testing.T, r recipe) (problems []string) {
 			problems = append(problems, "with replays: "+problem)
 		}
 	}
+	at = nil
+	at.Add(kadm.Offset{Topic: "corners", Partition: 0, At: 9000, LeaderEpoch: -1})
+	if err := admin.CommitAllOffsets(t.Context(), "beyond", at); err != nil {
+		t.Fatal(err)
+	}
+	p = r.start(t, writeProperties(t, []string{addr}, "beyond", 1), "corners", strconv.Itoa(cornerWindow), "print")
+	p.drain()
+	if len(p.lines) > 0 || p.cmd.ProcessState.Success() || !strings.Contains(p.errs.String(), "before position 9000") {
+		problems = append(problems, fmt.Sprintf("beyond the end it showed %d messages: %v: %s", len(p.lines), p.cmd.ProcessState, p.errs.String()))
+	}
 	return problems
 }
 
 // What the corners are there for is noticed.
 func TestCornersCatchSabotage(t *testing.T) {
+	t.Parallel()
 	for _, twin := range []struct {
 		name string
 		change
@@ -157,6 +168,7 @@ func TestCornersCatchSabotage(t *testing.T) {
 		{"takes any id", change{"once.py", "return (id if id and id.int else None),", "return id,"}},
 		{"reads uncommitted", change{"once.py", "read_committed", "read_uncommitted"}},
 		{"keeps quiet about a gap", change{"once.py", "if show < start:", "if show < 0:"}},
+		{"begins anew by itself", change{"once.py", "elif show > end:", "elif False:"}},
 	} {
 		t.Run(twin.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"postroad/test/kafkatest"
 )
 
@@ -67,6 +69,7 @@ func writeProperties(t *testing.T, addrs []string, group string, member int) str
 // A consumer that is killed and started again, with duplicates on both sides of
 // where it was, in each way of keeping where that is.
 func TestRecipes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, l := range languages() {
 		t.Run(l.name, func(t *testing.T) {
@@ -224,6 +227,44 @@ func (w *world) waitShared(t *testing.T, group string) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the group is %+v", groups[group])
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// What the page says of a topic that is made anew: Kafka forgets the positions
+// of groups in it.
+func TestKafkaForgetsPositionsOfADeletedTopic(t *testing.T) {
+	c := kafka.Use(t)
+	const topic, group = "made-anew", "made-anew"
+	position := func() (kadm.OffsetResponse, bool) {
+		t.Helper()
+		all, err := c.Admin().FetchOffsets(t.Context(), group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all.Lookup(topic, 0)
+	}
+	c.CreateTopic(t.Context(), topic, 1, nil)
+	produce(t, c.Addrs("plain"), topic, sequence(0, 1, 2, 3))
+	var at kadm.Offsets
+	at.Add(kadm.Offset{Topic: topic, At: 3, LeaderEpoch: -1})
+	if err := c.Admin().CommitAllOffsets(t.Context(), group, at); err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := position(); !ok || o.At != 3 {
+		t.Fatalf("the position is %+v", o)
+	}
+	if _, err := c.Admin().DeleteTopic(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(runLimit); ; {
+		o, ok := position()
+		if !ok || o.At < 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the position is still %+v", o)
 		}
 		<-time.After(50 * time.Millisecond)
 	}

@@ -81,9 +81,9 @@ final class Once implements ConsumerRebalanceListener {
             if (show < start) {
                 System.err.printf("%s: records %d to %d were removed before they were read%n", p, show, start - 1);
                 show = start;
-            } else if (show > ends.get(p)) {
-                System.err.printf("%s: ends at %d, before position %d: made anew, or cut short%n", p, ends.get(p), show);
-                show = start;
+            } else if (show > ends.get(p)) { // to begin anew would show everything again: somebody has to say so
+                throw new IllegalStateException(
+                        p + " ends at " + ends.get(p) + ", before position " + show + ": it was made anew, or has lost records");
             }
             readings.put(p, new Reading(new Window(lookBack), show, done));
             consumer.seek(p, Math.max(start, show - lookBack));

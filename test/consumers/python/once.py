@@ -89,9 +89,8 @@ class Once:
             if show < start:
                 print(f"{p.topic}-{p.partition}: records {show} to {start - 1} were removed before they were read", file=sys.stderr)
                 show = start
-            elif show > end:
-                print(f"{p.topic}-{p.partition}: ends at {end}, before position {show}: made anew, or cut short", file=sys.stderr)
-                show = start
+            elif show > end:  # to begin anew would show everything again: somebody has to say so
+                raise RuntimeError(f"{p.topic}-{p.partition} ends at {end}, before position {show}: it was made anew, or has lost records")
             p.offset = max(start, show - self.look_back)
             self.readings[p.partition] = Reading(Window(self.look_back), show, done, p.offset)
         consumer.assign(partitions)
