@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -25,6 +26,8 @@ type conn struct {
 	closed   chan struct{}
 	once     sync.Once
 	answered chan struct{} // holds a token while no answer is due
+	silent   atomic.Bool   // it was idle for too long
+	carries  atomic.Bool   // messages came by it
 
 	// What follows belongs to who holds the token: first the reader, and from a
 	// request until its answer the writer.
@@ -146,6 +149,7 @@ func (d *Double) sized(n int) {
 // idle is for a connection that was silent for too long. It returns once it is
 // closed.
 func (c *conn) idle() error {
+	c.silent.Store(true)
 	c.d.count(Idle)
 	if c.d.opts.IdleReset {
 		return errRefused

@@ -76,6 +76,19 @@ func (o *door) forget(c *conn) {
 	delete(o.conns, c)
 }
 
+// live is how many connections there are by which messages came, and that still
+// bring answers.
+func (o *door) live() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for c := range o.conns {
+		if c.carries.Load() && !c.silent.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // drop closes all connections.
 func (o *door) drop() {
 	o.mu.Lock()

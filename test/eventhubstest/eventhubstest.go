@@ -188,6 +188,10 @@ func (d *Double) Throttle(by time.Duration) {
 	d.throttle = by
 }
 
+// Live is how many connections there are by which messages came, without those
+// that were idle for too long.
+func (d *Double) Live() int { return d.door.live() }
+
 // Drop closes all connections.
 func (d *Double) Drop() { d.door.drop() }
 

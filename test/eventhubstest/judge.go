@@ -162,6 +162,7 @@ func (c *conn) data(r *request) []byte {
 	slow := c.d.slowness()
 	switch req := r.Request.(type) {
 	case *kmsg.ProduceRequest:
+		c.carries.Store(true)
 		if time.Now().Before(c.wait) {
 			c.d.count(Impatient)
 		}
