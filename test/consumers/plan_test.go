@@ -146,17 +146,6 @@ func expected(rs []*record, w, start, show int64, replays bool) []*record {
 	return want
 }
 
-// ofPartition are the records of one partition.
-func ofPartition(rs []*record, p int32) []*record {
-	var out []*record
-	for _, r := range rs {
-		if r.partition == p {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 // judge says what is wrong with what was shown of each partition: missing,
 // shown twice, out of order, or not what was produced.
 func judge(got []shown, want ...[]*record) []string {

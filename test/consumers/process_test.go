@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,7 +42,7 @@ const runLimit = time.Minute
 func (r recipe) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), runLimit)
-	line := append(r[:len(r):len(r)], args...)
+	line := slices.Concat(r, args)
 	p := &process{t: t, cmd: exec.CommandContext(ctx, line[0], line[1:]...), cancel: cancel}
 	p.cmd.Stderr = &p.errs
 	pipe, err := p.cmd.StdoutPipe()

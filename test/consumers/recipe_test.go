@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +57,7 @@ func prepareJava(t *testing.T, changes ...change) recipe {
 	flags := []string{"-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"}
 	// The compiler by its module, as its own command is not in every package
 	// that has it.
-	args := append(flags[:len(flags):len(flags)], "-m", "jdk.compiler/com.sun.tools.javac.Main", "-Xlint:all", "-Werror", "-cp", path, "-d", classes)
+	args := slices.Concat(flags, []string{"-m", "jdk.compiler/com.sun.tools.javac.Main", "-Xlint:all", "-Werror", "-cp", path, "-d", classes})
 	if out, err := exec.CommandContext(t.Context(), java, append(args, files...)...).CombinedOutput(); err != nil {
 		t.Fatalf("javac: %v\n%s", err, out)
 	}
@@ -181,7 +182,7 @@ func missing(t *testing.T, what string) {
 // output runs a recipe to its end and returns what it printed.
 func (r recipe) output(ctx context.Context, t *testing.T, args ...string) string {
 	t.Helper()
-	line := append(r[:len(r):len(r)], args...)
+	line := slices.Concat(r, args)
 	out, err := exec.CommandContext(ctx, line[0], line[1:]...).Output()
 	if err != nil {
 		t.Fatalf("%s: %v", strings.Join(args, " "), err)
