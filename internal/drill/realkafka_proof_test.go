@@ -70,3 +70,9 @@ func TestProofRealKafkaBrokersHang(t *testing.T) {
 	}, d.load)
 	d.keeps(d.judge(d.ledger, d.topic))
 }
+
+// TestProofRealKafkaSmallTopicExact drains a backlog for a topic with small batches
+// in exactly-once delivery.
+func TestProofRealKafkaSmallTopicExact(t *testing.T) {
+	smallTopic(t, "forward.delivery=exactly-once")
+}

@@ -58,8 +58,10 @@ type Sink struct {
 
 	// mu is held for reading while a record is handed over, and for writing
 	// where the client is replaced, so that none goes to a closed one.
-	mu     sync.RWMutex
-	client *kgo.Client // guarded by mu; nil once closed
+	mu        sync.RWMutex
+	producers []*producer // guarded by mu; none once closed
+	metrics   *kprom.Metrics // guarded by mu: of the present producers; nil without a Registerer
+	limits    *limits
 
 	parts sync.Map // partitionKey → *partition
 
@@ -91,14 +93,15 @@ func NewSink(opts Options, deps Deps) (*Sink, error) {
 	s := &Sink{opts: opts, deps: deps, attributes: newAttributes(opts.CloudEvents), link: link, stop: func() {}}
 	s.wires.New = func() any { return new(wire) }
 	s.Watch(func(error) {})
+	s.limits = newLimits(int32(opts.BatchMaxBytes))
 	s.forgetTopics()
-	client, err := s.newClient()
+	first, err := s.newProducer(true)
 	if err != nil {
 		return nil, err
 	}
-	s.client = client
+	s.producers = []*producer{first}
 	if err := s.answers.register(deps.Registerer); err != nil {
-		client.Close()
+		first.client.Close()
 		return nil, err
 	}
 	if link.changes() {
@@ -114,13 +117,11 @@ func (s *Sink) watchFiles() {
 	go func() {
 		defer close(done)
 		s.link.watch(ctx, func(brokers []string) {
-			client, err := s.current()
-			if err == nil {
-				err = client.UpdateSeedBrokers(brokers...)
-			}
-			if err != nil && !errors.Is(err, ErrClosed) {
-				s.deps.Log.Warn("cannot go on with other brokers", "err", err)
-			}
+			s.eachClient(func(client *kgo.Client) {
+				if err := client.UpdateSeedBrokers(brokers...); err != nil {
+					s.deps.Log.Warn("cannot go on with other brokers", "err", err)
+				}
+			})
 		})
 	}()
 	s.stop = func() { cancel(); <-done }
@@ -131,12 +132,14 @@ func (s *Sink) watchFiles() {
 // quick. A later call replaces an earlier one.
 func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
 
-func (s *Sink) newClient() (_ *kgo.Client, err error) {
+// newClient makes a client that asks for the limits of topics: the first of them, or
+// one beside it. The caller holds mu, or is alone.
+func (s *Sink) newClient(first bool, limit func(topic string) int32) (_ *kgo.Client, err error) {
 	opts := append(s.link.common(s.deps.Log, s.refused, s.deps.MayWrite),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
-		kgo.ProducerBatchMaxBytes(int32(s.opts.BatchMaxBytes)),
+		kgo.ProducerBatchMaxBytesFn(limit),
 		kgo.ProducerLinger(s.opts.Linger),
 		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
 		// No timer and no count drops a record. The limits in flight are the
@@ -153,8 +156,13 @@ func (s *Sink) newClient() (_ *kgo.Client, err error) {
 		}),
 		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
-	if s.deps.Registerer != nil {
-		opts = append(opts, kgo.WithHooks(kprom.NewMetrics("postroad", kprom.Subsystem("kafka_sink"), kprom.Registerer(s.deps.Registerer))))
+	switch {
+	case s.deps.Registerer == nil:
+	case first:
+		s.metrics = kprom.NewMetrics("postroad", kprom.Subsystem("kafka_sink"), kprom.Registerer(s.deps.Registerer))
+		opts = append(opts, kgo.WithHooks(s.metrics))
+	default:
+		opts = append(opts, kgo.WithHooks(sharedHooks{s.metrics}))
 	}
 	defer func() {
 		if r := recover(); r != nil { // kprom panics where names are taken
@@ -180,10 +188,10 @@ func (s *Sink) heard(err error) {
 func (s *Sink) current() (*kgo.Client, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.client == nil {
+	if len(s.producers) == 0 {
 		return nil, ErrClosed
 	}
-	return s.client, nil
+	return s.producers[0].client, nil
 }
 
 // Probe asks the hub for a sign of life: nil as soon as one broker answers.
@@ -212,10 +220,10 @@ func (s *Sink) Probe(ctx context.Context) error {
 func (s *Sink) Reset() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client == nil {
+	if len(s.producers) == 0 {
 		return ErrClosed
 	}
-	s.client.Close()
+	s.closeProducers()
 	// The callbacks, which tell of the failures, come later; until then the
 	// next record of a partition would overtake what was taken back.
 	s.parts.Range(func(key, _ any) bool {
@@ -224,9 +232,12 @@ func (s *Sink) Reset() error {
 		return true
 	})
 	s.forgetTopics()
-	client, err := s.newClient()
-	s.client = client
-	return err
+	first, err := s.newProducer(true)
+	if err != nil {
+		return err
+	}
+	s.producers = []*producer{first}
+	return nil
 }
 
 // Close gives up everything under way, as Reset does, for good. It never waits
@@ -235,10 +246,7 @@ func (s *Sink) Close() {
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.client != nil {
-		s.client.Close()
-		s.client = nil
-	}
+	s.closeProducers()
 }
 
 // Partition returns which of n partitions the message belongs to; see the
@@ -263,16 +271,26 @@ func (s *Sink) Turn() uint64 { return s.turn.Load() }
 //
 // m and what it refers to must not change until done is called.
 func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done func(offset int64, err error)) error {
+	for {
+		given, err := s.give(m, partition, turn, done)
+		if given || err != nil {
+			return err
+		}
+		if err := s.moreProducers(); err != nil {
+			return err
+		}
+	}
+}
+
+// give gives m to a producer that makes batches of the right size; given is false
+// where there is none. The error is of class retry.
+func (s *Sink) give(m *message.Stored, partition int32, turn uint64, done func(int64, error)) (given bool, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.client == nil {
-		return &Error{class: ClassRetry, err: ErrClosed}
+	if len(s.producers) == 0 {
+		return false, &Error{class: ClassRetry, err: ErrClosed}
 	}
 	p := s.partition(m.Topic, partition)
-	ctx := p.enter(turn)
-	if ctx == nil {
-		return &Error{class: ClassRetry, err: errTurn}
-	}
 	w := s.wires.Get().(*wire)
 	w.sink, w.part, w.done = s, p, done
 	w.hdrs, w.buf = appendHeaders(w.hdrs[:0], w.buf[:0], m, &s.attributes, s.deps.Stamp)
@@ -281,8 +299,20 @@ func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done fun
 		Timestamp: time.Now(), // of producing: an accept time days ago could be past the hub's retention
 		Context:   w,
 	}
-	s.client.Produce(ctx, &w.rec, settled)
-	return nil
+	ctx, by := p.enter(turn, func() *producer {
+		return s.pick(m.Topic, s.limits.wanted(m.Topic, batchBytes(&w.rec)))
+	})
+	if ctx == nil || by == nil {
+		w.rec, w.done, w.part = kgo.Record{}, nil, nil
+		clear(w.hdrs)
+		s.wires.Put(w)
+		if ctx == nil {
+			return false, &Error{class: ClassRetry, err: errTurn}
+		}
+		return false, nil
+	}
+	by.client.Produce(ctx, &w.rec, settled)
+	return true, nil
 }
 
 // wire is one record under way with everything it needs, reused. It is its own
@@ -323,7 +353,12 @@ func settled(r *kgo.Record, err error) {
 	if keptByClient(err) {
 		w.sink.ruin(err)
 	}
-	part.leave(false)
+	if errors.Is(err, kerr.MessageTooLarge) {
+		part.tooLarge(w.sink, r)
+	}
+	if by, bytes := part.leave(false); bytes > 0 {
+		w.sink.limits.refused(r.Topic, w.sink.toldTo(by, r.Topic), bytes)
+	}
 	// Not reused: a request that is being given up may still be writing it.
 	if errors.Is(err, kgo.ErrClientClosed) {
 		err = ErrClosed
@@ -354,23 +389,48 @@ type partition struct {
 	failed bool               // guarded by mu: one of them failed
 	ctx    context.Context    // guarded by mu: of the records inside
 	cancel context.CancelFunc // guarded by mu
+
+	by         *producer // guarded by mu: has all records inside
+	large      int       // guarded by mu: of those inside, how many were too large, or in a batch that was
+	largeBytes int       // guarded by mu: and how much that was
 }
 
-// enter returns the context for one more record, or nil while the door is shut.
-func (p *partition) enter(turn uint64) context.Context {
+// enter returns the context for one more record, or nil while the door is shut, and
+// the producer that takes it, or nil where pick has none. Only where nothing is
+// inside is another one picked.
+func (p *partition) enter(turn uint64, pick func() *producer) (context.Context, *producer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.failed || turn < p.turn {
-		return nil
+		return nil, nil
 	}
 	if p.ctx == nil {
 		p.ctx, p.cancel = context.WithCancel(context.Background())
 	}
+	if p.inside == 0 {
+		if p.by = pick(); p.by == nil {
+			return p.ctx, nil
+		}
+	}
 	p.inside++
-	return p.ctx
+	return p.ctx, p.by
 }
 
-func (p *partition) leave(ok bool) {
+// tooLarge counts a record, still inside, that came back as too large, unless it was
+// the client that found it so.
+func (p *partition) tooLarge(s *Sink, r *kgo.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if size := batchBytes(r); size <= int(s.toldTo(p.by, r.Topic)) {
+		p.large++
+		p.largeBytes += size
+	}
+}
+
+// leave takes a record out. Where it was the last after a refusal, bytes is how
+// large the batches were that the hub did not take from that producer, if they were
+// of several records.
+func (p *partition) leave(ok bool) (by *producer, bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inside--
@@ -378,8 +438,12 @@ func (p *partition) leave(ok bool) {
 		p.lost = 0
 	}
 	if p.failed && p.inside == 0 {
-		p.failed, p.ctx, p.cancel = false, nil, nil
+		if p.large > 1 {
+			by, bytes = p.by, p.largeBytes
+		}
+		p.failed, p.ctx, p.cancel, p.large, p.largeBytes = false, nil, nil, 0, 0
 	}
+	return by, bytes
 }
 
 // refused shuts the partition's door after an error. It is called before

@@ -39,7 +39,15 @@ func (s *Sink) Partitions(ctx context.Context, topic string) (int32, error) {
 		return 0, s.link.classified("look the topic up", err)
 	}
 	n := int32(len(t.Partitions))
-	return n, s.meet(client, topic, t.TopicID, n)
+	grown, err := s.meet(topic, t.TopicID, n)
+	if err != nil {
+		return n, err
+	}
+	if grown { // else the clients learn of new partitions within a minute
+		s.eachClient((*kgo.Client).ForceMetadataRefresh)
+	}
+	s.readLimit(ctx, client, topic)
+	return n, nil
 }
 
 // missing makes a topic that the hub does not have, or says what keeps it from
@@ -99,24 +107,23 @@ type known struct {
 // (PurgeTopicsFromProducing) makes it begin again at sequence 0 under the same
 // producer epoch, and where a batch of before has got into the new topic the hub
 // takes the next one for its copy, acknowledges it, and drops it.
-func (s *Sink) meet(client *kgo.Client, topic string, id [16]byte, count int32) error {
+//
+// grown says that the topic has another number of partitions than before.
+func (s *Sink) meet(topic string, id [16]byte, count int32) (grown bool, err error) {
 	s.topicsMu.Lock()
 	defer s.topicsMu.Unlock()
 	if s.ruined != nil {
-		return &Error{class: ClassRetry, stale: true, err: fmt.Errorf("the client is to be replaced: %w", s.ruined)}
+		return false, &Error{class: ClassRetry, stale: true, err: fmt.Errorf("the client is to be replaced: %w", s.ruined)}
 	}
 	was, met := s.topics[topic]
 	none := [16]byte{}
 	if s.spoilt[topic] || met && was.id != none && id != none && was.id != id {
 		s.deps.Log.Warn("topic was deleted and made anew", "topic", topic)
 		s.spoilt[topic] = true
-		return &Error{class: ClassRetry, stale: true, remade: true, err: errRemade}
-	}
-	if met && was.count != count {
-		client.ForceMetadataRefresh() // else it learns of new partitions within a minute
+		return false, &Error{class: ClassRetry, stale: true, remade: true, err: errRemade}
 	}
 	s.topics[topic] = known{id, count}
-	return nil
+	return met && was.count != count, nil
 }
 
 var errRemade = errors.New("the topic was deleted and made anew")

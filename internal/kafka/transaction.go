@@ -81,6 +81,8 @@ type Session struct {
 	known   bool                   // there was a record at the beginning
 	finish  bool                   // the record is to be removed
 	client  *kgo.Client            // nil while there is none; used by the loop
+	by      *teller                // tells it limits; as client
+	rooms   map[string]int32       // of topics with records above their limits; used by the loop
 	state   inHub                  // as committed; used by the loop, replaced under mu
 	home    int32                  // partition of the record; as state
 }
@@ -107,7 +109,7 @@ func (s *Sink) Transact(ctx context.Context, o TransactOptions) (*Session, error
 	x := &Session{
 		sink: s, opts: o, id: cmp.Or(o.ID, "postroad-"+o.Chain),
 		ended: make(chan struct{}), more: make(chan struct{}, 1), hurry: make(chan struct{}, 1), written: make(chan struct{}),
-		parts: map[partitionKey]*isle{}, state: inHub{},
+		parts: map[partitionKey]*isle{}, rooms: map[string]int32{}, state: inHub{},
 	}
 	x.tries.New = func() any { return new(try) }
 	for _, l := range o.Lanes {

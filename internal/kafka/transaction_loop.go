@@ -73,9 +73,10 @@ func (x *Session) work(ctx context.Context) bool {
 // reopen begins anew where the last transaction failed. What the hub refuses until
 // somebody changes something is told to everybody who waits.
 func (x *Session) reopen(ctx context.Context) error {
-	if x.client != nil {
+	if x.client != nil && x.by.current() {
 		return nil
 	}
+	x.drop()
 	_, err := x.open(ctx)
 	if err != nil && Classify(err) == ClassHold {
 		x.failAll(chainError{err})
@@ -336,6 +337,9 @@ func (x *Session) committed(t *txn, next inHub, finish bool) {
 // partitions are given back, and the rest is sent again; else all of it is.
 func (x *Session) abort(ctx context.Context, t *txn, whole bool) error {
 	why, from, alive, other := t.judge()
+	if err := x.resize(t, from); err != nil {
+		other = err
+	}
 	if !whole || other != nil {
 		x.drop()
 		never := make(chan struct{})

@@ -37,7 +37,8 @@ func (x *Session) open(ctx context.Context) (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	client, err := kgo.NewClient(x.sink.transactional(x.id)...)
+	by := x.newTeller()
+	client, err := kgo.NewClient(x.sink.transactional(x.id, by.limit)...)
 	if err != nil {
 		return false, fmt.Errorf("kafka client: %w", err)
 	}
@@ -70,7 +71,7 @@ func (x *Session) open(ctx context.Context) (known bool, err error) {
 		return false, &Error{class: ClassRetry, err: ErrClosed}
 	}
 	state.join(x.floorsOnly())
-	x.state, x.at, x.home, x.client = state, at, home, client
+	x.state, x.at, x.home, x.client, x.by = state, at, home, client, by
 	return at.Topic != "", nil
 }
 
@@ -159,8 +160,9 @@ func (x *Session) readRecord(ctx context.Context, admin *kgo.Client, home, n int
 	return state, at, nil
 }
 
-// transactional are the settings of a session's client.
-func (s *Sink) transactional(id string) []kgo.Opt {
+// transactional are the settings of a session's client. limit is how large a batch
+// of a topic may be.
+func (s *Sink) transactional(id string, limit func(topic string) int32) []kgo.Opt {
 	opts := append(s.link.common(s.deps.Log, nil, s.deps.MayWrite),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(transactionTimeout),
@@ -171,7 +173,7 @@ func (s *Sink) transactional(id string) []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
-		kgo.ProducerBatchMaxBytes(int32(s.opts.BatchMaxBytes)),
+		kgo.ProducerBatchMaxBytesFn(limit),
 		kgo.ProducerLinger(s.opts.Linger),
 		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
 		kgo.RecordRetries(math.MaxInt64),
