@@ -59,7 +59,7 @@ type Sink struct {
 	// mu is held for reading while a record is handed over, and for writing
 	// where the client is replaced, so that none goes to a closed one.
 	mu        sync.RWMutex
-	producers []*producer // guarded by mu; none once closed
+	producers []*producer    // guarded by mu; none once closed
 	metrics   *kprom.Metrics // guarded by mu: of the present producers; nil without a Registerer
 	limits    *limits
 

@@ -169,7 +169,9 @@ func (s *Sink) transactional(id string, limit func(topic string) int32) []kgo.Op
 		// The hub still writes the marks of the last transaction when the next one
 		// begins, for some milliseconds, and asks to be tried again.
 		kgo.ConcurrentTransactionsBackoff(5*time.Millisecond),
-		kgo.RetryBackoffFn(func(fails int) time.Duration { return jitter(min(5*time.Millisecond<<min(max(fails-1, 0), 8), maxBackoff)) }),
+		kgo.RetryBackoffFn(func(fails int) time.Duration {
+			return jitter(min(5*time.Millisecond<<min(max(fails-1, 0), 8), maxBackoff))
+		}),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
