@@ -44,6 +44,7 @@ type Queue struct {
 	refuse    error  // guarded by mu: set once closing
 	trouble   error  // guarded by mu: why Append would fail now
 	kick      chan struct{}
+	untouched []string // guarded by mu: directories that Run is to have touched
 
 	// Owned by the committer.
 	writer   *writer
@@ -71,8 +72,6 @@ type Queue struct {
 	closing   chan struct{}
 	// reading bounds how many chains of others are read through at once.
 	reading chan struct{}
-	// untouched are directories that Run is to have touched.
-	untouched []string
 	// running is Run's context, for what is begun by others while it runs.
 	running atomic.Pointer[context.Context]
 	// tending counts the goroutines that look after chains and lanes of others.
@@ -170,8 +169,11 @@ func (q *Queue) openDirectory() error {
 // refuses further requests, makes durable and answers those it has, and closes
 // the lane with its own fence. Claims may still Save and Release until Close.
 func (q *Queue) Run(ctx context.Context) error {
+	q.mu.Lock()
 	q.running.Store(&ctx)
-	for _, dir := range q.untouched {
+	untouched := q.untouched
+	q.mu.Unlock()
+	for _, dir := range untouched {
 		q.touchLater(dir)
 	}
 	stop, beating := make(chan struct{}), make(chan struct{})

@@ -19,9 +19,13 @@ const touchAfter = 1500 * time.Millisecond
 // something at the same time from doing this at the same time. One that dies before
 // it does leaves it to the next that makes a name there.
 func (q *Queue) touchLater(dir string) {
+	q.mu.Lock()
 	ctx := q.running.Load()
-	if ctx == nil { // Open made it
+	if ctx == nil { // Open made it, or somebody who claims before Run
 		q.untouched = append(q.untouched, dir)
+	}
+	q.mu.Unlock()
+	if ctx == nil {
 		return
 	}
 	q.tending.Go(func() {
