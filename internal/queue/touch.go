@@ -15,9 +15,10 @@ const touchAfter = 1500 * time.Millisecond
 // some milliseconds, or a second. A host that lists a directory between two changes
 // within one step keeps a list without the second for as long as nothing else
 // changes there: it would never see a lane that holds messages, or that a chain was
-// claimed by a process that has died since. Chance keeps two processes that did
-// something at the same time from doing this at the same time. One that dies before
-// it does leaves it to the next that makes a name there.
+// claimed by a process that has died since. A host may go on believing its list over
+// a change of its own, and take another's within the same step for that one; so this
+// is done at random times, and three times. A process that dies before it does leaves
+// it to the next that makes a name there.
 func (q *Queue) touchLater(dir string) {
 	q.mu.Lock()
 	ctx := q.running.Load()
@@ -29,12 +30,10 @@ func (q *Queue) touchLater(dir string) {
 		return
 	}
 	q.tending.Go(func() {
-		for pause(*ctx, touchAfter+rand.N(touchAfter)) {
-			err := q.deps.FS.Touch(dir)
-			if err == nil || missing(err) {
-				return
+		for after := touchAfter; after <= 16*touchAfter && pause(*ctx, after+rand.N(after)); after *= 4 {
+			if err := q.deps.FS.Touch(dir); err != nil {
+				q.deps.Log.Debug("directory not touched", "dir", dir, "err", err)
 			}
-			q.deps.Log.Debug("directory not touched, trying again", "dir", dir, "err", err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 // of telling that the directory changed again, until it is changed once more.
 func TestLaneMadeWithinAStepOfTheServersClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		share := faultfs.NewShare(1, faultfs.ShareOptions{Granularity: time.Second})
+		share := faultfs.NewShare(1, faultfs.ShareOptions{Granularity: 10 * time.Millisecond})
 		here, there := share.Host("here"), share.Host("there")
 		started(t, here, only(queue.Writes))
 		f := started(t, here, only(queue.Drains))
