@@ -64,7 +64,7 @@ func (c *conn) Close() error {
 func (c *conn) Read(p []byte) (int, error) {
 	for len(c.rest) == 0 {
 		if err := c.next(); err != nil {
-			c.Close()
+			_ = c.Close() // the client is to see it, and nothing else
 			return 0, err
 		}
 	}

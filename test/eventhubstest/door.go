@@ -55,7 +55,7 @@ func (o *door) accept(inner net.Listener) {
 		o.mu.Lock()
 		if o.inner != inner {
 			o.mu.Unlock()
-			c.Close()
+			_ = c.Close() // the client is to see it, and nothing else
 			return
 		}
 		o.conns[c] = struct{}{}
@@ -63,7 +63,7 @@ func (o *door) accept(inner net.Listener) {
 		select {
 		case o.came <- c:
 		case <-o.gone:
-			c.Close()
+			_ = c.Close() // the client is to see it, and nothing else
 			return
 		}
 	}
@@ -98,7 +98,7 @@ func (o *door) drop() {
 	}
 	o.mu.Unlock()
 	for _, c := range all {
-		c.Close()
+		_ = c.Close() // the client is to see it, and nothing else
 	}
 }
 

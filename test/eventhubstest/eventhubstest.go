@@ -236,7 +236,7 @@ func (d *Double) ClientOpts(login ...sasl.Mechanism) []kgo.Opt {
 		login = append(login, plain.Auth{User: User, Pass: d.Current()}.AsMechanism())
 	}
 	v := kversion.Stable()
-	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), newestApiVersions)
+	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), newestAPIVersions)
 	return []kgo.Opt{
 		kgo.SeedBrokers(d.Addr()), kgo.DisableClientMetrics(), kgo.MaxVersions(v),
 		kgo.SASL(login...),

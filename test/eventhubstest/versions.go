@@ -18,7 +18,7 @@ func versions(premium bool) *kversion.Versions {
 	for key, newest := range map[kmsg.Key]int16{
 		kmsg.Produce: 7, kmsg.Fetch: 6, kmsg.ListOffsets: 8, kmsg.Metadata: 9, kmsg.OffsetCommit: 8, kmsg.OffsetFetch: 8,
 		kmsg.FindCoordinator: 4, kmsg.JoinGroup: 9, kmsg.Heartbeat: 4, kmsg.LeaveGroup: 5, kmsg.SyncGroup: 5,
-		kmsg.DescribeGroups: 5, kmsg.ListGroups: 4, kmsg.SASLHandshake: 1, kmsg.ApiVersions: newestApiVersions,
+		kmsg.DescribeGroups: 5, kmsg.ListGroups: 4, kmsg.SASLHandshake: 1, kmsg.ApiVersions: newestAPIVersions,
 		kmsg.CreateTopics: 6, kmsg.DeleteTopics: 2, kmsg.InitProducerID: 1, kmsg.DescribeConfigs: 2,
 		kmsg.SASLAuthenticate: 1, kmsg.CreatePartitions: 1,
 	} {
@@ -32,9 +32,9 @@ func versions(premium bool) *kversion.Versions {
 	return v
 }
 
-// newestApiVersions: a newer one is not answered by what there is, as the protocol
+// newestAPIVersions: a newer one is not answered by what there is, as the protocol
 // wants it, but by closing the connection (kafka-python#2602).
-const newestApiVersions = 3
+const newestAPIVersions = 3
 
 // offered reports whether a request may be made.
 func offered(v *kversion.Versions, key, version int16) bool {
