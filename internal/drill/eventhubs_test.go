@@ -236,26 +236,9 @@ func eventHubsTakeovers(t *testing.T, kills int, o eventhubstest.Options, sets .
 	d.process("gateway", d.withHub("http.listen="+d.listen)...)
 	sets = d.withHub(append(sets, "forward.save_interval=500ms")...)
 	forwards := []*Process{d.process("forward", sets...), d.process("forward", sets...)}
-	drains := func() int {
-		at := -1
-		d.until("a forwarder drains", func() (bool, error) {
-			for i, p := range forwards {
-				stamps, err := p.Status(d.ctx)
-				if err != nil {
-					return false, err
-				}
-				if len(stamps[0].Forward.Chains) > 0 {
-					at = i
-					return true, nil
-				}
-			}
-			return false, nil
-		})
-		return at
-	}
 	d.under(func() {
 		for range kills {
-			at := drains()
+			at := d.draining(forwards)
 			d.stamp = forwards[at]
 			d.forwards("before the kill")
 			if err := forwards[at].Kill(); err != nil {
@@ -263,10 +246,10 @@ func eventHubsTakeovers(t *testing.T, kills int, o eventhubstest.Options, sets .
 			}
 			forwards[at] = d.process("forward", sets...)
 		}
-		d.stamp = forwards[drains()]
+		d.stamp = forwards[d.draining(forwards)]
 		d.forwards("in the end")
 	}, d.load)
-	d.stamp = forwards[drains()]
+	d.stamp = forwards[d.draining(forwards)]
 	seen := d.judge(d.ledger, d.topic)
 	in = d.raw()
 	t.Logf("%d forwarders killed; %d messages acknowledged, and %d copies too many in the topic", kills, seen.Acknowledged, in.Twice.Count)

@@ -19,27 +19,9 @@ func takeoversOf(t *testing.T, path string, kills int, sets ...string) (inTopic 
 	sets = append(sets, "forward.save_interval=500ms")
 	forwards := []*Process{d.process("forward", sets...), d.process("forward", sets...)}
 	busy := 0
-	// drains is the forwarder that has a chain.
-	drains := func() int {
-		at := -1
-		d.until("a forwarder drains", func() (bool, error) {
-			for i, p := range forwards {
-				stamps, err := p.Status(d.ctx)
-				if err != nil {
-					return false, err
-				}
-				if len(stamps[0].Forward.Chains) > 0 {
-					at = i
-					return true, nil
-				}
-			}
-			return false, nil
-		})
-		return at
-	}
 	d.under(func() {
 		for range kills {
-			at := drains()
+			at := d.draining(forwards)
 			d.stamp = forwards[at]
 			d.forwards("before the kill")
 			if err := forwards[at].Kill(); err != nil {
@@ -54,10 +36,10 @@ func takeoversOf(t *testing.T, path string, kills int, sets ...string) (inTopic 
 			}
 			forwards[at] = d.process("forward", sets...)
 		}
-		d.stamp = forwards[drains()]
+		d.stamp = forwards[d.draining(forwards)]
 		d.forwards("in the end")
 	}, d.load)
-	d.stamp = forwards[drains()]
+	d.stamp = forwards[d.draining(forwards)]
 	seen := d.judge(d.ledger, d.topic)
 	inTopic = d.raw(d.topic)
 	t.Logf("%d forwarders killed, %d of them while something was on its way; %d messages acknowledged, and %d copies too many in the topic",

@@ -139,6 +139,25 @@ func (d *realDrill) under(do func(), loads ...*Load) {
 const realLimit = 2 * time.Minute
 
 // until waits for something.
+// draining is which of the forwarders has a chain.
+func (d *realDrill) draining(forwards []*Process) (at int) {
+	d.Helper()
+	d.until("a forwarder drains", func() (bool, error) {
+		for i, p := range forwards {
+			stamps, err := p.Status(d.ctx)
+			if err != nil {
+				return false, err
+			}
+			if len(stamps[0].Forward.Chains) > 0 {
+				at = i
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	return at
+}
+
 func (d *realDrill) until(what string, done func() (bool, error)) {
 	d.Helper()
 	if err := Until(d.ctx, realLimit, what, done); err != nil {
