@@ -94,8 +94,9 @@ func (c *benchIngest) Run(ctx context.Context, out streams) error {
 
 type benchDrain struct {
 	benchFlags
-	Messages int `help:"Messages in the backlog." default:"500000" placeholder:"N"`
-	Bytes    int `help:"Size of a message." default:"256" placeholder:"N"`
+	Messages int    `help:"Messages in the backlog." default:"500000" placeholder:"N"`
+	Bytes    int    `help:"Size of a message." default:"256" placeholder:"N"`
+	Hub      string `help:"Address of a hub that runs, such as a real Kafka, to drain into; its topics \"messages\" and \"bare\" are filled. By default the embedded one is started." placeholder:"HOST:PORT"`
 	binaryFlag
 	peersFlag
 }
@@ -112,7 +113,7 @@ func (c *benchDrain) Run(ctx context.Context, out streams) error {
 	if err != nil {
 		return err
 	}
-	o := bench.DrainOptions{Binary: binary, Dir: c.dir(), Rounds: c.Rounds, Messages: c.Messages, Bytes: c.Bytes, Peers: c.Peers}
+	o := bench.DrainOptions{Binary: binary, Dir: c.dir(), Rounds: c.Rounds, Messages: c.Messages, Bytes: c.Bytes, Peers: c.Peers, Hub: c.Hub}
 	if err := o.Validate(); err != nil {
 		return &usageError{err}
 	}

@@ -20,6 +20,10 @@ type DrainOptions struct {
 	Messages, Bytes int
 	// Peers is the program of bench/peers; empty leaves the bare producer out.
 	Peers string
+	// Hub is the address of a hub that runs, such as a real Kafka, and whose
+	// topics "messages" and "bare" are the benchmark's; empty starts the embedded
+	// one.
+	Hub string
 }
 
 // DefaultDrainOptions take about two minutes.
@@ -119,11 +123,15 @@ func drainOnce(ctx context.Context, o DrainOptions, dir string) (r drainRound, e
 	if err := s.fillAndStop(ctx, load{o.Messages, o.Bytes, 16, 100}); err != nil {
 		return r, fmt.Errorf("fill: %w", err)
 	}
-	hub, err := s.startHub(ctx)
-	if err != nil {
-		return r, err
+	if o.Hub != "" {
+		s.hub = o.Hub
+	} else {
+		hub, err := s.startHub(ctx)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, hub.Stop()) }()
 	}
-	defer func() { err = errors.Join(err, hub.Stop()) }()
 	watching, err := observe(s.hub)
 	if err != nil {
 		return r, err

@@ -184,7 +184,7 @@ func observe(hub string) (*observer, error) {
 
 func (o *observer) close() { o.sink.Close() }
 
-// topic makes sure that a topic exists and returns its partitions.
+// topic makes sure that a topic exists and returns its partitions with their ends.
 func (o *observer) topic(ctx context.Context, name string) ([]message.Mark, error) {
 	n, err := o.sink.Partitions(ctx, name)
 	if err != nil {
@@ -194,15 +194,15 @@ func (o *observer) topic(ctx context.Context, name string) ([]message.Mark, erro
 	for i := range n {
 		marks = append(marks, message.Mark{Topic: name, Partition: i})
 	}
-	return marks, nil
+	return o.sink.Ends(ctx, marks)
 }
 
-// records is how many records the partitions have.
-func (o *observer) records(ctx context.Context, of []message.Mark) (int64, error) {
-	ends, err := o.sink.Ends(ctx, of)
+// records is how many records have come to the partitions since.
+func (o *observer) records(ctx context.Context, since []message.Mark) (int64, error) {
+	ends, err := o.sink.Ends(ctx, since)
 	n := int64(0)
-	for _, e := range ends {
-		n += e.Offset
+	for i, e := range ends {
+		n += e.Offset - since[i].Offset
 	}
 	return n, err
 }
