@@ -70,6 +70,7 @@ func (c *checker) relay(o RelayOptions, idempotency time.Duration) {
 		_, err := path.Match(p, "")
 		c.check(err == nil && p != "" && len(p) <= message.MaxTopicLen, fmt.Sprintf("relay.topics[%d]", i), p, "must be a topic's name or a pattern")
 	}
-	between(c, "relay.retention", o.Retention, time.Minute, max(time.Minute, idempotency))
+	c.check(o.Retention >= time.Minute, "relay.retention", o.Retention, "must be at least 1m")
+	c.check(len(o.Stamps) == 0 || o.Retention <= idempotency, "relay.retention", o.Retention, fmt.Sprintf("must not be more than idempotency.retention, %v", idempotency))
 	between(c, "relay.max_entries", o.MaxEntries, 1024, 100_000_000)
 }
