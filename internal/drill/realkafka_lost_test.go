@@ -43,9 +43,9 @@ type away struct {
 }
 
 // allAway kills all brokers at once for a time, under load.
-func allAway(t *testing.T, lasts time.Duration) (seen away) {
+func allAway(t *testing.T, lasts time.Duration, sets ...string) (seen away) {
 	d := onRealKafka(t, nil)
-	d.start()
+	d.start(sets...)
 	breaker := func(want func(state string) bool) {
 		d.until("the breaker follows Kafka", func() (bool, error) {
 			s, err := d.status()

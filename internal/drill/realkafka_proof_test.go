@@ -12,8 +12,24 @@ import (
 // TestProofRealKafkaAway is F3 on real Kafka, all of its brokers killed at once.
 // The limits are the promise's own.
 func TestProofRealKafkaAway(t *testing.T) {
+	inTime(t, allAway(t, 10*time.Minute))
+}
+
+// TestProofRealKafkaAwayTakenBack is the same where what the client had was taken
+// back long before Kafka's return.
+func TestProofRealKafkaAwayTakenBack(t *testing.T) {
+	inTime(t, allAway(t, 30*time.Second, "forward.refresh_after=5s", "forward.takeover_wait=3s"))
+}
+
+// TestProofRealKafkaAwayTakenBackLate is the same where it was taken back shortly
+// before.
+func TestProofRealKafkaAwayTakenBackLate(t *testing.T) {
+	inTime(t, allAway(t, 30*time.Second, "forward.refresh_after=29s"))
+}
+
+func inTime(t *testing.T, seen away) {
 	const limit = 5 * time.Second
-	if seen := allAway(t, 10*time.Minute); seen.opened > limit || seen.closed > limit {
+	if seen.opened > limit || seen.closed > limit {
 		t.Errorf("breaker open after %v, and closed %v after the return: want at most %v each", seen.opened, seen.closed, limit)
 	}
 }

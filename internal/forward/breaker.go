@@ -24,6 +24,8 @@ type breaker struct {
 	kicks chan struct{} // holds at most one wish for a probe
 	trips chan error    // holds at most one error that opens it
 	ended chan struct{} // the trial ended
+	spoke atomic.Int64  // when the hub last answered anything, in Unix nanoseconds
+	mute  atomic.Int64  // when something last went wrong instead
 	gauge func(gobreaker.State)
 
 	mu      sync.Mutex
@@ -74,9 +76,19 @@ func (b *breaker) trip(err error) {
 
 // report hears of every exchange with the hub.
 func (b *breaker) report(err error) {
-	if err != nil {
-		b.kick()
+	if err == nil {
+		b.spoke.Store(time.Now().UnixNano())
+		return
 	}
+	b.mute.Store(time.Now().UnixNano())
+	b.kick()
+}
+
+// answers reports whether the hub has answered a moment ago, and nothing has gone
+// wrong since.
+func (b *breaker) answers() bool {
+	spoke := b.spoke.Load()
+	return spoke > b.mute.Load() && time.Since(time.Unix(0, spoke)) < time.Second
 }
 
 // enter follows gobreaker into a state.
@@ -132,10 +144,33 @@ func (b *breaker) watch(ctx context.Context) {
 		case gobreaker.StateOpen:
 			b.watchOpen(ctx)
 		case gobreaker.StateHalfOpen:
-			select {
-			case <-b.ended:
-			case <-ctx.Done():
-			}
+			b.watchTrial(ctx)
+		}
+	}
+}
+
+// untakenTrial is how long a trial that was given back waits for somebody who has
+// something to send: longer than a worker waits between two tries.
+const untakenTrial = 1500 * time.Millisecond
+
+// watchTrial waits for the end of the trial. Where nobody takes it the probe was the
+// trial, unless the hub answers probes and refuses what it is sent.
+func (b *breaker) watchTrial(ctx context.Context) {
+	timer := time.NewTimer(untakenTrial)
+	defer timer.Stop()
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+	case <-timer.C:
+		b.mu.Lock()
+		left, cause := b.trial, b.cause
+		b.trial = nil
+		b.mu.Unlock()
+		if classOf(cause) == classRetry {
+			cause = nil
+		}
+		if left != nil {
+			left.end(cause)
 		}
 	}
 }
@@ -173,7 +208,10 @@ func (b *breaker) watchClosed(ctx context.Context) {
 		return
 	}
 	done(err)
-	if err != nil && b.current() == gobreaker.StateClosed {
+	if b.current() != gobreaker.StateClosed {
+		return // the wait of an open breaker is enough
+	}
+	if err != nil {
 		b.kick()
 	}
 	b.pause(ctx, rand.N(probeSpacing)+1) // also bounds how often kicks become probes
@@ -239,9 +277,18 @@ func (b *breaker) current() gobreaker.State {
 	return b.state
 }
 
+// passer is who waits in pass.
+type passer struct {
+	wake   <-chan struct{} // may be nil; has a token when attend is to be called
+	attend func()
+	// unfit, if not nil, says that the caller would send nothing now that could
+	// show whether the hub is back. Then it takes no trial.
+	unfit func() bool
+}
+
 // pass waits until a batch may be sent. Where it is the first after an outage
-// it comes with a trial, which the caller must end. The error is ctx's.
-func (b *breaker) pass(ctx context.Context) (*trial, error) {
+// it comes with a trial, which the caller must end or give back. The error is ctx's.
+func (b *breaker) pass(ctx context.Context, who passer) (*trial, error) {
 	if !b.shut.Load() {
 		return nil, nil //nolint:nilnil // no trial is the usual case
 	}
@@ -253,7 +300,7 @@ func (b *breaker) pass(ctx context.Context) (*trial, error) {
 		if b.state == gobreaker.StateClosed {
 			return nil, nil //nolint:nilnil // no trial is the usual case
 		}
-		if t := b.trial; t != nil {
+		if t := b.trial; t != nil && (who.unfit == nil || !who.unfit()) {
 			b.trial = nil
 			return t, nil
 		}
@@ -262,6 +309,8 @@ func (b *breaker) pass(ctx context.Context) (*trial, error) {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-who.wake:
+			who.attend()
 		}
 		b.mu.Lock()
 		if ctx.Err() != nil {
@@ -283,6 +332,15 @@ func (t *trial) end(err error) {
 	}
 	t.done(err)
 	signal(t.b.ended)
+}
+
+// giveBack leaves the trial to somebody else: nothing was sent under it, so it has
+// shown nothing.
+func (t *trial) giveBack() {
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	t.b.trial = t
+	t.b.wake()
 }
 
 // BreakerStatus is the state of the breaker.

@@ -99,7 +99,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		passed := make(chan *trial, 2)
 		for range 2 {
 			go func() {
-				if tr, err := b.pass(t.Context()); err == nil {
+				if tr, err := b.pass(t.Context(), passer{}); err == nil {
 					passed <- tr
 				}
 			}()
@@ -129,7 +129,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 		tr = <-passed // the other one tries
 		tr.end(nil)
 		until(t, b, gobreaker.StateClosed, time.Second)
-		if tr, err := b.pass(t.Context()); tr != nil || err != nil {
+		if tr, err := b.pass(t.Context(), passer{}); tr != nil || err != nil {
 			t.Errorf("closed, but pass gives %v, %v", tr, err)
 		}
 	})
@@ -179,7 +179,7 @@ func TestPassEndsWithContext(t *testing.T) {
 		until(t, b, gobreaker.StateOpen, 5*time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := b.pass(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := b.pass(ctx, passer{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("pass: %v", err)
 		}
 	})

@@ -59,7 +59,9 @@
 //     read back sends, until its next checkpoint, what that one sends too. The
 //     sink's MayWrite narrows that. The same holds for a request that a killed
 //     process, or one that stopped while the hub did not answer, left in a socket:
-//     only after a holder that may be alive is takeover_wait waited out. Readers
+//     only after a holder that may be alive is takeover_wait waited out. And for a
+//     request that waits in the socket of a hub that stands still, while the client
+//     that sent it is given up and its connections have ended long ago. Readers
 //     show the first copy only, as long as no more than W records lie between.
 //   - Where retention has passed the marks, what stood there is unknown and is
 //     sent again, counted in postroad_forward_marks_lost_total.

@@ -223,8 +223,15 @@ func (d *drainer) read(ctx context.Context) {
 
 // feed gives messages to the sink, in order. The error is ctx's or errYield.
 func (d *drainer) feed(ctx context.Context, msgs []message.Stored) error {
-	if err := d.main.pass(ctx); err != nil {
+	// While it waits, topics of which something comes back get their workers: who
+	// repairs them is who can show that the hub is back.
+	held := d.main.trial
+	err := d.main.pass(ctx, passer{d.flight.wake, func() { d.attend(ctx) }, d.flight.ailing})
+	if err != nil {
 		return err
+	}
+	if d.main.trial != held {
+		d.flight.beginTrial()
 	}
 	for i := range msgs {
 		if err := d.send(ctx, &msgs[i]); err != nil {
@@ -239,8 +246,7 @@ func (d *drainer) feed(ctx context.Context, msgs []message.Stored) error {
 func (d *drainer) judge(ctx context.Context) error {
 	for d.main.trial != nil {
 		d.hurry()
-		if sent, _ := d.flight.counters(); sent == 0 {
-			d.main.endTrial(d.flight.anyTrouble())
+		if d.rule() {
 			break
 		}
 		if err := d.await(ctx); err != nil {
@@ -248,6 +254,29 @@ func (d *drainer) judge(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rule ends run's trial by what was answered under it, or gives it back where
+// nothing was sent: what came back before, because the client was reset in the
+// outage, says nothing about the hub of now, and only its topics' workers can send
+// it. It reports false where answers are still to come.
+func (d *drainer) rule() bool {
+	if d.main.trial == nil {
+		return true
+	}
+	outcome, err := d.flight.trialOutcome()
+	switch outcome {
+	case trialOpen:
+		return false
+	case trialEmpty:
+		if d.flight.ailing() {
+			d.main.trial.giveBack()
+			d.main.trial = nil
+			return true
+		}
+	}
+	d.main.endTrial(err)
+	return true
 }
 
 // send gives one message to the sink, or leaves it to its topic's worker, once
@@ -276,6 +305,7 @@ func (d *drainer) send(ctx context.Context, m *message.Stored) error {
 			d.count = d.flight.count(d.last)
 		case noRoom:
 			d.attend(ctx)
+			d.rule() // what there is no room for shows nothing
 			if err := d.await(ctx); err != nil {
 				return err
 			}
@@ -387,11 +417,11 @@ type sender struct {
 
 // pass waits until the breaker lets a batch through. Where that is the first
 // after an outage, its answers decide. The error is ctx's.
-func (s *sender) pass(ctx context.Context) error {
+func (s *sender) pass(ctx context.Context, who passer) error {
 	if s.trial != nil {
 		return nil
 	}
-	t, err := s.breaker.pass(ctx)
+	t, err := s.breaker.pass(ctx, who)
 	s.trial = t
 	return err
 }

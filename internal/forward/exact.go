@@ -168,7 +168,7 @@ func (d *drainer) entered() {
 // somebody changes something holds the chain. The error is ctx's.
 func (d *drainer) openSession(ctx context.Context, o Transacting) (Session, error) {
 	for fails := 0; ; fails++ {
-		if err := d.main.pass(ctx); err != nil {
+		if err := d.main.pass(ctx, passer{}); err != nil {
 			return nil, err
 		}
 		s, err := d.f.deps.Transactor.Transact(ctx, o)

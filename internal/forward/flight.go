@@ -50,6 +50,7 @@ type flight struct {
 	version uint64           // counts changes of progress
 	unsaved int              // settled since progress was taken
 	dead    int64            // dead letters made under this claim
+	ruling  ruling           // of run's trial
 	gone    bool             // nobody reads the outcome any more
 }
 
@@ -294,6 +295,7 @@ func (f *flight) lift(s *slot, partition int32, turn uint64, alone bool) bool {
 		t.lastAnswer = time.Now()
 	}
 	s.state, s.err, s.turn, s.alone = slotSent, nil, turn, alone
+	f.ruling.given = true
 	s.part.sends++
 	s.tries++
 	t.sent++
@@ -316,6 +318,7 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	if f.inFlight != nil {
 		f.inFlight(-1)
 	}
+	f.ruling.heard(err)
 	if err != nil {
 		s.state, s.err = slotFailed, err
 		t.failed++

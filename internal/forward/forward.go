@@ -27,7 +27,9 @@ type Forwarder struct {
 	slabs   slabPool
 	graves  *graves
 	reads   chan struct{} // holds a token for each read-back under way
-	resetAt atomic.Int64  // when the sink was last reset, in Unix nanoseconds; 0 for never
+	// resetAt is until when the sink's client of before the last reset may have sent
+	// anything, in Unix nanoseconds; 0 for never.
+	resetAt atomic.Int64
 
 	total atomic.Int64 // messages forwarded
 	bytes atomic.Int64 // of their keys, headers and values
@@ -205,7 +207,7 @@ func (f *Forwarder) observe(ctx context.Context) {
 			f.breaker.kick()
 		}
 		// A session sends afresh by itself what the hub did not answer for.
-		if longest >= f.opts.RefreshAfter && f.opts.Delivery != DeliveryExactlyOnce {
+		if f.overdue(longest) && f.opts.Delivery != DeliveryExactlyOnce {
 			f.refresh(longest)
 		}
 		f.rate.Store(int64(messages.tick(f.total.Load()) * 1000))
@@ -226,6 +228,20 @@ func (m *meter) tick(count int64) float64 {
 	return m.rate
 }
 
+// returnGrace is how long a hub that answers again has for what waits in the client.
+const returnGrace = 5 * time.Second
+
+// overdue reports whether a silence is to end by taking messages back. Not in the
+// moment that the hub returns: what the client has is under way then, and taken
+// back it would have to wait until that has landed.
+func (f *Forwarder) overdue(silent time.Duration) bool {
+	limit := f.opts.RefreshAfter
+	if f.breaker.answers() {
+		limit += min(limit, returnGrace)
+	}
+	return silent >= limit
+}
+
 // refresh makes the sink give everything back. The drainers then read back what
 // did get into the hub, and send the rest with a new time of producing.
 func (f *Forwarder) refresh(silent time.Duration) {
@@ -236,10 +252,18 @@ func (f *Forwarder) refresh(silent time.Duration) {
 // reset makes the sink give back all that it has of all chains.
 func (f *Forwarder) reset() {
 	f.metrics.resets.Inc()
-	f.resetAt.Store(time.Now().UnixNano()) // before: who is given something back looks at it
+	now := time.Now().UnixNano()
+	f.resetAt.Store(now) // before: who is given something back looks at it
 	if err := f.deps.Sink.Reset(); err != nil {
 		f.note(fmt.Errorf("reset the connection to the hub: %w", err))
 		f.log.Error("could not reset the connection to the hub", "err", err)
+	}
+	if s, knows := f.deps.Sink.(interface{ GivenUp() time.Time }); knows {
+		last := int64(0)
+		if at := s.GivenUp(); !at.IsZero() {
+			last = at.UnixNano()
+		}
+		f.resetAt.CompareAndSwap(now, min(now, last))
 	}
 }
 

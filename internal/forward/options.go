@@ -240,7 +240,9 @@ type Chain interface {
 // do not name the topic.
 //
 // A Sink may have a method Identity() string that names its hub: what was saved
-// under another name says nothing about this one.
+// under another name says nothing about this one. It may have GivenUp() time.Time,
+// which tells when any connection was last open on which a client sent that Reset
+// has given up; zero where there was none. Without it that is when Reset was called.
 type Sink interface {
 	// Watch makes report hear of every exchange with the hub: nil for an
 	// answer, else why there was none.

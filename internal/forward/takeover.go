@@ -117,7 +117,10 @@ const takeoverTries = 3
 // for this. The error is ctx's.
 func (d *drainer) readMarks(ctx context.Context, marks []message.Mark) (done bool, err error) {
 	for fails := 0; ; fails++ {
-		if err := d.main.pass(ctx); err != nil {
+		if err := d.f.afterReset(ctx); err != nil {
+			return false, err
+		}
+		if err := d.main.pass(ctx, passer{}); err != nil {
 			return false, err
 		}
 		if err := d.f.afterReset(ctx); err != nil {
@@ -183,14 +186,21 @@ func (f *Forwarder) readBack(ctx context.Context, from []message.Mark, found fun
 // cannot tell that a late request of the old one and what is sent again are the
 // same. Where records came back one by one no request of theirs is under way: the
 // client fails none that it has sent before the answer came.
+//
+// It counts from when the old client last had a connection, where the sink knows
+// that: after a long outage there is nothing to wait for when the hub is back.
 func (f *Forwarder) afterReset(ctx context.Context) error {
 	for {
 		wait := f.opts.TakeoverWait - time.Since(time.Unix(0, f.resetAt.Load()))
 		if wait <= 0 {
 			return nil
 		}
-		if err := sleep(ctx, wait); err != nil {
+		// In small steps: reset may find that there is less to wait for.
+		if err := sleep(ctx, min(wait, resetLook)); err != nil {
 			return err
 		}
 	}
 }
+
+// resetLook is how often afterReset looks again.
+const resetLook = 100 * time.Millisecond

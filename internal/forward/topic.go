@@ -285,20 +285,6 @@ func (f *flight) refresh(name string) {
 	}
 }
 
-// anyTrouble returns an error of messages that were given back, the hub's own
-// silence before others; nil where there are none.
-func (f *flight) anyTrouble() (err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := f.ring.head; i < f.ring.tail; i++ {
-		s := f.ring.at(i)
-		if s.state == slotFailed && (err == nil || classOf(s.err) == classRetry) {
-			err = s.err
-		}
-	}
-	return err
-}
-
 // direct returns the topics that run sends to, with their partition counts.
 func (f *flight) direct() map[string]int32 {
 	f.mu.Lock()

@@ -54,7 +54,13 @@ func (w *worker) well() {
 // attempt tries to send all that waits. The error is why it did not come to it;
 // nothing of the topic is in flight then.
 func (w *worker) attempt(ctx context.Context) error {
-	if err := w.pass(ctx); err != nil {
+	// Not with the trial in its hands, if there is one: others may be able to send.
+	if _, doubtful := w.flight.condition(w.t); doubtful {
+		if err := w.f.afterReset(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.pass(ctx, passer{}); err != nil {
 		return err
 	}
 	if w.flight.isAside(w.t) {

@@ -13,6 +13,7 @@ import (
 // way under two producer ids.
 type producer struct {
 	client *kgo.Client
+	sent   *underway
 	told   map[string]int32 // guarded by limits.mu: what it was told, or will be
 }
 
@@ -25,9 +26,9 @@ var errLimits = errors.New("the limits of topics have changed too often for this
 
 // newProducer makes a client that knows no topic yet.
 func (s *Sink) newProducer(first bool) (*producer, error) {
-	p := &producer{told: map[string]int32{}}
+	p := &producer{told: map[string]int32{}, sent: &underway{}}
 	var err error
-	p.client, err = s.newClient(first, p.limit(s.limits))
+	p.client, err = s.newClient(first, p.limit(s.limits), kgo.Dialer(p.sent.watch(s.link.dial(s.deps.MayWrite))))
 	return p, err
 }
 
@@ -96,6 +97,9 @@ func (s *Sink) moreProducers() error {
 // closeProducers gives up all there are. The caller holds mu.
 func (s *Sink) closeProducers() {
 	for _, p := range s.producers {
+		if at := p.sent.until(); at.After(s.givenUp) {
+			s.givenUp = at
+		}
 		p.client.Close()
 	}
 	s.producers = nil

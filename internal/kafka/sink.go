@@ -60,6 +60,7 @@ type Sink struct {
 	// where the client is replaced, so that none goes to a closed one.
 	mu        sync.RWMutex
 	producers []*producer    // guarded by mu; none once closed
+	givenUp   time.Time      // guarded by mu: see GivenUp
 	metrics   *kprom.Metrics // guarded by mu: of the present producers; nil without a Registerer
 	limits    *limits
 
@@ -134,8 +135,9 @@ func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
 
 // newClient makes a client that asks for the limits of topics: the first of them, or
 // one beside it. The caller holds mu, or is alone.
-func (s *Sink) newClient(first bool, limit func(topic string) int32) (_ *kgo.Client, err error) {
+func (s *Sink) newClient(first bool, limit func(topic string) int32, dial kgo.Opt) (_ *kgo.Client, err error) {
 	opts := append(s.link.common(s.deps.Log, s.refused, s.deps.MayWrite),
+		dial,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
