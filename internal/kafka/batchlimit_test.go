@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"bytes"
-	"context"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -286,7 +285,7 @@ func TestProducersAreBounded(t *testing.T) {
 		a := make(chan error, 1)
 		m := stored(i + 1)
 		if err := s.Produce(&m, 0, s.Turn(), func(_ int64, err error) { a <- err }); err != nil {
-			if _, err := s.Partitions(context.Background(), "messages"); err == nil {
+			if _, err := s.Partitions(t.Context(), "messages"); err == nil {
 				t.Fatal("there are too many, and the Sink does not ask to be reset")
 			}
 			return

@@ -85,7 +85,8 @@ type Options struct {
 	Linger time.Duration `yaml:"linger"`
 	// BatchMaxBytes is the largest record batch sent, 16384 to 104857600. It
 	// must not be above what the hub takes (message.max.bytes), and be above
-	// the largest message by some hundred bytes. Default 1000012.
+	// the largest message by some hundred bytes. A topic that takes less
+	// (max.message.bytes) gets smaller batches by itself. Default 1000012.
 	BatchMaxBytes int `yaml:"batch_max_bytes"`
 	// DialTimeout is how long opening a connection may take, 100ms to 1m.
 	// Default 5s.
