@@ -174,6 +174,7 @@ func TestSinglyKeepsOrder(t *testing.T) {
 	for _, class := range []classed{"retry", "hold"} {
 		synctest.Test(t, func(t *testing.T) {
 			hub := &scripted{answer: func(m *message.Stored, n int) error {
+				<-time.After(time.Millisecond) // all of the batch are under way before the first answer
 				switch {
 				case n <= 3 || m.Seq == 2: // the batch comes back for message 2
 					return classed("dead")
