@@ -2,7 +2,6 @@ package drill
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -76,28 +75,7 @@ func (d *eventHubsDrill) raw() Verdict {
 	older := kversion.Stable()
 	older.SetMaxKeyVersion(int16(kmsg.ApiVersions), 3)
 	older.SetMaxKeyVersion(int16(kmsg.Metadata), 6) // so that it learns of no leader epochs, of which the double counts requests
-	client, err := kgo.NewClient(append(d.double.ClientOpts(), kgo.MaxVersions(older), kgo.DialTLSConfig(d.double.ClientTLS()), kgo.ConsumeTopics(d.topic),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
-	if err != nil {
-		d.Fatal(err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(d.ctx, realLimit)
-	defer cancel()
-	judge := d.ledger.Judge()
-	for left := d.double.End(d.topic); left > 0; {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			d.Fatalf("read %s as it is: %v", d.topic, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			left--
-			if !r.Attrs.IsControl() {
-				judge.Saw(Record{Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value})
-			}
-		})
-	}
-	return judge.Verdict()
+	return d.asItIs(d.topic, append(d.double.ClientOpts(), kgo.MaxVersions(older), kgo.DialTLSConfig(d.double.ClientTLS()))...)
 }
 
 // post posts a message of a topic and enters it in a ledger; key may be "".

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"postroad/test/kafkatest"
@@ -261,27 +263,25 @@ func (d *realDrill) keeps(v Verdict) {
 // taken back, and judges that: what is seen twice stands there twice.
 func (d *realDrill) raw(topic string) Verdict {
 	d.Helper()
-	ends, err := d.kafka.Admin().ListEndOffsets(d.ctx, topic)
-	if err == nil {
-		err = ends.Error()
+	return d.asItIs(topic, kgo.SeedBrokers(d.kafka.Addrs("plain")...), kgo.DisableClientMetrics())
+}
+
+// asItIs is raw for any hub that clients reach in some way.
+func (d *realDrill) asItIs(topic string, way ...kgo.Opt) Verdict {
+	d.Helper()
+	ctx, cancel := context.WithTimeout(d.ctx, realLimit)
+	defer cancel()
+	left := d.ends(ctx, topic, way)
+	from := map[int32]kgo.Offset{}
+	for p := range left {
+		from[p] = kgo.NewOffset().AtStart()
 	}
-	if err != nil {
-		d.Fatal(err)
-	}
-	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
-	for _, p := range ends[topic] {
-		if p.Offset > 0 {
-			from[p.Partition], left[p.Partition] = kgo.NewOffset().AtStart(), p.Offset
-		}
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(d.kafka.Addrs("plain")...), kgo.DisableClientMetrics(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
+	client, err := kgo.NewClient(append(slices.Clip(way), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))...)
 	if err != nil {
 		d.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(d.ctx, realLimit)
-	defer cancel()
 	judge := d.ledger.Judge()
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
@@ -298,6 +298,31 @@ func (d *realDrill) raw(topic string) Verdict {
 		})
 	}
 	return judge.Verdict()
+}
+
+// ends are those of a topic's partitions that hold anything. What stands last there
+// is a record that counts, or the mark of a transaction's end.
+func (d *realDrill) ends(ctx context.Context, topic string, way []kgo.Opt) map[int32]int64 {
+	d.Helper()
+	client, err := kgo.NewClient(way...)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer client.Close()
+	listed, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		d.Fatal(err)
+	}
+	ends := map[int32]int64{}
+	for _, p := range listed[topic] {
+		if p.Offset > 0 {
+			ends[p.Partition] = p.Offset
+		}
+	}
+	return ends
 }
 
 // uncertain takes back that anything was acknowledged by a time: it may have been
