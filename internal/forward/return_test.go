@@ -139,7 +139,10 @@ func lived(t *testing.T, lasts time.Duration, knows bool, options func(*forward.
 
 // After an outage long enough for what is under way to be taken back, draining goes
 // on as soon as after a short one (F3).
-func TestReturnAfterReset(t *testing.T) {
+func TestReturnAfterReset(t *testing.T) { returnAfterReset(t, 2) }
+
+func returnAfterReset(t *testing.T, tries int) {
+	t.Helper()
 	for _, row := range []struct {
 		name    string
 		lasts   time.Duration
@@ -153,7 +156,7 @@ func TestReturnAfterReset(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			for range 30 {
+			for range tries {
 				synctest.Test(t, func(t *testing.T) {
 					closed, drained := lived(t, row.lasts, row.knows, row.options)
 					if closed > 5*time.Second || drained > 6*time.Second {
