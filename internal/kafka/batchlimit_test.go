@@ -190,7 +190,7 @@ func TestMessageAboveTheTopicsLimit(t *testing.T) {
 		send := func(m ...message.Stored) []answer { return produce(t, s, 0, m...) }
 		if exact {
 			x := startSession(t, s, transactOptions())
-			send = func(m ...message.Stored) []answer { return transacted(t, x, 0, m...) }
+			send = func(m ...message.Stored) []answer { return produce(t, x, 0, m...) }
 		}
 		soft, hard := stored(2), stored(3)
 		soft.Value, hard.Value = bytes.Repeat([]byte("x"), 40_000), random
@@ -232,7 +232,7 @@ func TestSessionsBatchesFitTheTopic(t *testing.T) {
 				t.Fatal(err)
 			}
 			var left []message.Stored
-			for i, a := range transacted(t, x, 0, msgs...) {
+			for i, a := range produce(t, x, 0, msgs...) {
 				if a.err != nil {
 					left = append(left, msgs[i])
 				}

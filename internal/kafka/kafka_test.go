@@ -90,8 +90,14 @@ type answer struct {
 	err    error
 }
 
+// sends is a Sink or a Session.
+type sends interface {
+	Turn() uint64
+	Produce(m *message.Stored, partition int32, turn uint64, done func(offset int64, err error)) error
+}
+
 // produce sends messages to one partition and returns their answers in order.
-func produce(t testing.TB, s *Sink, partition int32, msgs ...message.Stored) []answer {
+func produce(t testing.TB, s sends, partition int32, msgs ...message.Stored) []answer {
 	t.Helper()
 	out := make([]answer, len(msgs))
 	var wg sync.WaitGroup

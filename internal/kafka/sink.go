@@ -136,27 +136,12 @@ func (s *Sink) Watch(report func(error)) { s.health.Store(&report) }
 // newClient makes a client that asks for the limits of topics: the first of them, or
 // one beside it. The caller holds mu, or is alone.
 func (s *Sink) newClient(first bool, limit func(topic string) int32, dial kgo.Opt) (_ *kgo.Client, err error) {
-	opts := append(s.link.common(s.deps.Log, s.refused, s.deps.MayWrite),
+	opts := append(s.producing(s.refused, limit),
 		dial,
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
-		kgo.ProducerBatchMaxBytesFn(limit),
-		kgo.ProducerLinger(s.opts.Linger),
-		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
-		// No timer and no count drops a record. The limits in flight are the
-		// forwarder's: this one must not block it.
-		kgo.RecordRetries(math.MaxInt64),
-		kgo.RecordDeliveryTimeout(0),
-		kgo.MaxBufferedRecords(math.MaxInt32),
-		// Some tries are left for a topic that was just created; after those
-		// the record comes back, and the topic is looked for or made again.
-		kgo.UnknownTopicRetries(8),
 		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
 			s.deps.Log.Warn("hub lost its record of what was sent; going on", "topic", topic, "partition", partition)
 			s.forgotten(topic, partition)
 		}),
-		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
 	switch {
 	case s.deps.Registerer == nil:
@@ -176,6 +161,28 @@ func (s *Sink) newClient(first bool, limit func(topic string) int32, dial kgo.Op
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
 	return client, nil
+}
+
+// producing are the settings of every client that sends. limit is how large a batch
+// of a topic may be; refused, if not nil, hears of refused batches before anybody.
+func (s *Sink) producing(refused func(topic string, partition int32), limit func(topic string) int32) []kgo.Opt {
+	return append(s.link.common(s.deps.Log, refused, s.deps.MayWrite),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
+		kgo.ProducerBatchMaxBytesFn(limit),
+		kgo.ProducerLinger(s.opts.Linger),
+		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
+		// No timer and no count drops a record. The limits in flight are the
+		// forwarder's: this one must not block it.
+		kgo.RecordRetries(math.MaxInt64),
+		kgo.RecordDeliveryTimeout(0),
+		kgo.MaxBufferedRecords(math.MaxInt32),
+		// Some tries are left for a topic that was just created; after those
+		// the record comes back, and the topic is looked for or made again.
+		kgo.UnknownTopicRetries(8),
+		kgo.WithHooks(healthHook{s.heard}, &s.answers),
+	)
 }
 
 // heard is told of every exchange with the hub.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -160,10 +159,9 @@ func (x *Session) readRecord(ctx context.Context, admin *kgo.Client, home, n int
 	return state, at, nil
 }
 
-// transactional are the settings of a session's client. limit is how large a batch
-// of a topic may be.
+// transactional are the settings of a session's client.
 func (s *Sink) transactional(id string, limit func(topic string) int32) []kgo.Opt {
-	opts := append(s.link.common(s.deps.Log, nil, s.deps.MayWrite),
+	return append(s.producing(nil, limit),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(transactionTimeout),
 		// The hub still writes the marks of the last transaction when the next one
@@ -172,19 +170,7 @@ func (s *Sink) transactional(id string, limit func(topic string) int32) []kgo.Op
 		kgo.RetryBackoffFn(func(fails int) time.Duration {
 			return jitter(min(5*time.Millisecond<<min(max(fails-1, 0), 8), maxBackoff))
 		}),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(codecs()[s.opts.Compression]),
-		kgo.ProducerBatchMaxBytesFn(limit),
-		kgo.ProducerLinger(s.opts.Linger),
-		kgo.ProduceRequestTimeout(s.opts.RequestTimeout),
-		kgo.RecordRetries(math.MaxInt64),
-		kgo.RecordDeliveryTimeout(0),
-		kgo.MaxBufferedRecords(math.MaxInt32),
-		kgo.UnknownTopicRetries(8),
-		kgo.WithHooks(healthHook{s.heard}, &s.answers),
 	)
-	return opts
 }
 
 // progressTopic looks the topic of records up, making it where that is allowed,

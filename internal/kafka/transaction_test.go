@@ -36,27 +36,6 @@ func startSession(t testing.TB, s *Sink, o TransactOptions) *Session {
 	return x
 }
 
-// transacted produces through a session and returns the answers.
-func transacted(t testing.TB, x *Session, partition int32, msgs ...message.Stored) []answer {
-	t.Helper()
-	out := make([]answer, len(msgs))
-	var wg sync.WaitGroup
-	turn := x.Turn()
-	for i := range msgs {
-		wg.Add(1)
-		err := x.Produce(&msgs[i], partition, turn, func(offset int64, err error) {
-			out[i] = answer{offset, err}
-			wg.Done()
-		})
-		if err != nil {
-			out[i] = answer{-1, err}
-			wg.Done()
-		}
-	}
-	waitFor(t, &wg)
-	return out
-}
-
 // A second holder fences the first, knows from the record what is in the hub, and
 // does not send it again; the first is told by Confirm and sends nothing more.
 func TestSessionIsTakenOver(t *testing.T) {
@@ -75,7 +54,7 @@ func TestSessionIsTakenOver(t *testing.T) {
 	if first.Known() {
 		t.Error("a record of a chain that was never sent")
 	}
-	for i, a := range transacted(t, first, 1, storedTo10(1)...) {
+	for i, a := range produce(t, first, 1, storedTo10(1)...) {
 		if a.err != nil || a.offset != int64(i) {
 			t.Fatalf("answer %d: %+v", i, a)
 		}
@@ -92,7 +71,7 @@ func TestSessionIsTakenOver(t *testing.T) {
 	if err := first.Produce(&late, 1, first.Turn(), func(offset int64, err error) { answered <- answer{offset, err} }); err != nil {
 		t.Fatal(err)
 	}
-	for i, a := range transacted(t, second, 1, append(storedTo10(1), stored(11))...) {
+	for i, a := range produce(t, second, 1, append(storedTo10(1), stored(11))...) {
 		want := int64(OffsetThere)
 		if i == 10 {
 			want = a.offset
@@ -120,7 +99,7 @@ func TestSessionFinishes(t *testing.T) {
 	_, addr := startCluster(t)
 	s := startSink(t, options(addr))
 	x := startSession(t, s, transactOptions())
-	transacted(t, x, 0, storedTo10(1)...)
+	produce(t, x, 0, storedTo10(1)...)
 	if err := x.Finish(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +329,7 @@ func TestSessionGoesOnBesideASilentPartition(t *testing.T) {
 	if err := x.Produce(&m, 2, x.Turn(), func(offset int64, err error) { silent <- answer{offset, err} }); err != nil {
 		t.Fatal(err)
 	}
-	for i, a := range transacted(t, x, 1, storedTo10(11)...) {
+	for i, a := range produce(t, x, 1, storedTo10(11)...) {
 		if a.err != nil {
 			t.Fatalf("answer %d beside it: %v", i, a.err)
 		}
@@ -358,17 +337,17 @@ func TestSessionGoesOnBesideASilentPartition(t *testing.T) {
 	if a := next(t, silent); !errors.Is(a.err, errNoAnswer) || Classify(a.err) != ClassRetry {
 		t.Fatalf("the silent partition: %+v", a)
 	}
-	if a := transacted(t, x, 2, m)[0]; !errors.Is(a.err, errNoAnswer) && !errors.Is(a.err, errTurn) {
+	if a := produce(t, x, 2, m)[0]; !errors.Is(a.err, errNoAnswer) && !errors.Is(a.err, errTurn) {
 		t.Errorf("not left out: %+v", a)
 	}
-	for i, a := range transacted(t, x, 1, storedTo10(21)...) {
+	for i, a := range produce(t, x, 1, storedTo10(21)...) {
 		if a.err != nil {
 			t.Fatalf("answer %d after it: %v", i, a.err)
 		}
 	}
 	fault.Remove()
 	limit := time.After(30 * time.Second)
-	for transacted(t, x, 2, m)[0].err != nil {
+	for produce(t, x, 2, m)[0].err != nil {
 		select {
 		case <-limit:
 			t.Fatal("the partition is never tried again")

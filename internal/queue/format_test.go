@@ -160,11 +160,13 @@ func goldenProgress() message.Progress {
 	}
 }
 
-func TestGoldenProgress(t *testing.T) {
+// savedProgress is a progress file with one value in each slot.
+func savedProgress(t *testing.T, first, second message.Progress) []byte {
+	t.Helper()
 	fsys := faultfs.New(1)
-	p, err := createProgress(fsys, "progress", message.Progress{})
+	p, err := createProgress(fsys, "progress", first)
 	if err == nil {
-		err = p.save(goldenProgress())
+		err = p.save(second)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -177,6 +179,11 @@ func TestGoldenProgress(t *testing.T) {
 	if _, err := f.ReadAt(b, 0); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+func TestGoldenProgress(t *testing.T) {
+	b := savedProgress(t, message.Progress{}, goldenProgress())
 	kept := golden(t, "progress.v1.golden", bytes.TrimRight(b, "\x00"))
 	full := slices.Concat(kept, make([]byte, len(b)-len(kept)))
 	got, err := loadProgress(disk(t, "q/progress", full), "q/progress")
@@ -198,22 +205,7 @@ func TestGoldenProgress(t *testing.T) {
 func TestGoldenProgressNamesHub(t *testing.T) {
 	named := goldenProgress()
 	named.Hub = "central.prod#3"
-	fsys := faultfs.New(1)
-	p, err := createProgress(fsys, "progress", goldenProgress())
-	if err == nil {
-		err = p.save(named)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := fsys.Open("progress")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 2*progressSlot)
-	if _, err := f.ReadAt(b, 0); err != nil {
-		t.Fatal(err)
-	}
+	b := savedProgress(t, goldenProgress(), named)
 	kept := golden(t, "progress.hub.v1.golden", bytes.TrimRight(b, "\x00"))
 	full := slices.Concat(kept, make([]byte, len(b)-len(kept)))
 	got, err := loadProgress(disk(t, "q/progress", full), "q/progress")
