@@ -8,9 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // limits knows how large a record batch each topic takes. A topic's
@@ -160,30 +158,15 @@ func (s *Sink) readLimit(ctx context.Context, client *kgo.Client, topic string) 
 // maxMessageBytes reads a topic's setting.
 func maxMessageBytes(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
 	const name = "max.message.bytes"
-	req := kmsg.NewPtrDescribeConfigsRequest()
-	r := kmsg.NewDescribeConfigsRequestResource()
-	r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{name}
-	req.Resources = append(req.Resources, r)
-	resp, err := req.RequestWith(ctx, client)
+	value, err := topicSetting(ctx, client, topic, name)
 	if err != nil {
 		return 0, err
 	}
-	for _, r := range resp.Resources {
-		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
-			return 0, err
-		}
-		for _, c := range r.Configs {
-			if c.Name != name || c.Value == nil {
-				continue
-			}
-			n, err := strconv.ParseInt(*c.Value, 10, 32)
-			if err != nil || n < 0 {
-				return 0, &Error{class: ClassHold, err: fmt.Errorf("%s is %q", name, *c.Value)}
-			}
-			return max(int32(n), 1), nil
-		}
+	n, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || n < 0 {
+		return 0, &Error{class: ClassHold, err: fmt.Errorf("%s is %q", name, value)}
 	}
-	return 0, &Error{class: ClassHold, err: fmt.Errorf("the hub does not tell %s", name)}
+	return max(int32(n), 1), nil
 }
 
 // batchBytes is at least the size of a batch of one record without compression, as

@@ -271,3 +271,27 @@ func topicsOf(marks []message.Mark) []string {
 	}
 	return topics
 }
+
+// topicSetting reads one setting of a topic, which takes the right to describe its
+// configuration.
+func topicSetting(ctx context.Context, client *kgo.Client, topic, name string) (string, error) {
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	r := kmsg.NewDescribeConfigsRequestResource()
+	r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{name}
+	req.Resources = append(req.Resources, r)
+	resp, err := req.RequestWith(ctx, client)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range resp.Resources {
+		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
+			return "", err
+		}
+		for _, c := range r.Configs {
+			if c.Name == name && c.Value != nil {
+				return *c.Value, nil
+			}
+		}
+	}
+	return "", &Error{class: ClassHold, err: fmt.Errorf("the hub does not tell %s", name)}
+}
