@@ -82,22 +82,31 @@ func startFull(t *testing.T, disk *faultfs.FS, l *ledger) error {
 
 // TestFullAtAnOperation fills the disk at some of the operations of a run;
 // TestProofFull at each.
-func TestFullAtAnOperation(t *testing.T) { fullAtEvery(t, 40) }
-
-func fullAtEvery(t *testing.T, step int) {
-	seed := uint64(time.Now().UnixNano() % 1e6)
-	for i, mode := range []struct{ late, cut bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
-		ops, err := fullAt(t, seed, 1<<30, mode.late, mode.cut)
-		if err != nil || ops == 0 {
-			t.Fatalf("without a full disk: %d operations, %v", ops, err)
-		}
-		tried := 0
-		for k := (int(seed) + i) % step; k < ops; k += step {
-			tried++
-			if _, err := fullAt(t, seed, k, mode.late, mode.cut); err != nil {
-				t.Errorf("seed %d, full at operation %d of %d, late %v, power cut %v: %v", seed, k, ops, mode.late, mode.cut, err)
-			}
-		}
-		t.Logf("seed %d, late %v, power cut %v: %d operations, %d tried", seed, mode.late, mode.cut, ops, tried)
+func TestFullAtAnOperation(t *testing.T) {
+	for i, mode := range fullModes {
+		fullAtEvery(t, i, 40, mode)
 	}
+}
+
+// fullMode is how a disk tells that it is full, late (at the sync) or at once, and
+// whether the power is cut then.
+type fullMode struct{ late, cut bool }
+
+var fullModes = []fullMode{{false, false}, {false, true}, {true, false}, {true, true}}
+
+func fullAtEvery(t *testing.T, first, step int, mode fullMode) {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano() % 1e6)
+	ops, err := fullAt(t, seed, 1<<30, mode.late, mode.cut)
+	if err != nil || ops == 0 {
+		t.Fatalf("without a full disk: %d operations, %v", ops, err)
+	}
+	tried := 0
+	for k := (int(seed) + first) % step; k < ops; k += step {
+		tried++
+		if _, err := fullAt(t, seed, k, mode.late, mode.cut); err != nil {
+			t.Errorf("seed %d, full at operation %d of %d, late %v, power cut %v: %v", seed, k, ops, mode.late, mode.cut, err)
+		}
+	}
+	t.Logf("seed %d, late %v, power cut %v: %d operations, %d tried", seed, mode.late, mode.cut, ops, tried)
 }

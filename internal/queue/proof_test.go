@@ -14,10 +14,12 @@ func TestProofEveryFaultAfterAKill(t *testing.T) { everyFault(t, scripts[1], 1) 
 // TestProofModel does random things to many queues.
 func TestProofModel(t *testing.T) { manyModels(t, 5000) }
 
-// TestProofFull fills the disk at every operation of a takeover.
-func TestProofFull(t *testing.T) {
-	fullAtEvery(t, 1)
-}
+// TestProofFull… fill the disk at every operation of a takeover: on disks that say
+// so at once, or at the sync, and with the power cut then.
+func TestProofFull(t *testing.T)        { fullAtEvery(t, 0, 1, fullModes[0]) }
+func TestProofFullCut(t *testing.T)     { fullAtEvery(t, 0, 1, fullModes[1]) }
+func TestProofFullLate(t *testing.T)    { fullAtEvery(t, 0, 1, fullModes[2]) }
+func TestProofFullLateCut(t *testing.T) { fullAtEvery(t, 0, 1, fullModes[3]) }
 
 // TestProofSides does random things to many queues with topics that are held and
 // messages that are refused, and TestProofEveryFaultAside tries every fault at
@@ -26,12 +28,16 @@ func TestProofSides(t *testing.T) { manySideModels(t, 1000) }
 
 func TestProofEveryFaultAside(t *testing.T) { everyFaultAside(t, 1) }
 
-// TestProofShare has several processes on two hosts of a share go through every
+// TestProofShare… have several processes on two hosts of a share go through every
 // kind of trouble, many seeds of each.
-func TestProofShare(t *testing.T) {
-	*shareSeeds = 25
-	t.Run("troubles", TestShareTroubles)
-	t.Run("lost replies", TestShareLostReplies)
-	t.Run("failures", TestShareFailures)
-	t.Run("retention", TestShareRetention)
+func TestProofShareTroubles(t *testing.T)    { manyShares(t, TestShareTroubles) }
+func TestProofShareLostReplies(t *testing.T) { manyShares(t, TestShareLostReplies) }
+func TestProofShareFailures(t *testing.T)    { manyShares(t, TestShareFailures) }
+func TestProofShareRetention(t *testing.T)   { manyShares(t, TestShareRetention) }
+
+func manyShares(t *testing.T, test func(*testing.T)) {
+	t.Helper()
+	defer func(n uint64) { *shareSeeds = n }(*shareSeeds)
+	*shareSeeds = 12
+	test(t)
 }
