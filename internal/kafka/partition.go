@@ -1,10 +1,6 @@
 package kafka
 
-import (
-	"encoding/binary"
-
-	"postroad/internal/message"
-)
+import "postroad/internal/message"
 
 // Partition returns which of n partitions the message belongs to, as Java
 // clients map keys: murmur2 of the key, made positive, modulo n. A message
@@ -19,36 +15,7 @@ func Partition(m *message.Message, n int32) int32 {
 	if key == nil {
 		key = appendID(id[:0], m.ID)
 	}
-	return int32(murmur2(key)&0x7fffffff) % n
-}
-
-// murmur2 is MurmurHash2 in the 32-bit variant and with the seed that Apache
-// Kafka's clients use.
-func murmur2(b []byte) uint32 {
-	const (
-		seed = 0x9747b28c
-		mul  = 0x5bd1e995
-		rot  = 24
-	)
-	h := uint32(seed) ^ uint32(len(b))
-	for ; len(b) >= 4; b = b[4:] {
-		k := binary.LittleEndian.Uint32(b) * mul
-		k ^= k >> rot
-		h = h*mul ^ k*mul
-	}
-	switch len(b) {
-	case 3:
-		h ^= uint32(b[2]) << 16
-		fallthrough
-	case 2:
-		h ^= uint32(b[1]) << 8
-		fallthrough
-	case 1:
-		h = (h ^ uint32(b[0])) * mul
-	}
-	h ^= h >> 13
-	h *= mul
-	return h ^ h>>15
+	return message.PartitionOf(key, n)
 }
 
 const hexDigits = "0123456789abcdef"

@@ -34,7 +34,7 @@ func TestPartitionsAsJava(t *testing.T) {
 		if err != nil || len(fields) != 2+len(counts) {
 			t.Fatalf("%q: %v", line, err)
 		}
-		if got := strconv.Itoa(int(int32(murmur2(key)))); got != fields[1] {
+		if got := strconv.Itoa(int(int32(message.Murmur2(key)))); got != fields[1] {
 			t.Errorf("murmur2(%x) = %s, in Java %s", key, got, fields[1])
 		}
 		for i, count := range counts {

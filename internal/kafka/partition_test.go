@@ -19,7 +19,7 @@ func TestMurmur2(t *testing.T) {
 		"abc": 479470107,
 	}
 	for in, want := range rows {
-		if got := int32(murmur2([]byte(in))); got != want {
+		if got := int32(message.Murmur2([]byte(in))); got != want {
 			t.Errorf("murmur2(%q) = %d, want %d", in, got, want)
 		}
 	}
