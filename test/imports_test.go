@@ -25,6 +25,7 @@ var layers = [][]string{
 	{"internal/config"},
 	{"internal/bench"},
 	{"internal/drill"},
+	{"internal/vehicles"},
 	roles,
 	{"internal/queue"},
 	{"internal/kafka"},
