@@ -81,26 +81,15 @@ func fetchOnce(ctx context.Context, client *kgo.Client, of partitionKey, from in
 	if leader < 0 {
 		return nil, errors.New("the partition has no leader")
 	}
-	req := kmsg.NewPtrFetchRequest()
-	req.MinBytes, req.MaxBytes = 1, 1<<20
-	if level == kgo.ReadCommitted() {
-		req.IsolationLevel = 1
-	}
-	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
-	rt.Topic, rt.TopicID = of.topic, topic.TopicID // the version spoken decides which is sent
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = of.partition, from, 1<<20
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-	answer, err := client.Broker(int(leader)).Request(ctx, req)
-	if err != nil {
+	ask := fetch{topic: of.topic, id: topic.TopicID, level: level, bytes: 1 << 20, partBytes: 1 << 20, positions: []position{{of.partition, from}}}
+	var rp *kmsg.FetchResponseTopicPartition
+	if err := ask.send(ctx, client, leader, func(p *kmsg.FetchResponseTopicPartition) { rp = p }); err != nil {
 		return nil, err
 	}
-	resp, ok := answer.(*kmsg.FetchResponse)
-	// A broker that throttles answers for no partition.
-	if !ok || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, errors.New("the leader did not answer for the partition")
+	if rp == nil {
+		return nil, errUnanswered
 	}
-	return &resp.Topics[0].Partitions[0], nil
+	return rp, nil
 }
 
 // pollWithin polls for at most d. A poll that brings nothing is no error.

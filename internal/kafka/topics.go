@@ -213,6 +213,12 @@ func (s *Sink) createTopic(ctx context.Context, client *kgo.Client, topic string
 // topicOf asks the hub itself, past every cache. Its id is zero where the hub
 // knows none.
 func topicOf(ctx context.Context, client *kgo.Client, topic string) (kmsg.MetadataResponseTopic, error) {
+	t, _, err := topicIn(ctx, client, topic)
+	return t, err
+}
+
+// topicIn is topicOf with the id of the cluster, empty where the hub tells none.
+func topicIn(ctx context.Context, client *kgo.Client, topic string) (_ kmsg.MetadataResponseTopic, cluster string, err error) {
 	none := kmsg.MetadataResponseTopic{}
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
@@ -220,18 +226,21 @@ func topicOf(ctx context.Context, client *kgo.Client, topic string) (kmsg.Metada
 	req.Topics = append(req.Topics, rt)
 	resp, err := req.RequestWith(ctx, client)
 	if err != nil {
-		return none, err
+		return none, "", err
+	}
+	if resp.ClusterID != nil {
+		cluster = *resp.ClusterID
 	}
 	if len(resp.Topics) != 1 {
-		return none, fmt.Errorf("the hub answered for %d topics instead of one", len(resp.Topics))
+		return none, "", fmt.Errorf("the hub answered for %d topics instead of one", len(resp.Topics))
 	}
 	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
-		return none, err
+		return none, "", err
 	}
 	if len(resp.Topics[0].Partitions) == 0 {
-		return none, kerr.LeaderNotAvailable
+		return none, "", kerr.LeaderNotAvailable
 	}
-	return resp.Topics[0], nil
+	return resp.Topics[0], cluster, nil
 }
 
 // Ends returns the marks with the offset at which the next record of each

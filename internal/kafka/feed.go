@@ -1,0 +1,362 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"postroad/internal/message"
+)
+
+var (
+	// ErrChanged: the topic was made anew or deleted, has another count of
+	// partitions, ends before what was read of it, or is another cluster's.
+	ErrChanged = errors.New("the topic is not what it was")
+	// ErrGone: the hub no longer holds what was asked for.
+	ErrGone = errors.New("the hub no longer holds it")
+)
+
+// Feed is the hub's log for who keeps a picture of whole topics: a stream node.
+// It reads every partition, decides nothing about duplicates, and says how far
+// each partition goes, where nothing comes too. Its methods are safe for
+// concurrent use.
+//
+// Its methods are those of live.Log with types of this package: internal/app
+// makes one of the other.
+//
+// What a topic is, is remembered by Describe. Whatever is read afterwards is of
+// that topic: of one made anew under its name nothing is taken for it, where the
+// hub has topic ids.
+type Feed struct {
+	opts Options
+	deps Deps
+	link *link
+	// client asks for what is not followed. Reading that waits for what is to come
+	// has clients of its own: a broker answers one connection's requests in turn,
+	// and whoever waits there holds up all behind.
+	client *kgo.Client
+	stop   func() // ends watching the files
+
+	mu      sync.Mutex
+	clients map[*kgo.Client]struct{} // guarded by mu: all that are open
+	topics  map[string]FeedTopic     // guarded by mu: as Describe found them last
+	silent  map[string]bool          // guarded by mu: topics whose policy the hub does not tell
+}
+
+// FeedTopic is what the hub says of a topic.
+type FeedTopic struct {
+	Partitions int32
+	// Cluster and ID are empty and zero where the hub does not say.
+	Cluster string
+	ID      [16]byte
+	// Compacted: records in the middle may be gone. False where the hub does not
+	// tell.
+	Compacted bool
+}
+
+// FeedBounds of a partition: it holds offsets in [Start, End).
+type FeedBounds struct{ Start, End int64 }
+
+// FeedBatch is a piece of a partition's log.
+type FeedBatch struct {
+	Partition int32
+	// From is where this piece begins and Next where the one after it will:
+	// offsets in between that are not in Records were aborted, or markers.
+	From, Next int64
+	// Records ascend by offset. They are the receiver's, with their bytes.
+	Records []FeedRecord
+	// End is the partition's end for readers of committed records as the hub said
+	// with this piece; never below Next.
+	End int64
+}
+
+// FeedRecord is one committed record. Its fields are those of live.Record in the
+// same order, so that one converts to the other.
+type FeedRecord struct {
+	Partition int32
+	Offset    int64
+	// Key is nil where the record has none.
+	Key   []byte
+	Value []byte
+	// ID is the dedupe id, where HasID.
+	ID    message.ID
+	HasID bool
+	// Replay marks what a replay wrote.
+	Replay bool
+	// Accepted is when a gateway accepted the message; Timestamp where the record
+	// does not say.
+	Accepted time.Time
+	// Timestamp is Kafka's: when the record was produced.
+	Timestamp time.Time
+	// Stamp accepted the message; empty where the record does not say.
+	Stamp string
+}
+
+// NewFeed makes a Feed; it connects to nothing yet: the hub may be away.
+func NewFeed(opts Options, deps Deps) (*Feed, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	deps.setDefaults()
+	link, err := newLink(opts, deps.Log)
+	if err != nil {
+		return nil, err
+	}
+	f := &Feed{
+		opts: link.opts, deps: deps, link: link, stop: func() {},
+		clients: map[*kgo.Client]struct{}{}, topics: map[string]FeedTopic{}, silent: map[string]bool{},
+	}
+	if f.client, err = f.open(); err != nil {
+		return nil, err
+	}
+	if link.changes() {
+		f.watchFiles()
+	}
+	return f, nil
+}
+
+// Close gives up all connections. It is called once nothing is under way.
+func (f *Feed) Close() {
+	f.stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for client := range f.clients {
+		client.Close()
+	}
+	clear(f.clients)
+}
+
+// open makes a client, which is to be given to drop.
+func (f *Feed) open() (*kgo.Client, error) {
+	client, err := kgo.NewClient(f.link.common(f.deps.Log, nil, nil)...)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.clients[client] = struct{}{}
+	return client, nil
+}
+
+func (f *Feed) drop(client *kgo.Client) {
+	f.mu.Lock()
+	delete(f.clients, client)
+	f.mu.Unlock()
+	client.Close()
+}
+
+// watchFiles looks at the files of the settings until stop.
+func (f *Feed) watchFiles() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.link.watch(ctx, func(brokers []string) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for client := range f.clients {
+				if err := client.UpdateSeedBrokers(brokers...); err != nil {
+					f.deps.Log.Warn("cannot go on with other brokers", "err", err)
+				}
+			}
+		})
+	}()
+	f.stop = func() { cancel(); <-done }
+}
+
+// Describe says what a topic is now. The error matches message.ErrNotFound where
+// the hub has no such topic; others have a class.
+func (f *Feed) Describe(ctx context.Context, topic string) (FeedTopic, error) {
+	var t FeedTopic
+	err := f.try(ctx, func() (err error) {
+		t, err = f.describe(ctx, topic)
+		return err
+	})
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return FeedTopic{}, fmt.Errorf("topic %q: %w", topic, message.ErrNotFound)
+	case err != nil:
+		return FeedTopic{}, f.link.classified(fmt.Sprintf("describe topic %q", topic), err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.topics[topic] = t
+	return t, nil
+}
+
+func (f *Feed) describe(ctx context.Context, topic string) (FeedTopic, error) {
+	found, cluster, err := topicIn(ctx, f.client, topic)
+	if err != nil {
+		return FeedTopic{}, err
+	}
+	t := FeedTopic{Partitions: int32(len(found.Partitions)), Cluster: cluster, ID: found.TopicID}
+	t.Compacted, err = f.compacted(ctx, topic)
+	return t, err
+}
+
+// compacted asks for the topic's cleanup.policy. Not every user may: then the
+// topic passes for one that is not, and the log says so once.
+func (f *Feed) compacted(ctx context.Context, topic string) (bool, error) {
+	policy, err := topicSetting(ctx, f.client, topic, "cleanup.policy")
+	switch {
+	case err == nil:
+		return strings.Contains(policy, "compact"), nil
+	case Classify(err) == ClassRetry || ctx.Err() != nil:
+		return false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.silent[topic] {
+		f.silent[topic] = true
+		f.deps.Log.Warn("the hub does not tell whether the topic is compacted, taking it for one that is not", "topic", topic, "err", err)
+	}
+	return false, nil
+}
+
+// described is the topic as Describe found it last, which is called where it was
+// not yet.
+func (f *Feed) described(ctx context.Context, topic string) (FeedTopic, error) {
+	f.mu.Lock()
+	t, ok := f.topics[topic]
+	f.mu.Unlock()
+	if ok {
+		return t, nil
+	}
+	return f.Describe(ctx, topic)
+}
+
+// same reports whether what the hub says of a topic now is of t. What one side
+// does not say does not count.
+func (t *FeedTopic) same(found *kmsg.MetadataResponseTopic, cluster string) error {
+	none := [16]byte{}
+	switch {
+	case t.ID != none && found.TopicID != none && t.ID != found.TopicID:
+		return fmt.Errorf("%w: it was made anew", ErrChanged)
+	case t.Cluster != "" && cluster != "" && t.Cluster != cluster:
+		return fmt.Errorf("%w: the cluster is another", ErrChanged)
+	case int(t.Partitions) != len(found.Partitions):
+		return fmt.Errorf("%w: it has %d partitions instead of %d", ErrChanged, len(found.Partitions), t.Partitions)
+	}
+	return nil
+}
+
+// Bounds returns, by partition, the first offset that the topic still holds and
+// the end that readers of committed records see, asked of the hub now. The error
+// matches ErrChanged where the topic is not the one that Describe found.
+func (f *Feed) Bounds(ctx context.Context, topic string) ([]FeedBounds, error) {
+	var out []FeedBounds
+	err := f.asked(ctx, "ask for the bounds of", topic, func(t FeedTopic) (err error) {
+		out, err = boundsOf(ctx, f.client, topic, t.Partitions, true)
+		return err
+	})
+	return out, err
+}
+
+// OffsetsAt returns, by partition, the first offset whose record was produced at
+// or after t, or the partition's end for readers of committed records.
+func (f *Feed) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]int64, error) {
+	var out []int64
+	err := f.asked(ctx, "look up a time in", topic, func(t FeedTopic) error {
+		bounds, err := boundsOf(ctx, f.client, topic, t.Partitions, true)
+		if err != nil {
+			return err
+		}
+		times, err := kadm.NewClient(f.client).ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic)
+		if err != nil {
+			return err
+		}
+		out = make([]int64, len(bounds))
+		for p, b := range bounds {
+			listed, ok := times.Lookup(topic, int32(p))
+			switch {
+			case !ok:
+				return kerr.LeaderNotAvailable // the count is ahead of the offsets
+			case listed.Err != nil:
+				return fmt.Errorf("partition %d: %w", p, listed.Err)
+			case listed.Offset < 0:
+				listed.Offset = b.End
+			}
+			out[p] = min(max(listed.Offset, b.Start), b.End)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// asked calls ask with the topic that Describe found, once the hub has said that
+// it is still that.
+func (f *Feed) asked(ctx context.Context, act, topic string, ask func(FeedTopic) error) error {
+	t, err := f.described(ctx, topic)
+	if err != nil {
+		return err
+	}
+	err = f.try(ctx, func() error {
+		found, cluster, err := topicIn(ctx, f.client, topic)
+		if err == nil {
+			err = t.same(&found, cluster)
+		}
+		if err != nil {
+			return err
+		}
+		return ask(t)
+	})
+	if errors.Is(err, ErrChanged) {
+		return fmt.Errorf("%s topic %q: %w", act, topic, err)
+	}
+	return f.link.classified(fmt.Sprintf("%s topic %q", act, topic), err)
+}
+
+// try calls ask until it succeeds, fails with what does not pass, or has failed
+// for Options.RequestTimeout: an election is no answer.
+func (f *Feed) try(ctx context.Context, ask func() error) error {
+	began := time.Now()
+	for fails := 1; ; fails++ {
+		err := ask()
+		if err == nil || errors.Is(err, ErrChanged) || Classify(err) != ClassRetry ||
+			ctx.Err() != nil || time.Since(began) > f.opts.RequestTimeout {
+			return err
+		}
+		if e := sleep(ctx, backoff(fails)); e != nil {
+			return err
+		}
+	}
+}
+
+// boundsOf asks for the bounds of all partitions, with the end for readers of
+// committed records, or else the end of all.
+func boundsOf(ctx context.Context, client *kgo.Client, topic string, partitions int32, committed bool) ([]FeedBounds, error) {
+	adm := kadm.NewClient(client)
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	list := adm.ListEndOffsets
+	if committed {
+		list = adm.ListCommittedOffsets
+	}
+	ends, err := list(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]FeedBounds, partitions)
+	for p := range out {
+		start, ok1 := starts.Lookup(topic, int32(p))
+		end, ok2 := ends.Lookup(topic, int32(p))
+		if !ok1 || !ok2 {
+			return nil, kerr.LeaderNotAvailable // the count is ahead of the offsets
+		}
+		if err := errors.Join(start.Err, end.Err); err != nil {
+			return nil, fmt.Errorf("partition %d: %w", p, err)
+		}
+		out[p] = FeedBounds{Start: start.Offset, End: max(start.Offset, end.Offset)}
+	}
+	return out, nil
+}
