@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -43,4 +44,20 @@ func (v *Verifier) Authenticate(r *http.Request) (*Principal, error) {
 // caller is at fault, and not this side.
 func IsDenied(err error) bool {
 	return errors.Is(err, ErrNoToken) || errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrExpired)
+}
+
+// PrincipalField is the header field in which a stream node names the client
+// that it publishes for.
+const PrincipalField = "Postroad-Principal"
+
+// EncodeName writes a name as a header field may have it, DecodeName reads it.
+func EncodeName(name string) string { return url.PathEscape(name) }
+
+// DecodeName reads what EncodeName wrote, and checks that it is a name.
+func DecodeName(field string) (string, error) {
+	name, err := url.PathUnescape(field)
+	if err != nil {
+		return "", errors.New("two hexadecimal digits must follow %")
+	}
+	return name, CheckName(name)
 }

@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// gateways are those that messages can go to, in the order of preference.
+type gateways struct{ all []*gateway }
+
+// gateway is one of them, with how it does.
+type gateway struct {
+	url string
+	// trial is for how long one message tries a gateway that failed before
+	// another may.
+	trial time.Duration
+
+	mu sync.Mutex
+	// Guarded by mu: others go first until then; it asked not to be asked before;
+	// how often it failed in a row.
+	until    time.Time
+	asked    time.Time
+	failures int
+}
+
+// Pauses of a gateway that failed: so long others go first.
+const firstRest, longestRest = 500 * time.Millisecond, 10 * time.Second
+
+func newGateways(urls []string, trial time.Duration) *gateways {
+	g := &gateways{}
+	for _, u := range urls {
+		g.all = append(g.all, &gateway{url: trimmed(u), trial: trial})
+	}
+	return g
+}
+
+// pick returns the first gateway that is well and has not had its turn, or else
+// the first that has not had its turn; nil where all had it, or want to be left
+// alone.
+//
+// One that failed and has rested is tried by one message; others pass it over
+// until that one knows. Otherwise each of them would wait for a gateway that
+// hangs.
+func (g *gateways) pick(had map[*gateway]bool) *gateway {
+	now := time.Now()
+	var second *gateway
+	for _, one := range g.all {
+		if had[one] {
+			continue
+		}
+		if one.well(now) {
+			return one
+		}
+		if second == nil && one.rest(now) == 0 {
+			second = one
+		}
+	}
+	return second
+}
+
+// rest is how long all of them want to be left alone.
+func (g *gateways) rest() time.Duration {
+	now := time.Now()
+	least := g.all[0].rest(now)
+	for _, one := range g.all[1:] {
+		least = min(least, one.rest(now))
+	}
+	return least
+}
+
+func (g *gateway) rest(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return max(0, g.asked.Sub(now))
+}
+
+func (g *gateway) well(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Before(g.until) {
+		return false
+	}
+	if g.failures > 0 {
+		g.until = now.Add(g.trial)
+	}
+	return true
+}
+
+func (g *gateway) worked() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until, g.asked, g.failures = time.Time{}, time.Time{}, 0
+}
+
+// failed lets a gateway rest, at least as long as it asked for. own says that it
+// was the gateway that failed, and not its caller who left.
+func (g *gateway) failed(after time.Duration, own bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !own {
+		return
+	}
+	rest := min(firstRest<<min(g.failures, 10), longestRest)
+	g.failures++
+	now := time.Now()
+	g.asked = now.Add(after)
+	g.until = now.Add(max(after, rest/2+rand.N(rest)))
+}
