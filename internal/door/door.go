@@ -41,9 +41,14 @@ type Deps struct {
 // Door is a front door. Its Handler serves whether or not Run runs; without
 // Run an origin that was found unreachable stays so.
 type Door struct {
-	origins   []*origin // by priority, then as configured
-	carrier   *carrier
-	proxied   http.Handler
+	origins []*origin // by priority, then as configured
+	carrier *carrier
+	proxied http.Handler
+	// The same of stream nodes; nil where no origin has one.
+	streams       []*origin
+	streamCarrier *carrier
+	streamed      http.Handler
+
 	local     []local // longest prefix first
 	rule      Probe
 	metrics   *metrics
@@ -83,7 +88,7 @@ func New(opts Options, deps Deps) (*Door, error) {
 		}
 		d.origins = append(d.origins, newOrigin(o, u, opts.Probe, d.log, m))
 	}
-	slices.SortStableFunc(d.origins, func(a, b *origin) int { return cmp.Compare(a.priority, b.priority) })
+	slices.SortStableFunc(d.origins, byPriority)
 
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if deps.TLS != nil {
@@ -91,16 +96,21 @@ func New(opts Options, deps Deps) (*Door, error) {
 	}
 	d.carrier = newCarrier(opts, d.origins, m, config)
 	d.probeOver = &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}
-	d.proxied = endWithDrain(d.proxy())
+	d.proxied = endWithDrain(d.proxy(d.carrier))
+	if err := d.addStreams(opts, config); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
+func byPriority(a, b *origin) int { return cmp.Compare(a.priority, b.priority) }
+
 // proxy is the part that carries requests. It sends each piece of an answer on
 // as it comes, so that event streams and upgraded connections live.
-func (d *Door) proxy() http.Handler {
+func (d *Door) proxy(over *carrier) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:        rewrite,
-		Transport:      d.carrier,
+		Transport:      over,
 		FlushInterval:  -1,
 		ModifyResponse: d.answered,
 		ErrorHandler:   d.failed,
@@ -148,7 +158,7 @@ func (d *Door) find(path string) http.Handler {
 			return http.RedirectHandler(l.prefix, http.StatusMovedPermanently)
 		}
 	}
-	return d.proxied
+	return d.carries(path)
 }
 
 // healthz speaks for the door alone: a balancer before several doors gains
@@ -231,9 +241,11 @@ func takeRest(w http.ResponseWriter, r *http.Request) {
 }
 
 // Status returns the origins in the order in which they are tried.
-func (d *Door) Status() []OriginStatus {
-	list := make([]OriginStatus, len(d.origins))
-	for i, o := range d.origins {
+func (d *Door) Status() []OriginStatus { return statusOf(d.origins) }
+
+func statusOf(origins []*origin) []OriginStatus {
+	list := make([]OriginStatus, len(origins))
+	for i, o := range origins {
 		list[i] = o.status()
 	}
 	return list
@@ -247,10 +259,13 @@ func (d *Door) Run(ctx context.Context) error {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var wg sync.WaitGroup
-	for _, o := range d.origins {
+	for _, o := range slices.Concat(d.origins, d.streams) {
 		wg.Go(func() { o.watch(ctx, client) })
 	}
 	wg.Wait()
 	d.carrier.transport.CloseIdleConnections()
+	if d.streamCarrier != nil {
+		d.streamCarrier.transport.CloseIdleConnections()
+	}
 	return nil
 }

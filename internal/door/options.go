@@ -30,6 +30,10 @@ type Origin struct {
 	// URL is where the origin's gateway listens, as http://host:port or
 	// https://host:port, without a path.
 	URL string `yaml:"url"`
+	// Stream is where the stamp's stream node listens, written like url; empty
+	// where it has none. What stream nodes serve is sent there: WebSocket, event
+	// streams, last values, history and the demonstration.
+	Stream string `yaml:"stream"`
 	// Priority orders the origins: of those that are healthy, one with the
 	// lowest number is chosen. 1 to 5; left out it is 1.
 	Priority int `yaml:"priority"`
@@ -97,6 +101,9 @@ func (o Origin) validate(path string) error {
 	}
 	if _, err := parseURL(o.URL); err != nil {
 		errs = append(errs, fmt.Errorf("%s.url: %q: must be http://host:port or https://host:port, without a path", path, o.URL))
+	}
+	if _, err := parseURL(o.Stream); o.Stream != "" && err != nil {
+		errs = append(errs, fmt.Errorf("%s.stream: %q: must be http://host:port or https://host:port, without a path", path, o.Stream))
 	}
 	if o.Priority < 0 || o.Priority > 5 {
 		errs = append(errs, fmt.Errorf("%s.priority: %d: must be between 1 and 5", path, o.Priority))
