@@ -1,0 +1,91 @@
+package centrifugo
+
+import (
+	"context"
+	"unicode/utf8"
+
+	"github.com/centrifugal/protocol"
+
+	"postroad/internal/auth"
+	"postroad/internal/stream/live"
+)
+
+// publish brings a client's message to a gateway and waits until it is durable.
+func (s *session) publish(ctx context.Context, req *protocol.PublishRequest) (*protocol.Reply, error) {
+	switch {
+	case s.p.deps.Publisher == nil, req.Type != 0:
+		return nil, errNotAvailable()
+	}
+	subject, err := s.parse(req.Channel)
+	if err != nil {
+		return nil, err
+	}
+	if subject.All || len(req.Data) == 0 {
+		return nil, errBadRequest()
+	}
+	who := s.who()
+	if !who.MayPublish(subject.String()) {
+		return nil, errPermissionDenied()
+	}
+	p := Publication{
+		Principal: who, Topic: subject.Topic, Key: subject.Key, HasKey: subject.Key != "",
+		Data: req.Data, ContentType: contentOf(req.Data),
+	}
+	if err := s.p.deps.Publisher.Publish(ctx, p); err != nil {
+		if gone(ctx, err) {
+			return nil, err
+		}
+		s.p.log.Debug("a client's message was not published", "subject", subject.String(), "err", err)
+		return nil, publishFault(err)
+	}
+	return &protocol.Reply{Publish: &protocol.PublishResult{}}, nil
+}
+
+func contentOf(data []byte) string {
+	switch {
+	case !utf8.Valid(data):
+		return ContentBytes
+	case isJSON(data):
+		return ContentJSON
+	}
+	return ContentText
+}
+
+func (s *session) who() *auth.Principal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.principal
+}
+
+// history returns a page of a subject's past. Its offset is the partition's head;
+// a client goes on from the last publication it got.
+func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*protocol.Reply, error) {
+	subject, err := s.parse(req.Channel)
+	if err != nil {
+		return nil, err
+	}
+	if !s.who().MayRead(subject.String()) {
+		return nil, errPermissionDenied()
+	}
+	r := live.HistoryRequest{Subject: subject, Limit: int(req.Limit), Reverse: req.Reverse}
+	if r.Limit < 0 || r.Limit > s.p.opts.MaxHistory {
+		r.Limit = s.p.opts.MaxHistory
+	}
+	if req.Since != nil {
+		r.Since = []live.Position{position(subject, req.Since.Epoch, req.Since.Offset)}
+	}
+	h, err := s.p.deps.Engine.History(ctx, r)
+	if err != nil {
+		if gone(ctx, err) {
+			return nil, err
+		}
+		return nil, engineFault(err)
+	}
+	result := &protocol.HistoryResult{}
+	one := len(h.Heads) == 1
+	if one {
+		result.Epoch, result.Offset = h.Heads[0].Epoch, uint64(h.Heads[0].Next)
+	}
+	result.Publications, _ = s.publications(h.Records, publication{positioned: one, keyed: subject.All})
+	return &protocol.Reply{History: result}, nil
+}
