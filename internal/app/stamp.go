@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"postroad/internal/auth"
 	"postroad/internal/config"
 	"postroad/internal/drill"
 	"postroad/internal/forward"
@@ -45,6 +46,8 @@ type stamp struct {
 	// gateway and server are nil in a forwarder alone.
 	gateway *gateway.Gateway
 	server  *httpserve.Server
+	// callers is nil where the gateway asks for no tokens.
+	callers *auth.Verifier
 	started time.Time
 	flow    flow
 	// board is set once the forwarder is made: metrics may be asked for before.
@@ -94,7 +97,11 @@ func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err 
 		}
 	}
 	if s.writes() {
-		if s.gateway, err = gateway.New(settings.Gateway, s.gatewayDeps(reg, p)); err != nil {
+		d := s.gatewayDeps(reg, p)
+		if d.Callers, err = s.newCallers(reg); err != nil {
+			return nil, err
+		}
+		if s.gateway, err = gateway.New(settings.Gateway, d); err != nil {
 			return nil, err
 		}
 		handler = s.gateway.Handler()
@@ -185,6 +192,9 @@ func (s *stamp) push(st *stack) {
 	if s.drains() {
 		st.push(layer{name: name("connection to the hub"), close: func() error { s.sink.Close(); return nil }})
 		st.push(layer{name: name("forwarder"), run: s.forward.Run})
+	}
+	if s.callers != nil {
+		st.push(layer{name: name("keys of tokens"), run: s.callers.Run})
 	}
 	if s.writes() {
 		st.push(layer{

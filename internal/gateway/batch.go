@@ -14,6 +14,8 @@ import (
 type batch struct {
 	topic string
 	key   requestKey
+	// caller sent the request.
+	caller caller
 	// domain keeps classic messages apart from those of /v1: what is stored
 	// of them differs even where the client sent the same texts.
 	domain string
@@ -171,7 +173,7 @@ func digestAll(digests []message.Hash, ids []message.ID) message.Hash {
 //   - any other has the id of principal, topic, the request's key, the digest
 //     of the whole request and its index in it.
 func (g *Gateway) identify(b *batch, traceparent string) {
-	principal := g.opts.Principal
+	principal := b.caller.name
 	for i := range b.msgs {
 		digest, id := digestOf(b.domain, &b.msgs[i]), message.ID{}
 		if b.own[i] != "" {

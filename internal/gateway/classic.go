@@ -28,6 +28,9 @@ func (g *Gateway) postClassic(c *call) (int, error) {
 	}
 	b.topic, b.domain = g.opts.Classic.Topic, digestClassic
 	b.add(message.Message{Key: sender, Value: value}, len(b.headers), "")
+	if err := b.checkPermission(b.topic); err != nil {
+		return 0, err
+	}
 	g.identify(b, traceParent(c.r.Header["Traceparent"]))
 
 	m := &b.msgs[0]

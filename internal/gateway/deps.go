@@ -97,6 +97,9 @@ type Deps struct {
 	Keys KeySource
 	// Relay is asked where gateway.relay.stamps names any; nil refuses them all.
 	Relay RelayStore
+	// Callers are asked who sends where gateway.auth is enabled, and required
+	// then.
+	Callers Callers
 	// Identity is required; its Stamp must not be empty.
 	Identity Identity
 	// IPs are the machine's addresses, the one to show first. May be empty.

@@ -27,6 +27,7 @@ type Gateway struct {
 	keysLoaded atomic.Bool
 	static     static
 	relay      *relay // nil where no stamp may relay to this one
+	callers    *callers
 }
 
 // static is what answers and records have in common, made once. Nobody may
@@ -43,11 +44,14 @@ func New(o Options, d Deps) (*Gateway, error) {
 	if err := errors.Join(o.Validate(), d.validate()); err != nil {
 		return nil, err
 	}
+	if o.Auth.Enabled && d.Callers == nil {
+		return nil, errors.New("gateway: auth is enabled and Deps.Callers is nil")
+	}
 	if d.Now == nil {
 		d.Now = time.Now
 	}
 	g := &Gateway{opts: o, deps: d, problems: problemTable(), metrics: newMetrics()}
-	g.relay = newRelay(o.Relay, d.Relay)
+	g.relay, g.callers = newRelay(o.Relay, d.Relay), newCallers(o, d.Callers)
 	g.load.maxRequests, g.load.maxBytes = int64(o.Overload.MaxRequests), o.Overload.MaxBytes
 	g.bodies.load = &g.load
 	g.index = newKeyIndex(o.Idempotency, g.metrics.evicted.Inc)

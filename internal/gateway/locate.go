@@ -15,6 +15,9 @@ import (
 // message of a request under a client's key that the index still holds, and
 // else, with ?scan=true, by a search through all kept lanes.
 func (g *Gateway) getMessage(w http.ResponseWriter, r *http.Request, id string) (int, error) {
+	if _, err := g.caller(w.Header(), r); err != nil {
+		return 0, err
+	}
 	receipt, outcome, err := g.lookUp(r, id)
 	if errors.Is(err, message.ErrNotFound) {
 		return 0, g.unknownMessage(err)

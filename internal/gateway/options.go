@@ -29,6 +29,8 @@ type Options struct {
 	Overload OverloadOptions `yaml:"overload"`
 	// Relay lets other stamps hand their messages on to this one.
 	Relay RelayOptions `yaml:"relay"`
+	// Auth says who may send, and what.
+	Auth AuthOptions `yaml:"auth"`
 	// BodyTimeout is how long a client may take to send a request body. A
 	// slower body is answered with 408 and nothing of it is stored. Default
 	// 30s.
@@ -120,6 +122,7 @@ func DefaultOptions() Options {
 		Idempotency:   IdempotencyOptions{Retention: 24 * time.Hour, MaxKeys: 1_000_000},
 		Overload:      OverloadOptions{MaxRequests: 8192, MaxBytes: 256 << 20},
 		Relay:         defaultRelayOptions(),
+		Auth:          defaultAuthOptions(),
 		BodyTimeout:   30 * time.Second,
 		AppendTimeout: 15 * time.Second,
 		WaitMax:       30 * time.Second,
@@ -140,6 +143,7 @@ func (o Options) Validate() error {
 	between(&c, "idempotency.max_keys", o.Idempotency.MaxKeys, 1024, 1<<30)
 	c.origins(o.CORS.Origins)
 	c.relay(o.Relay, o.Idempotency.Retention)
+	c.auth(o.Auth)
 	between(&c, "overload.max_requests", o.Overload.MaxRequests, 1, 1_000_000)
 	between(&c, "overload.max_bytes", o.Overload.MaxBytes, 2*int64(max(o.Message.MaxBytes, o.Batch.MaxBytes)), 1<<40)
 	between(&c, "body_timeout", o.BodyTimeout, 100*time.Millisecond, time.Hour)

@@ -88,13 +88,13 @@ func problemTable() []problemKind {
 		},
 		{
 			errUnauthorized, "unauthorized", http.StatusUnauthorized, "Unauthorized",
-			"Credentials are missing or wrong.",
-			"Do not repeat without other credentials.", 0,
+			"A bearer token is missing, wrong or expired. Nothing of the request is stored.",
+			"Do not repeat without another token.", 0,
 		},
 		{
 			errForbidden, "forbidden", http.StatusForbidden, "Forbidden",
-			"A browser sent the request for a page of an origin that cors.origins does not list.",
-			"Do not repeat; add the origin to cors.origins.", 0,
+			"The caller may not publish to the topic and key of a message, or a browser sent the request for a page of an origin that cors.origins does not list. Nothing of it is stored.",
+			"Do not repeat; change gateway.auth.policies, the token, or cors.origins.", 0,
 		},
 		{
 			errMethod, "method-not-allowed", http.StatusMethodNotAllowed, "Method not allowed",

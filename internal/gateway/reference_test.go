@@ -43,7 +43,7 @@ func TestProblemsReferenceIsCurrent(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", name, k.status, k.meaning, k.retry, after)
 	}
-	b.WriteString("\n`too-many-requests` is reserved: a gateway limits no rates yet. `unauthorized` and `misdirected` are for other stamps, see [relay.md](../relay.md): clients are asked for no credentials yet.\n\n" +
+	b.WriteString("\n`too-many-requests` is reserved: a gateway limits no rates yet. `misdirected` is for other stamps, see [relay.md](../relay.md). `unauthorized` comes where a gateway asks for tokens, see [auth.md](../auth.md).\n\n" +
 		"Further members: `line` (NDJSON) or `event` (a batch of CloudEvents) counts from 1 and names the message that is wrong; `offset` is the byte of the body, " +
 		"or of the line, after which JSON is invalid.\n")
 	current(t, filepath.Join(referenceDir, "problems.md"), []byte(b.String()))

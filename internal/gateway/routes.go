@@ -162,6 +162,10 @@ func (g *Gateway) admit(c *call, to route) (int, error) {
 	if g.draining.Load() {
 		return 0, refuse(errUnavailable, "draining: this stamp takes no more messages")
 	}
+	var err error
+	if c.b.caller, err = g.caller(c.w.Header(), c.r); err != nil {
+		return 0, err
+	}
 	if err := g.load.enter(); err != nil {
 		return 0, err
 	}

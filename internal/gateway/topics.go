@@ -38,6 +38,9 @@ func (g *Gateway) postTopic(c *call) (int, error) {
 	if err := g.readMessages(c, key); err != nil {
 		return 0, err
 	}
+	if err := b.checkPermission(b.topic); err != nil {
+		return 0, err
+	}
 	g.identify(b, traceParent(r.Header["Traceparent"]))
 	if err := g.checkSizes(b); err != nil {
 		return 0, err
