@@ -22,6 +22,7 @@ import (
 type Addresses struct {
 	Door     string            `json:"door"`
 	Gateways map[string]string `json:"gateways"`
+	Streams  map[string]string `json:"streams"`
 	Hub      string            `json:"hub"`
 	Admin    string            `json:"admin"`
 }
