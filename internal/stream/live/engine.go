@@ -3,20 +3,26 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What an Engine answers, for errors.Is.
+// What an Engine answers, for errors.Is; see also ErrSubject and ErrChanged.
 var (
 	// ErrUnknownTopic: the topic is not served here.
 	ErrUnknownTopic = errors.New("the topic is not served")
 	// ErrUnrecoverable: what follows the position cannot be had completely.
 	ErrUnrecoverable = errors.New("the position cannot be recovered")
-	// ErrNotReady: the topic is not read to its end yet, or not any more.
+	// ErrNotReady: the topic is not read to its end yet, or not any more. It is
+	// worth another try.
 	ErrNotReady = errors.New("not ready")
-	// ErrBusy: more recoveries wait than the options allow.
+	// ErrBusy: more recoveries wait than the options allow. It is worth another
+	// try.
 	ErrBusy = errors.New("too many recoveries wait")
 )
 
@@ -44,84 +50,125 @@ type Identity struct {
 
 // Engine reads topics and delivers them. Its methods are safe for concurrent use.
 type Engine struct {
-	opts Options
-	deps Deps
+	opts    Options
+	deps    Deps
+	flaws   flaws
+	topics  map[string]*topic
+	metrics *metrics
+
+	// waiting counts those who wait for the hub to be read again; slots bounds how
+	// many readings run.
+	waiting atomic.Int64
+	slots   chan struct{}
+
+	mu sync.Mutex
+	// ctx is Run's while it runs. Guarded by mu.
+	ctx  context.Context
+	work sync.WaitGroup // what spawn began
 }
 
 // New makes an Engine; it reads nothing until Run.
-func New(opts Options, deps Deps) (*Engine, error) {
+func New(opts Options, deps Deps) (*Engine, error) { return newEngine(opts, deps, flaws{}) }
+
+func newEngine(opts Options, deps Deps, f flaws) (*Engine, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{opts: opts, deps: deps}, nil
+	if deps.Log == nil {
+		return nil, errors.New("no log to read")
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.Default()
+	}
+	e := &Engine{opts: opts, deps: deps, flaws: f, topics: map[string]*topic{}, slots: make(chan struct{}, opts.Recovery.Concurrent)}
+	for _, o := range opts.Topics {
+		t := &topic{engine: e, name: o.Name, window: int64(opts.Window), conflate: o.Conflate}
+		if o.Window != 0 {
+			t.window = int64(o.Window)
+		}
+		e.topics[o.Name] = t
+	}
+	var err error
+	if e.metrics, err = newMetrics(e, deps.Registerer); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return e, nil
 }
 
-// Run reads the topics until ctx ends.
+// Run reads the topics until ctx ends, and may be called once. Subscriptions are
+// not ended by it: nothing is delivered any more, and whoever holds them closes
+// them.
 func (e *Engine) Run(ctx context.Context) error {
+	e.mu.Lock()
+	if e.ctx != nil {
+		e.mu.Unlock()
+		return errors.New("the engine runs, or has run, already")
+	}
+	e.ctx = ctx
+	e.mu.Unlock()
+	var topics sync.WaitGroup
+	for _, t := range e.topics {
+		topics.Go(func() { t.run(ctx) })
+	}
 	<-ctx.Done()
+	topics.Wait()
+	e.mu.Lock() // nothing is spawned from here on
+	e.mu.Unlock()
+	e.work.Wait()
 	return nil
 }
 
-// Ready is nil while every topic is read to its end; else it says why not.
-func (e *Engine) Ready() error { return ErrNotReady }
+// spawn runs fn until Run ends, and reports false where it has.
+func (e *Engine) spawn(fn func(context.Context)) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ctx == nil || e.ctx.Err() != nil {
+		return false
+	}
+	ctx := e.ctx
+	e.work.Go(func() { fn(ctx) })
+	return true
+}
+
+// acquire waits for room for another reading of the hub.
+func (e *Engine) acquire(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) release() { <-e.slots }
+
+// Ready is nil while every topic is read to its end, within Options.MaxLag; else
+// it says why not. A topic that the hub does not have is no reason.
+func (e *Engine) Ready() error {
+	var errs []error
+	for _, name := range e.Topics() {
+		t := e.topics[name]
+		t.mu.Lock()
+		st, why := t.state, t.why
+		t.mu.Unlock()
+		switch {
+		case st != nil:
+			errs = append(errs, st.ready(e.opts.MaxLag))
+		case why != nil:
+			errs = append(errs, fmt.Errorf("topic %q: %w", name, why))
+		default:
+			errs = append(errs, fmt.Errorf("topic %q: the hub was not asked yet", name))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Topics are the names of the topics served, in order.
-func (e *Engine) Topics() []string { return nil }
-
-// Subscribe begins a subscription. It calls Request.Begin before it returns, and
-// then delivers until Close or Ended. It may read the hub for what was missed.
-func (e *Engine) Subscribe(ctx context.Context, r Request) (*Subscription, error) {
-	return nil, ErrNotReady
-}
-
-// Close ends the subscription: nothing is delivered once it has returned.
-func (s *Subscription) Close() {}
-
-// Conflates reports whether the topic lets messages be left out: see Merge.
-func (s *Subscription) Conflates() bool { return false }
-
-// Merge returns one block in place of several that were delivered in this order:
-// of each key only the newest record, ascending by offset, encoded anew; all of
-// those without a key. It is nil where the topic does not allow that.
-func (s *Subscription) Merge(blocks []*Block) *Block { return nil }
-
-// HistoryRequest is a piece of the past that is wanted.
-type HistoryRequest struct {
-	Subject Subject
-	// Since is where to begin, by partition as in Request; nil for the oldest
-	// record held, or the newest with Reverse. Reverse goes to what lies below the
-	// last record processed there, that one left out.
-	Since []Position
-	// Limit is how many records are wanted at most; 0 for none, only positions;
-	// below 0 for as many as the options allow.
-	Limit int
-	// Reverse asks for the newest first.
-	Reverse bool
-}
-
-// History is a piece of the past.
-type History struct {
-	// Records in order of offset within each partition, partition after partition;
-	// with Reverse newest first.
-	Records []*Record
-	// Positions, by partition in view, are those of the last record looked at:
-	// with them as Since the next request goes on.
-	Positions []Position
-	// Heads are how far this node has read, by partition in view.
-	Heads []Position
-	// More says that there may be more where Positions are.
-	More bool
-}
-
-// History returns records of the past, each message once, replays included where
-// they are the only copy in view. The error matches ErrUnrecoverable where Since
-// is of another epoch or no longer held.
-func (e *Engine) History(ctx context.Context, r HistoryRequest) (*History, error) {
-	return nil, ErrNotReady
-}
-
-// Last returns the last values of a subject's keys, in order of offset within
-// each partition, and how far this node has read, by partition in view.
-func (e *Engine) Last(ctx context.Context, s Subject) ([]*Record, []Position, error) {
-	return nil, nil, ErrNotReady
+func (e *Engine) Topics() []string {
+	names := make([]string, 0, len(e.topics))
+	for name := range e.topics {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }

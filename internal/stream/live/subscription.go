@@ -52,9 +52,12 @@ type Request struct {
 // Start is what a subscription begins with.
 type Start struct {
 	Subscription *Subscription
-	// Recoverable says that the subscriber can come back with a position.
+	// Recoverable says that the subscriber can come back with a position: its
+	// subject is of one partition, of a topic that can be recovered. Whoever keeps
+	// a position for each partition may come back to a subject of several, too.
 	Recoverable bool
-	// Positions are where the subscription begins, by partition in view. Where a
+	// Positions are where the subscription begins, by partition in view; none
+	// while the hub has no such topic. Where a
 	// position given was ahead of this node it is echoed, and nothing at or below
 	// it will be delivered.
 	Positions []Position
@@ -68,15 +71,3 @@ type Start struct {
 	// each partition, where the subscriber begins afresh or was not recovered.
 	Last []*Record
 }
-
-// Subscription is one subscriber's of one subject.
-type Subscription struct {
-	subject Subject
-	name    string
-}
-
-// Subject is what it is of.
-func (s *Subscription) Subject() Subject { return s.subject }
-
-// Name is what the subscriber calls the subject.
-func (s *Subscription) Name() string { return s.name }
