@@ -62,6 +62,12 @@ func (w *Writers) Accept(rw http.ResponseWriter, r *http.Request, o AcceptOption
 		w.readers.Done()
 		return err
 	}
+	w.begin(c, o, handle, buffered)
+	return nil
+}
+
+// begin starts a connection that was counted by enter.
+func (w *Writers) begin(c *Conn, o AcceptOptions, handle func(*Conn) Handler, buffered []byte) {
 	ping := ws.CompiledPing
 	if o.Ping != nil {
 		ping = AppendFrame(nil, c.binary, o.Ping(c))
@@ -70,7 +76,16 @@ func (w *Writers) Accept(rw http.ResponseWriter, r *http.Request, o AcceptOption
 	c.handler = handle(c)
 	c.shard.add(c)
 	go w.read(c, buffered)
-	return nil
+}
+
+// conn makes a connection of a socket, or of what stands for one.
+func (w *Writers) conn(nc net.Conn) *Conn {
+	return &Conn{
+		shard: w.shards[w.next.Add(1)%uint32(len(w.shards))],
+		nc:    nc, raw: rawOf(nc),
+		mergeAt: w.opts.MaxQueuedBytes,
+		decoder: decoder{limit: w.opts.MaxMessageBytes},
+	}
 }
 
 // refuse answers what cannot become a WebSocket in words of its own; the rest of
@@ -109,13 +124,8 @@ func (w *Writers) upgrade(rw http.ResponseWriter, r *http.Request, o AcceptOptio
 		}
 		return nil, nil, fmt.Errorf("upgrade: %w", err)
 	}
-	c = &Conn{
-		shard: w.shards[int(w.next.Add(1))%len(w.shards)],
-		nc:    nc, raw: rawOf(nc),
-		subprotocol: hs.Protocol, binary: o.Binary,
-		mergeAt: w.opts.MaxQueuedBytes,
-		decoder: decoder{limit: w.opts.MaxMessageBytes},
-	}
+	c = w.conn(nc)
+	c.binary = o.Binary
 	if i := slices.IndexFunc(o.Subprotocols, known(hs.Protocol)); i >= 0 {
 		// The name of the option, not the one that is part of the request's bytes.
 		c.subprotocol, c.binary = o.Subprotocols[i].Name, o.Subprotocols[i].Binary

@@ -141,8 +141,10 @@ func (c *Conn) Send(payload []byte) {
 // Deliver queues a block, whose Bytes are whole frames (AppendFrame) and are
 // shared, not copied.
 func (c *Conn) Deliver(s *live.Subscription, b *live.Block) {
-	c.enqueue(entry{source: sourceOf(s), block: b})
+	c.deliver(sourceOf(s), b)
 }
+
+func (c *Conn) deliver(s source, b *live.Block) { c.enqueue(entry{source: s, block: b}) }
 
 // Disconnect ends the connection: what is queued goes first, then a close frame
 // with the code and the reason, all within Options.CloseTimeout. Later messages

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -18,6 +19,10 @@ const (
 	// does not fit.
 	bigRead = 4 << 10
 )
+
+// breachTimeout is how long a connection stays that is closed for a breach of the
+// protocol: closing it at once would take the close frame from the client's buffer.
+const breachTimeout = time.Second
 
 // readBuffers are the buffers that are lent.
 type readBuffers struct{ pool sync.Pool }
@@ -112,10 +117,13 @@ func (w *Writers) dispatch(c *Conn, got received) error {
 	return nil
 }
 
-// breach ends a connection whose client does not keep to the protocol.
+// breach ends a connection whose client does not keep to the protocol. What it
+// says next cannot be understood, so there is no close frame of its to wait for,
+// only the time in which ours arrives.
 func (c *Conn) breach(e *protocolError) {
 	c.mu.Lock()
 	list := c.end(e.code, e.reason, true)
+	c.watch(min(breachTimeout, c.shard.opts.CloseTimeout))
 	c.mu.Unlock()
 	if list {
 		c.shard.list(c)

@@ -1,0 +1,146 @@
+package wire
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// piped runs a Writers with one connection over a pipe, in a bubble of synctest.
+func piped(t *testing.T, opts Options, offer AcceptOptions) (*client, *recorder, *Writers) {
+	t.Helper()
+	w, err := NewWriters(opts, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	near, far := net.Pipe()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		far.Close()
+	})
+	if !w.enter() {
+		t.Fatal("stopping")
+	}
+	rec := newRecorder()
+	w.begin(w.conn(near), offer, rec.handle, nil)
+	return &client{t: t, conn: far, r: far}, rec, w
+}
+
+func TestPings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := DefaultOptions()
+		c, rec, _ := piped(t, opts, AcceptOptions{Ping: func(*Conn) []byte { return []byte("{}") }})
+		<-time.After(time.Minute) // nobody pings before the protocol says so
+		begin := time.Now()
+		rec.conn.StartPings()
+		for i := range 5 {
+			if f := c.next(); string(f.Payload) != "{}" || f.Header.OpCode != ws.OpText {
+				t.Fatalf("%v %q", f.Header.OpCode, f.Payload)
+			}
+			if late := time.Since(begin); late > opts.PingInterval+step || i > 0 && late < opts.PingInterval-step {
+				t.Errorf("ping %d after %v", i, late)
+			}
+			begin = time.Now()
+			<-time.After(opts.PongTimeout - time.Second)
+			c.send(ws.NewTextFrame([]byte("{}")))
+		}
+		if len(rec.ticks) < 20 || len(rec.ticks) > 60 {
+			t.Errorf("%d ticks", len(rec.ticks))
+		}
+		// The next one is not answered.
+		c.next()
+		begin = time.Now()
+		c.wantClose("3012 no pong")
+		if late := time.Since(begin); late < opts.PongTimeout || late > opts.PongTimeout+step {
+			t.Errorf("closed %v after the ping", late)
+		}
+		c.send(ws.NewCloseFrame(nil))
+		if got := <-rec.closed; got != "3012 no pong" {
+			t.Errorf("Closed %q", got)
+		}
+	})
+}
+
+func TestPingFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, rec, _ := piped(t, DefaultOptions(), AcceptOptions{})
+		rec.conn.StartPings()
+		if f := c.next(); f.Header.OpCode != ws.OpPing {
+			t.Errorf("%v", f.Header.OpCode)
+		}
+		c.send(ws.NewPongFrame(nil))
+		if f := c.next(); f.Header.OpCode != ws.OpPing {
+			t.Errorf("after a pong %v", f.Header.OpCode)
+		}
+	})
+}
+
+// What a handler is busy with does not hold up others, and Tick waits for it.
+func TestTickIsNotCalledWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, rec, _ := piped(t, DefaultOptions(), AcceptOptions{})
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		rec.on = func([]byte) { close(begun); <-goOn }
+		c.send(ws.NewTextFrame([]byte("slow")))
+		<-begun
+		ticks := len(rec.ticks)
+		<-time.After(time.Minute)
+		if len(rec.ticks) != ticks {
+			t.Errorf("%d ticks while Message ran", len(rec.ticks)-ticks)
+		}
+		close(goOn)
+		<-time.After(6 * time.Second)
+		if len(rec.ticks) == ticks {
+			t.Error("no tick after it")
+		}
+	})
+}
+
+// A client that does not answer a close frame is left after CloseTimeout.
+func TestCloseTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := DefaultOptions()
+		c, rec, _ := piped(t, opts, AcceptOptions{})
+		begin := time.Now()
+		rec.conn.Disconnect(3011, "reconnect")
+		c.wantClose("3011 reconnect")
+		if _, err := c.r.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("then %v", err)
+		}
+		if got := <-rec.closed; got != "3011 reconnect" {
+			t.Errorf("Closed %q", got)
+		}
+		if late := time.Since(begin); late < opts.CloseTimeout || late > opts.CloseTimeout+2*step {
+			t.Errorf("left after %v", late)
+		}
+	})
+}
+
+// Messages that come within WriteDelay of each other share a write.
+func TestWriteDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := DefaultOptions()
+		opts.WriteDelay = 5 * time.Millisecond
+		c, rec, _ := piped(t, opts, AcceptOptions{})
+		begin := time.Now()
+		rec.conn.Send([]byte("one"))
+		<-time.After(4 * time.Millisecond)
+		rec.conn.Send([]byte("two"))
+		b := make([]byte, 100)
+		n, err := c.r.Read(b)
+		if err != nil || string(b[:n]) != "\x81\x03one\x81\x03two" || time.Since(begin) != opts.WriteDelay {
+			t.Errorf("%q after %v (%v)", b[:n], time.Since(begin), err)
+		}
+	})
+}
