@@ -251,8 +251,15 @@ func TestRepeatsAreTheSameRequest(t *testing.T) {
 			}
 			return &[]fault{
 				{status: 503, header: http.Header{"Retry-After": {"1"}}},
-				{status: 504}, {status: 504, stored: true}, {stored: true}, {},
-				{status: 429}, {status: 409}, {status: 502, stored: true}, {status: 507}, {status: 408},
+				{status: 504},
+				{status: 504, stored: true},
+				{stored: true},
+				{},
+				{status: 429},
+				{status: 409},
+				{status: 502, stored: true},
+				{status: 507},
+				{status: 408},
 			}[rng.IntN(10)]
 		}
 		o := options(40)
