@@ -37,20 +37,65 @@ func (f settingsFlags) loadStamp(extra ...string) (config.Stamp, *config.Loaded,
 	return settings, loaded, nil
 }
 
-type configCheck struct {
+// loadStream reads the settings of a stream node.
+func (f settingsFlags) loadStream() (config.Stream, *config.Loaded, error) {
+	settings := config.DefaultStream()
+	loaded, err := config.Load(&settings, config.LoadOptions{File: f.Config, Env: os.Environ(), IgnoreEnv: notSettings(), Set: f.Set})
+	if err != nil {
+		return config.Stream{}, nil, &usageError{err}
+	}
+	return settings, loaded, nil
+}
+
+// whoseFlags say of which command a configuration is.
+type whoseFlags struct {
 	settingsFlags
+	For string `help:"Command that the settings are of: stamp (gateway and forward, too) or stream. By default it is stream where the file has a section stream." enum:",stamp,stream" default:"" placeholder:"COMMAND"`
+}
+
+// load reads the settings of whichever command they are of, and what is to be
+// warned of.
+func (f whoseFlags) load() (*config.Loaded, []string, error) {
+	of := f.For
+	if of == "" {
+		is, err := config.HasSection(f.Config, "stream")
+		if err != nil {
+			return nil, nil, &usageError{err}
+		}
+		if is {
+			of = "stream"
+		}
+	}
+	if of == "stream" {
+		settings, loaded, err := f.loadStream()
+		if err != nil {
+			return nil, nil, err
+		}
+		return loaded, settings.Warnings(), nil
+	}
+	_, loaded, err := f.loadStamp()
+	return loaded, nil, err
+}
+
+type configCheck struct {
+	whoseFlags
 }
 
 // Help says what is checked.
 func (c *configCheck) Help() string {
-	return "Checks the settings of `postroad stamp`, `gateway` and `forward` from the file, the POSTROAD_* variables and --set, as these commands would read them." +
+	return "Checks the settings of `postroad stamp`, `gateway` and `forward`, or of `postroad stream`, from the file, the POSTROAD_* variables and --set, as these commands would read them." +
+		" A file that has a section stream is a stream node's. What is allowed but hardly meant is warned of." +
 		" Exit code 0 if they are good, 2 if not."
 }
 
 // Run checks a configuration.
 func (c *configCheck) Run(std streams) error {
-	if _, _, err := c.loadStamp(); err != nil {
+	_, warnings, err := c.load()
+	if err != nil {
 		return err
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(std.err, "warning:", w)
 	}
 	sources := []string{"defaults"}
 	if c.Config != "" {
@@ -71,12 +116,12 @@ func (c *configCheck) Run(std streams) error {
 }
 
 type configPrint struct {
-	settingsFlags
+	whoseFlags
 }
 
 // Run prints a configuration.
 func (c *configPrint) Run(std streams) error {
-	_, loaded, err := c.loadStamp()
+	loaded, _, err := c.load()
 	if err != nil {
 		return err
 	}

@@ -10,13 +10,15 @@ import (
 )
 
 type devCommand struct {
-	Data   string `help:"Directory that keeps the hub's records and the queues." default:"./postroad-data" placeholder:"DIR" type:"path"`
-	Door   string `help:"Where the front door listens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Onprem string `help:"Where the gateway of stamp onprem listens." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
-	Cloud  string `help:"Where the gateway of stamp cloud listens." default:"127.0.0.1:8082" placeholder:"HOST:PORT"`
-	Hub    string `help:"Where the embedded hub listens." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
-	Admin  string `help:"Where the admin listener listens." default:"127.0.0.1:9600" placeholder:"HOST:PORT"`
-	Pprof  bool   `help:"Serve profiles on the admin listener."`
+	Data         string `help:"Directory that keeps the hub's records and the queues." default:"./postroad-data" placeholder:"DIR" type:"path"`
+	Door         string `help:"Where the front door listens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Onprem       string `help:"Where the gateway of stamp onprem listens." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	Cloud        string `help:"Where the gateway of stamp cloud listens." default:"127.0.0.1:8082" placeholder:"HOST:PORT"`
+	StreamOnprem string `help:"Where the stream node of stamp onprem listens." default:"127.0.0.1:8800" placeholder:"HOST:PORT"`
+	StreamCloud  string `help:"Where the stream node of stamp cloud listens." default:"127.0.0.1:8801" placeholder:"HOST:PORT"`
+	Hub          string `help:"Where the embedded hub listens." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
+	Admin        string `help:"Where the admin listener listens." default:"127.0.0.1:9600" placeholder:"HOST:PORT"`
+	Pprof        bool   `help:"Serve profiles on the admin listener."`
 	processFlags
 }
 
@@ -28,7 +30,7 @@ type processFlags struct {
 
 // Help says what runs.
 func (c *devCommand) Help() string {
-	return "Runs everything in one process, with no configuration: the embedded hub, the stamps onprem and cloud, the front door over them, the console." +
+	return "Runs everything in one process, with no configuration: the embedded hub, the stamps onprem and cloud with a stream node each, the front door over them, the console." +
 		" Port 0 takes a free one. For development only: the hub has one broker and no replicas."
 }
 
@@ -42,6 +44,7 @@ func (c *devCommand) Run(ctx context.Context, out streams) error {
 	}
 	return app.RunDev(ctx, app.DevOptions{
 		Dir: c.Data, Door: c.Door, Onprem: c.Onprem, Cloud: c.Cloud, Hub: c.Hub, Admin: c.Admin, Pprof: c.Pprof,
+		StreamOnprem: c.StreamOnprem, StreamCloud: c.StreamCloud,
 	}, deps)
 }
 

@@ -50,6 +50,7 @@ type grammar struct {
 	Stamp   stampCommand   `cmd:"" group:"run" help:"Run a stamp: gateway, queue and forwarder."`
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Run the accepting half of a stamp alone."`
 	Forward forwardCommand `cmd:"" group:"run" help:"Run the sending half of a stamp alone."`
+	Stream  streamCommand  `cmd:"" group:"run" help:"Run a stream node: the hub, live, for WebSocket and SSE clients."`
 	Hub     hubCommand     `cmd:"" group:"run" help:"Run the embedded hub alone, for development."`
 	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`

@@ -23,12 +23,14 @@ type DevOptions struct {
 	Dir string
 	// Listen addresses of the parts.
 	Door, Onprem, Cloud, Hub, Admin string
+	// StreamOnprem and StreamCloud are those of the stream nodes.
+	StreamOnprem, StreamCloud string
 	// Pprof serves profiles on the admin listener.
 	Pprof bool
 }
 
 // RunDev runs everything in one process until ctx ends: embedded hub, stamps
-// onprem and cloud, the door over them, console and admin.
+// onprem and cloud with a stream node each, the door over them, console and admin.
 func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 	p, err := newProcess(d)
 	if err != nil {
@@ -58,16 +60,24 @@ func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 		s.push(st)
 		admin.AddCheck("queue of "+s.settings.Stamp.Name, func(context.Context) error { return s.ready() })
 	}
-	url, front, err := p.devDoor(st, admin, o, stamps)
+	nodes, err := p.devStreams(o, h.Addr(), stamps)
 	if err != nil {
 		return err
 	}
-	mountStatus(admin, stamps, front)
+	pushStreams(st, admin, nodes)
+	url, front, err := p.devDoor(st, admin, o, stamps, nodes)
+	if err != nil {
+		return err
+	}
+	mountStatus(admin, stamps, nodes, front)
 	mountDead(admin, stamps)
 	admin.Started()
-	a := Addresses{Door: url, Gateways: map[string]string{}, Hub: h.Addr(), Admin: admin.URL()}
+	a := Addresses{Door: url, Gateways: map[string]string{}, Streams: map[string]string{}, Hub: h.Addr(), Admin: admin.URL()}
 	for _, s := range stamps {
 		a.Gateways[s.settings.Stamp.Name] = s.server.URL()
+	}
+	for _, n := range nodes {
+		a.Streams[n.name] = n.server.URL()
 	}
 	fmt.Fprint(d.Stdout, welcome(a, o.Dir), unsafeNote(stamps[0].queue.Status().FileSystem))
 	if err := writeAddresses(d.AddressesFile, a); err != nil {
@@ -79,6 +89,10 @@ func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 func (p process) devHub(o DevOptions) (*hub.Hub, error) {
 	opts := hub.DefaultOptions()
 	opts.Listen, opts.Dir = o.Hub, filepath.Join(o.Dir, "hub")
+	opts.Topics = nil
+	for _, t := range devTopics() {
+		opts.Topics = append(opts.Topics, t.Name)
+	}
 	return hub.New(opts, hub.Deps{Log: p.log})
 }
 
@@ -107,7 +121,7 @@ func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err e
 }
 
 // devDoor starts the console and the door, which serves it.
-func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps []*stamp) (string, *door.Door, error) {
+func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps []*stamp, nodes []*streamNode) (string, *door.Door, error) {
 	// The listener comes first, since the console names the door's address.
 	var front http.Handler
 	serve := httpserve.DefaultOptions()
@@ -125,14 +139,19 @@ func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps
 	opts := door.DefaultOptions()
 	opts.Origins = nil
 	for i, s := range stamps {
-		opts.Origins = append(opts.Origins, door.Origin{Name: s.settings.Stamp.Name, URL: s.server.URL(), Priority: i + 1})
+		opts.Origins = append(opts.Origins, door.Origin{
+			Name: s.settings.Stamp.Name, URL: s.server.URL(), Stream: nodes[i].server.URL(), Priority: i + 1,
+		})
 	}
 	dr, err := door.New(opts, door.Deps{Log: p.log, Registerer: p.registry, Local: map[string]http.Handler{"/console/": page}})
 	if err != nil {
 		return "", nil, errors.Join(err, server.Close())
 	}
 	front = dr.Handler()
-	st.push(layer{name: "probes of the door", run: dr.Run})
+	st.push(layer{name: "probes of the door", run: func(ctx context.Context) error {
+		awaitStreams(ctx, nodes)
+		return dr.Run(ctx)
+	}})
 	st.push(layer{name: "door", run: server.Run})
 	return server.URL(), dr, nil
 }
@@ -153,6 +172,8 @@ func welcome(a Addresses, dir string) string {
   console         %s/console/
   stamp onprem    %s        API description at /docs
   stamp cloud     %s
+  stream onprem   %s        WebSocket, event streams
+  stream cloud    %s
   hub             %s               Kafka protocol
   admin           %s        probes, metrics, status
 
@@ -160,8 +181,10 @@ Try, in another terminal:
 
   postroad send --url %s --key tram-7 "at the depot"
   postroad tail --hub %s --from beginning
+  curl -N '%s/v1/topics/messages/stream?key=tram-7'
   postroad status --admin %s
 
-`, dir, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Hub, a.Admin, a.Door, a.Hub, a.Admin)
+`, dir, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Streams["onprem"], a.Streams["cloud"],
+		a.Hub, a.Admin, a.Door, a.Hub, a.Door, a.Admin)
 	return b.String()
 }

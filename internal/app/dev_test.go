@@ -32,7 +32,7 @@ type dev struct {
 
 func devOptions(dir string) app.DevOptions {
 	const free = "127.0.0.1:0"
-	return app.DevOptions{Dir: dir, Door: free, Onprem: free, Cloud: free, Hub: free, Admin: free}
+	return app.DevOptions{Dir: dir, Door: free, Onprem: free, Cloud: free, Hub: free, Admin: free, StreamOnprem: free, StreamCloud: free}
 }
 
 func startDev(t *testing.T, o app.DevOptions) dev {
@@ -199,6 +199,8 @@ func TestPortInUseIsClearAndLeavesNothingBehind(t *testing.T) {
 		func(o *app.DevOptions, a string) { o.Cloud = a },
 		func(o *app.DevOptions, a string) { o.Hub = a },
 		func(o *app.DevOptions, a string) { o.Admin = a },
+		func(o *app.DevOptions, a string) { o.StreamOnprem = a },
+		func(o *app.DevOptions, a string) { o.StreamCloud = a },
 	} {
 		dir := t.TempDir()
 		o := devOptions(dir)

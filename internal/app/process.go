@@ -38,8 +38,10 @@ type Addresses struct {
 	Door string `json:"door,omitempty"`
 	// Gateways are by the names of their stamps.
 	Gateways map[string]string `json:"gateways,omitempty"`
-	Hub      string            `json:"hub,omitempty"`
-	Admin    string            `json:"admin,omitempty"`
+	// Streams are stream nodes, by their names.
+	Streams map[string]string `json:"streams,omitempty"`
+	Hub     string            `json:"hub,omitempty"`
+	Admin   string            `json:"admin,omitempty"`
 }
 
 // writeAddresses writes the file so that a reader who sees it sees all of it.

@@ -70,7 +70,7 @@ func (p process) mount(st *stack, admin *httpserve.Admin, s *stamp) error {
 		}
 	}
 	admin.AddCheck("queue", func(context.Context) error { return s.ready() })
-	mountStatus(admin, []*stamp{s}, nil)
+	mountStatus(admin, []*stamp{s}, nil, nil)
 	mountDead(admin, []*stamp{s})
 	return nil
 }

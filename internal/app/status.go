@@ -15,8 +15,12 @@ import (
 // statusReport is what GET /admin/v1/status answers.
 type statusReport struct {
 	Stamps []stampStatus `json:"stamps"`
-	// Door is there where the process has one.
-	Door any `json:"door,omitempty"`
+	// Streams are the stream nodes of the process.
+	Streams []streamStatus `json:"streams,omitempty"`
+	// Door is there where the process has one, and DoorStreams are the stream
+	// nodes as it sees them.
+	Door        any `json:"door,omitempty"`
+	DoorStreams any `json:"door_streams,omitempty"`
 }
 
 type stampStatus struct {
@@ -100,16 +104,19 @@ func (s *stamp) status() stampStatus {
 	return st
 }
 
-// mountStatus serves the status of the stamps, and of the door where there is
-// one.
-func mountStatus(admin *httpserve.Admin, stamps []*stamp, d *door.Door) {
+// mountStatus serves the status of the stamps and stream nodes, and of the door
+// where there is one.
+func mountStatus(admin *httpserve.Admin, stamps []*stamp, streams []*streamNode, d *door.Door) {
 	admin.Handle("GET /admin/v1/status", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var r statusReport
+		r := statusReport{Stamps: []stampStatus{}}
 		for _, s := range stamps {
 			r.Stamps = append(r.Stamps, s.status())
 		}
+		for _, n := range streams {
+			r.Streams = append(r.Streams, n.status())
+		}
 		if d != nil {
-			r.Door = d.Status()
+			r.Door, r.DoorStreams = d.Status(), d.StreamStatus()
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")

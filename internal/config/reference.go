@@ -30,10 +30,13 @@ type Root struct {
 
 // Roots are the settings structs of all commands that take a file.
 func Roots() []Root {
-	stamp := DefaultStamp()
+	stamp, stream := DefaultStamp(), DefaultStream()
 	return []Root{{
 		Command: "postroad stamp, postroad gateway, postroad forward", Settings: &stamp,
 		About: "A stamp in one process, or its halves on a shared queue directory. One file serves all three commands: each half takes every section and passes over what it does not run. What differs between processes, such as addresses, can be given by `--set` or the environment.",
+	}, {
+		Command: "postroad stream", Settings: &stream,
+		About: "A stream node. [stream.md](../stream.md) says what it is for and how to choose sizes. `postroad config check` takes a file with a section `stream` for one of these.",
 	}}
 }
 

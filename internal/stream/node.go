@@ -1,0 +1,221 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postroad/internal/auth"
+	"postroad/internal/stream/centrifugo"
+	"postroad/internal/stream/live"
+	"postroad/internal/stream/publish"
+	"postroad/internal/stream/wire"
+)
+
+// Authenticator says who a caller is; *auth.Verifier is one.
+type Authenticator interface {
+	// Verify judges a token. Errors match auth.ErrExpired, auth.ErrInvalidToken
+	// or neither, where it cannot be judged now.
+	Verify(ctx context.Context, token string) (*auth.Principal, error)
+	// Anonymous is who comes without a token, where such callers are let in.
+	Anonymous() (*auth.Principal, bool)
+}
+
+// Deps are the collaborators of a Node.
+type Deps struct {
+	// Log is the hub's.
+	Log live.Log
+	// Hub tells the hub from others; every epoch holds it.
+	Hub live.Identity
+	// Auth says who clients are.
+	Auth Authenticator
+	// Demo, where set, is served below /demo/.
+	Demo http.Handler
+	// Name and Version are told to clients.
+	Name, Version string
+	// Logger takes changes of state; nil discards them.
+	Logger *slog.Logger
+	// Registerer takes the metrics; nil keeps them unseen.
+	Registerer prometheus.Registerer
+}
+
+// Node is a stream node. Its Handler serves while Run runs.
+type Node struct {
+	opts        Options
+	log         *slog.Logger
+	auth        Authenticator
+	demo        http.Handler
+	engine      *live.Engine
+	writers     *wire.Writers
+	publisher   *publish.Publisher // nil where clients cannot publish
+	protocol    *centrifugo.Protocol
+	origins     origins
+	connections *connections
+	metrics     *nodeMetrics
+	slots       chan struct{} // one entry for each request that reads the past
+	pending     atomic.Int64  // bytes that wait for event streams
+	draining    atomic.Bool
+}
+
+// ErrDraining: the node was told to stop.
+var ErrDraining = errors.New("draining, about to stop")
+
+// New makes a node; it reads nothing until Run.
+func New(opts Options, deps Deps) (*Node, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil || deps.Auth == nil {
+		return nil, errors.New("a stream node needs a log and an authenticator")
+	}
+	n := &Node{
+		opts: opts, log: deps.Logger, auth: deps.Auth, demo: deps.Demo, origins: newOrigins(opts.Origins),
+		connections: newConnections(opts.Limits, opts.Age), slots: make(chan struct{}, opts.History.Concurrent),
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if n.metrics, err = newMetrics(deps.Registerer, n); err != nil {
+		return nil, fmt.Errorf("register the node's metrics: %w", err)
+	}
+	if n.engine, err = live.New(opts.Live, live.Deps{
+		Log: deps.Log, Logger: n.log, Registerer: deps.Registerer, Hub: deps.Hub, Room: n.room,
+	}); err != nil {
+		return nil, err
+	}
+	if n.writers, err = wire.NewWriters(opts.WebSocket, wire.Deps{Log: n.log, Registerer: deps.Registerer}); err != nil {
+		return nil, err
+	}
+	if n.publisher, err = publish.New(opts.Publish, publish.Deps{Log: n.log, Registerer: deps.Registerer}); err != nil {
+		return nil, err
+	}
+	protocol := centrifugo.Deps{
+		Engine: n.engine, Node: deps.Name, Version: deps.Version,
+		Ping: opts.WebSocket.PingInterval, Logger: n.log, Registerer: deps.Registerer,
+	}
+	if n.publisher != nil { // a nil *publish.Publisher is not a nil Publisher
+		protocol.Publisher = publisher{n.publisher}
+	}
+	if n.protocol, err = centrifugo.New(opts.Protocol, protocol); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Run reads the hub and serves connections until ctx ends, and then closes those
+// that are left. Drain comes first where clients shall leave in good order.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"engine", n.engine.Run}, {"connections", n.writers.Run},
+		{"age of connections", func(ctx context.Context) error { n.connections.run(ctx); return nil }},
+	} {
+		wg.Go(func() {
+			err := part.run(ctx)
+			if ctx.Err() == nil {
+				cancel(fmt.Errorf("%s stopped: %w", part.name, errors.Join(err, errStopped)))
+			}
+		})
+	}
+	<-ctx.Done()
+	n.draining.Store(true)
+	n.endStreams()
+	wg.Wait()
+	n.publisher.Close()
+	if err := context.Cause(ctx); errors.Is(err, errStopped) {
+		return err
+	}
+	return nil
+}
+
+var errStopped = errors.New("by itself")
+
+// endStreams tells the viewers of event streams to go: they hold requests open.
+func (n *Node) endStreams() {
+	all, _ := n.connections.close()
+	for _, c := range all {
+		c.stop(leaveDrain)
+	}
+}
+
+// Ready is nil while clients should be sent here: the engine has read its topics
+// and is not behind, and the node is not about to stop.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return ErrDraining
+	}
+	return n.engine.Ready()
+}
+
+// Topics are the names of those that are served.
+func (n *Node) Topics() []string { return n.engine.Topics() }
+
+// Connections is how many are open.
+func (n *Node) Connections() int { return n.connections.len() }
+
+// Drain brings the clients to leave. From now on the node is not ready; after
+// delay, in which balancers notice and clients that still come are taken in, it
+// takes no more, and ends the connections at the stated rate. It returns when all
+// have gone, when the time of DrainOptions is over, or ctx.
+func (n *Node) Drain(ctx context.Context, delay time.Duration) {
+	n.draining.Store(true)
+	open := n.connections.len()
+	n.log.Info("draining", "connections", open, "delay", delay, "takes", time.Duration(open)*n.opts.Drain.step(open))
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	begin := time.Now()
+	n.connections.drain(ctx, n.opts.Drain)
+	n.log.Info("drained", "took", time.Since(begin).Round(time.Millisecond), "left", n.connections.len())
+}
+
+func (n *Node) pendingBytes() int64 { return n.pending.Load() + n.writers.Pending() }
+
+const (
+	// roomLook is how often it is looked whether there is room again.
+	roomLook = 5 * time.Millisecond
+	// roomWait is the longest that reading the hub waits for it: longer than slow
+	// clients are borne with, and shorter than a lag that makes a node not ready.
+	roomWait = 6 * time.Second
+)
+
+// room waits while more is still to be sent than may be. Without it a burst of the
+// hub's would be in memory once for each client that is behind, and the kernel
+// would end the process instead of the clients' wait.
+func (n *Node) room(ctx context.Context) error {
+	if n.pendingBytes() <= n.opts.Limits.PendingBytes {
+		return nil
+	}
+	n.metrics.waits.Inc()
+	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	defer cancel()
+	look := time.NewTicker(roomLook)
+	defer look.Stop()
+	for n.pendingBytes() > n.opts.Limits.PendingBytes {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil
+			}
+			return ctx.Err()
+		}
+	}
+	return nil
+}
