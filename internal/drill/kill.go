@@ -114,7 +114,7 @@ func DevArgs(data string) []string {
 	const free = "127.0.0.1:0"
 	return []string{
 		"dev", "--data", data,
-		"--door", free, "--onprem", free, "--cloud", free, "--hub", free, "--admin", free,
+		"--door", free, "--onprem", free, "--cloud", free, "--hub", free, "--admin", free, "--stream-onprem", free, "--stream-cloud", free,
 	}
 }
 
