@@ -139,9 +139,14 @@ func (c *Conn) Send(payload []byte) {
 }
 
 // Deliver queues a block, whose Bytes are whole frames (AppendFrame) and are
-// shared, not copied.
+// shared, not copied. s says what they are of; nil where they must not be
+// conflated.
 func (c *Conn) Deliver(s *live.Subscription, b *live.Block) {
-	c.deliver(sourceOf(s), b)
+	if s == nil { // a nil pointer would be no nil source
+		c.deliver(nil, b)
+		return
+	}
+	c.deliver(s, b)
 }
 
 func (c *Conn) deliver(s source, b *live.Block) { c.enqueue(entry{source: s, block: b}) }

@@ -15,14 +15,6 @@ type source interface {
 	Merge(blocks []*live.Block) *live.Block
 }
 
-// sourceOf returns nil for no subscription: a nil pointer is not a nil source.
-func sourceOf(s *live.Subscription) source {
-	if src, ok := any(s).(source); ok && s != nil {
-		return src
-	}
-	return nil
-}
-
 // consider conflates where so much waits that it is due: always at twice of what
 // was left the last time, so that its cost stays in proportion to what comes. The
 // caller holds mu.
