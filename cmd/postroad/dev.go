@@ -7,6 +7,7 @@ import (
 	"postroad/internal/app"
 	"postroad/internal/drill"
 	"postroad/internal/telemetry"
+	"postroad/internal/vehicles"
 )
 
 type devCommand struct {
@@ -18,6 +19,7 @@ type devCommand struct {
 	StreamCloud  string `help:"Where the stream node of stamp cloud listens." default:"127.0.0.1:8801" placeholder:"HOST:PORT"`
 	Hub          string `help:"Where the embedded hub listens." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
 	Admin        string `help:"Where the admin listener listens." default:"127.0.0.1:9600" placeholder:"HOST:PORT"`
+	Vehicles     int    `help:"How many simulated vehicles post where they are, for the page at /demo/; 0 for none." default:"300" placeholder:"N"`
 	Pprof        bool   `help:"Serve profiles on the admin listener."`
 	processFlags
 }
@@ -38,12 +40,15 @@ func (c *devCommand) Help() string {
 func (c *devCommand) Run(ctx context.Context, out streams) error {
 	opts := telemetry.DefaultLogOptions()
 	opts.Level = "warn" // a person watches; what runs was printed
+	if c.Vehicles < 0 || c.Vehicles > vehicles.MaxCount {
+		return usagef("--vehicles: %d: must be between 0 and %d", c.Vehicles, vehicles.MaxCount)
+	}
 	deps, err := c.deps(out, opts)
 	if err != nil {
 		return err
 	}
 	return app.RunDev(ctx, app.DevOptions{
-		Dir: c.Data, Door: c.Door, Onprem: c.Onprem, Cloud: c.Cloud, Hub: c.Hub, Admin: c.Admin, Pprof: c.Pprof,
+		Dir: c.Data, Door: c.Door, Onprem: c.Onprem, Cloud: c.Cloud, Hub: c.Hub, Admin: c.Admin, Pprof: c.Pprof, Vehicles: c.Vehicles,
 		StreamOnprem: c.StreamOnprem, StreamCloud: c.StreamCloud,
 	}, deps)
 }

@@ -25,6 +25,8 @@ type DevOptions struct {
 	Door, Onprem, Cloud, Hub, Admin string
 	// StreamOnprem and StreamCloud are those of the stream nodes.
 	StreamOnprem, StreamCloud string
+	// Vehicles is how many simulated vehicles post where they are; 0 for none.
+	Vehicles int
 	// Pprof serves profiles on the admin listener.
 	Pprof bool
 }
@@ -81,6 +83,9 @@ func RunDev(ctx context.Context, o DevOptions, d Deps) (err error) {
 	}
 	fmt.Fprint(d.Stdout, welcome(a, o.Dir), unsafeNote(stamps[0].queue.Status().FileSystem))
 	if err := writeAddresses(d.AddressesFile, a); err != nil {
+		return err
+	}
+	if err := p.devVehicles(st, o.Vehicles, url); err != nil {
 		return err
 	}
 	return st.wait(ctx)

@@ -109,12 +109,13 @@ func (k *killer) dev(ctx context.Context) (*Process, error) {
 }
 
 // DevArgs are the arguments of `postroad dev` on a data directory and free
-// ports.
+// ports, without vehicles.
 func DevArgs(data string) []string {
 	const free = "127.0.0.1:0"
 	return []string{
 		"dev", "--data", data,
 		"--door", free, "--onprem", free, "--cloud", free, "--hub", free, "--admin", free, "--stream-onprem", free, "--stream-cloud", free,
+		"--vehicles", "0",
 	}
 }
 

@@ -44,10 +44,10 @@ func DefaultOptions() Options {
 	}
 }
 
-const (
-	maxCount   = 10_000
-	maxStreams = 64
-)
+// MaxCount is how many vehicles the town holds.
+const MaxCount = 10_000
+
+const maxStreams = 64
 
 // Validate returns every problem of the settings, joined.
 func (o Options) Validate() error {
@@ -60,7 +60,7 @@ func (o Options) Validate() error {
 	span := func(field string, d, least, most time.Duration) {
 		check(d >= least && d <= most, field, d, fmt.Sprintf("between %v and %v", least, most))
 	}
-	check(o.Count >= 1 && o.Count <= maxCount, "count", o.Count, fmt.Sprintf("between 1 and %d", maxCount))
+	check(o.Count >= 1 && o.Count <= MaxCount, "count", o.Count, fmt.Sprintf("between 1 and %d", MaxCount))
 	check(message.ValidTopic(o.Topic), "topic", strconv.Quote(o.Topic), "1 to 249 of A-Z a-z 0-9 . _ -")
 	span("interval", o.Interval, 100*time.Millisecond, time.Minute)
 	span("standing_interval", o.StandingInterval, max(o.Interval, 100*time.Millisecond), 10*time.Minute)

@@ -72,6 +72,7 @@ export function showTable(fleet, now, choose) {
       insert(el("tr", { id: `row-${v.id}` }, el("th", { scope: "row" }, button), ...cells), v.id);
     }
     cells.forEach((cell, i) => say(cell, values[i]));
+    cells[0].parentElement.dataset.at = v.at;
   }
 }
 
