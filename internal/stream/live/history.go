@@ -313,6 +313,9 @@ func (h *historian) read(ctx context.Context, a *past, from, to int64, fn func(*
 	}
 	begin := max(a.start, from-w)
 	judge := newJudge(h.state.topic.window, e.opts.DedupeHorizon, &e.flaws, begin, a.start, a.seen)
+	if e.flaws.noLookBack {
+		judge.sure = begin
+	}
 	return e.deps.Log.Scan(ctx, h.state.topic.name, a.p.n, begin, to, func(records []Record) error {
 		for i := range records {
 			r := &records[i]

@@ -110,6 +110,5 @@ type flaws struct {
 	silentChange   bool // a topic made anew ends nothing
 	latestOffset   bool // the last value is the last in the log
 	readyAtOnce    bool // ready before the look-back is done
-	registerLate   bool // delivery begins after the subscription's positions
 	cutStartIsFine bool // records below the log's start are not missed
 }

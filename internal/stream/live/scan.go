@@ -147,6 +147,9 @@ func (s *scanner) readOnce(ctx context.Context, batch []*scanRequest) error {
 	}
 	begin := max(bounds[p.n].Start, g.requests[0].from-w)
 	judge := newJudge(p.of.topic.window, s.engine.opts.DedupeHorizon, p.of.flaws(), begin, bounds[p.n].Start, seen)
+	if p.of.flaws().noLookBack {
+		judge.sure = begin
+	}
 	s.engine.metrics.scans.Inc()
 	err = s.engine.deps.Log.Scan(ctx, p.of.topic.name, p.n, begin, to, func(records []Record) error {
 		s.engine.metrics.scanned.Add(float64(len(records)))

@@ -192,7 +192,7 @@ func (c *catchUp) meet() bool {
 		c.lost = pc.wants == wantLost
 		whole = whole && pc.wants == wantNothing
 	}
-	if whole && !c.lost && c.bytes() > c.limit() {
+	if whole && !c.lost && c.bytes() > c.limit() && !c.state.flaws().noCaps {
 		c.lost = true
 	}
 	return whole || c.lost
@@ -331,7 +331,7 @@ func (c *catchUp) register() *Subscription {
 	start := Start{Subscription: s, Recoverable: s.positioned, Recovered: recovered}
 	floors := make([]int64, len(c.view))
 	for i, p := range c.view {
-		at := Position{Epoch: p.epoch, Partition: p.n, Next: p.head}
+		at := p.position()
 		if recovered {
 			start.Missed = append(start.Missed, c.pieces[i].missed...)
 			if floor := c.pieces[i].floor; floor > p.head {
@@ -396,15 +396,7 @@ func (e *Engine) Last(ctx context.Context, s Subject) ([]*Record, []Position, er
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
-	t := e.topics[s.Topic]
-	if t == nil {
-		return nil, nil, fmt.Errorf("topic %q: %w", s.Topic, ErrUnknownTopic)
-	}
-	st, err := t.now()
-	if err != nil {
-		return nil, nil, err
-	}
-	view, err := st.view(s)
+	view, err := e.viewOf(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -412,7 +404,40 @@ func (e *Engine) Last(ctx context.Context, s Subject) ([]*Record, []Position, er
 	for _, p := range view {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		positions = append(positions, Position{Epoch: p.epoch, Partition: p.n, Next: p.head})
+		positions = append(positions, p.position())
 	}
 	return lastOf(view, s), positions, nil
+}
+
+// Positions returns how far this node has read, by partition in view; one
+// partition is looked at after the other. Errors as of Subscribe.
+func (e *Engine) Positions(s Subject) ([]Position, error) {
+	view, err := e.viewOf(s)
+	if err != nil {
+		return nil, err
+	}
+	var positions []Position
+	for _, p := range view {
+		p.mu.Lock()
+		positions = append(positions, p.position())
+		p.mu.Unlock()
+	}
+	return positions, nil
+}
+
+// position is how far p was read. The lock is held.
+func (p *partition) position() Position {
+	return Position{Epoch: p.epoch, Partition: p.n, Next: p.head}
+}
+
+func (e *Engine) viewOf(s Subject) ([]*partition, error) {
+	t := e.topics[s.Topic]
+	if t == nil {
+		return nil, fmt.Errorf("topic %q: %w", s.Topic, ErrUnknownTopic)
+	}
+	st, err := t.now()
+	if err != nil {
+		return nil, err
+	}
+	return st.view(s)
 }
