@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func write(t *testing.T, name, text string) string {
+func write(t testing.TB, name, text string) string {
 	t.Helper()
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(t.TempDir(), name)

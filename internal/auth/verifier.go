@@ -163,6 +163,10 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Principal, error)
 	case len(token) > maxToken:
 		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrInvalidToken, maxToken)
 	}
+	if strings.Trim(token, tokenChars) != "" {
+		// Decoders pass over line breaks: one token would have many texts.
+		return nil, fmt.Errorf("%w: it holds a character that no token has", ErrInvalidToken)
+	}
 	h, err := readHeader(token)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalidToken, err)
