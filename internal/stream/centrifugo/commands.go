@@ -86,6 +86,7 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 	if one {
 		result.Epoch, result.Offset = h.Heads[0].Epoch, uint64(h.Heads[0].Next)
 	}
-	result.Publications, _ = s.publications(h.Records, publication{positioned: one, keyed: subject.All})
+	room := s.p.opts.MaxReplyBytes
+	result.Publications, _ = s.encoding.publications(h.Records, publication{positioned: one, keyed: subject.All}, &room)
 	return &protocol.Reply{History: result}, nil
 }

@@ -88,7 +88,7 @@ func (s *session) ttl() (expires bool, seconds uint32) {
 func (s *session) connectResult() *protocol.ConnectResult {
 	r := &protocol.ConnectResult{
 		Client: s.id.String(), Version: s.p.deps.Version, Node: s.p.deps.Node,
-		Ping: uint32(s.p.deps.Ping / time.Second), Pong: true,
+		Ping: uint32(s.p.deps.Ping / time.Second), Pong: true, Data: s.p.about,
 	}
 	r.Expires, r.Ttl = s.ttl()
 	return r
@@ -118,8 +118,9 @@ func (s *session) connectWith(ctx context.Context, t *task) error {
 	result := s.connectResult()
 	s.mu.Unlock()
 	result.Subs = make(map[string]*protocol.SubscribeResult, len(openings))
+	room := s.p.opts.MaxReplyBytes // for all of them: one answer must not be too large for an SDK
 	for _, o := range openings {
-		result.Subs[o.ch.name] = s.result(o)
+		result.Subs[o.ch.name] = s.result(o, &room)
 	}
 	s.mu.Lock()
 	if s.state == over {

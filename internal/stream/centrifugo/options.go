@@ -22,8 +22,8 @@ type Options struct {
 	Concurrent int `yaml:"concurrent"`
 	// MaxReplyBytes is how many bytes of messages stand in one answer; recovered
 	// ones beyond it follow behind the answer, a page of history ends there. It
-	// must be below what SDKs take as one message. 4096 to 1048576. Default
-	// 262144 (256 KiB).
+	// must be below what SDKs take as one message, 1 MiB in one of them. 4096 to
+	// 524288. Default 262144 (256 KiB).
 	MaxReplyBytes int `yaml:"max_reply_bytes"`
 	// MaxHistory is how many messages a page of history holds at most. 1 to
 	// 10000. Default 1000.
@@ -50,18 +50,18 @@ func DefaultOptions() Options {
 // "path: value: rule".
 func (o Options) Validate() error {
 	return errors.Join(
-		within("max_subscriptions", o.MaxSubscriptions, 1, 10_000),
-		within("max_name_bytes", o.MaxNameBytes, 1, 4096),
-		within("max_commands", o.MaxCommands, 1, 10_000),
-		within("concurrent", o.Concurrent, 1, 256),
-		within("max_reply_bytes", o.MaxReplyBytes, 4<<10, 1<<20),
-		within("max_history", o.MaxHistory, 1, 10_000),
-		within("connect_timeout", o.ConnectTimeout, time.Second, 5*time.Minute),
-		within("expiry_grace", o.ExpiryGrace, 0, 10*time.Minute),
+		bounded("max_subscriptions", o.MaxSubscriptions, 1, 10_000),
+		bounded("max_name_bytes", o.MaxNameBytes, 1, 4096),
+		bounded("max_commands", o.MaxCommands, 1, 10_000),
+		bounded("concurrent", o.Concurrent, 1, 256),
+		bounded("max_reply_bytes", o.MaxReplyBytes, 4<<10, 512<<10),
+		bounded("max_history", o.MaxHistory, 1, 10_000),
+		bounded("connect_timeout", o.ConnectTimeout, time.Second, 5*time.Minute),
+		bounded("expiry_grace", o.ExpiryGrace, 0, 10*time.Minute),
 	)
 }
 
-func within[T int | time.Duration](path string, v, least, most T) error {
+func bounded[T int | time.Duration](path string, v, least, most T) error {
 	if v < least || v > most {
 		return fmt.Errorf("%s: %v: must be between %v and %v", path, v, least, most)
 	}

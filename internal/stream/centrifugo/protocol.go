@@ -76,6 +76,9 @@ type Protocol struct {
 	log      *slog.Logger
 	metrics  *metrics
 	encoders [2]encoder // by Encoding
+	// about is the data of each answer to connect: what an application should know
+	// of the node, since one SDK does not hand on the field for its name.
+	about []byte
 }
 
 // New checks the options and registers metrics.
@@ -93,6 +96,9 @@ func New(opts Options, deps Deps) (*Protocol, error) {
 	p := &Protocol{opts: opts, deps: deps, log: deps.Logger, metrics: m}
 	if p.log == nil {
 		p.log = slog.Default()
+	}
+	if deps.Node != "" {
+		p.about = append(appendJSONString([]byte(`{"node":`), deps.Node), '}')
 	}
 	scratch := newScratch()
 	p.encoders = [2]encoder{{JSON, scratch}, {Protobuf, scratch}}

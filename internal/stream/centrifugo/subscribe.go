@@ -189,7 +189,8 @@ func (s *session) subscribe(ctx context.Context, t *task) error {
 	if err != nil {
 		return err
 	}
-	s.succeed(t, &protocol.Reply{Subscribe: s.result(o)})
+	room := s.p.opts.MaxReplyBytes
+	s.succeed(t, &protocol.Reply{Subscribe: s.result(o, &room)})
 	s.follow(ctx, o)
 	return nil
 }
@@ -275,11 +276,12 @@ func position(subject live.Subject, epoch string, offset uint64) live.Position {
 	return live.Position{Epoch: epoch, Partition: max(subject.Partition, 0), Next: int64(min(offset, math.MaxInt64))}
 }
 
-// result is how a subscribe is answered. Of what was missed as much as fits is in
-// it, and then its offset is that of the last record in it, not the one the
-// subscription begins at: an SDK takes it for its position, and one that is cut off
-// before the rest has come must ask for the rest.
-func (s *session) result(o *opening) *protocol.SubscribeResult {
+// result is how a subscribe is answered. Of what was missed as much as there is
+// room for is in it, and then its offset is that of the last record in it, not the
+// one the subscription begins at: an SDK takes it for its position, and one that is
+// cut off before the rest has come must ask for the rest. With no room at all the
+// client's position is what it was.
+func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 	start := &o.start
 	r := &protocol.SubscribeResult{
 		Recoverable: start.Recoverable, Positioned: start.Recoverable,
@@ -292,22 +294,27 @@ func (s *session) result(o *opening) *protocol.SubscribeResult {
 	if !r.Recovered {
 		return r
 	}
-	r.Publications, o.rest = s.publications(start.Missed, publication{positioned: true, keyed: o.subject.All})
-	if len(o.rest) > 0 {
-		r.Offset = r.Publications[len(r.Publications)-1].Offset
+	r.Publications, o.rest = s.encoding.publications(start.Missed, publication{positioned: true, keyed: o.subject.All}, room)
+	switch n := len(r.Publications); {
+	case len(o.rest) == 0:
+	case n == 0:
+		r.Offset = o.req.Offset
+	default:
+		r.Offset = r.Publications[n-1].Offset
 	}
 	start.Missed = nil
 	return r
 }
 
-// publications are as many records as fit into one answer, at least one, and those
-// that are left.
-func (s *session) publications(records []*live.Record, p publication) (pubs []*protocol.Publication, rest []*live.Record) {
-	room := s.p.opts.MaxReplyBytes
+// publications are as many records as there is room for in an answer, in bytes,
+// and those that are left. One that fits into no answer takes all of the room.
+func (e Encoding) publications(records []*live.Record, p publication, room *int) (pubs []*protocol.Publication, rest []*live.Record) {
 	for i, r := range records {
-		pub := s.encoding.publication(p, r)
-		room -= pub.SizeVT()
-		if room < 0 && i > 0 {
+		if *room <= 0 {
+			return pubs, records[i:]
+		}
+		pub := e.publication(p, r)
+		if *room -= pub.SizeVT(); *room < 0 && i > 0 {
 			return pubs, records[i:]
 		}
 		pubs = append(pubs, pub)
