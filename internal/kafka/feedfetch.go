@@ -83,6 +83,14 @@ type piece struct {
 	err error
 }
 
+// size is the memory of its keys and values.
+func (p *piece) size() (n int) {
+	for i := range p.Records {
+		n += len(p.Records[i].Key) + len(p.Records[i].Value)
+	}
+	return n
+}
+
 // pieceOf makes a piece of an answer. Of an answer that is damaged further on it
 // has what stands before. stamps spares a string for each record.
 func (f *fetch) pieceOf(rp *kmsg.FetchResponseTopicPartition, from int64, stamps map[string]string) piece {

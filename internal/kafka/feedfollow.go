@@ -1,10 +1,10 @@
 package kafka
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,13 +14,14 @@ import (
 )
 
 // What Follow asks of each broker at a time. In memory are, of each broker that
-// leads partitions of the topic, one answer that waits and one that is on its way,
-// and one answer in the hands of fn: at most two and a half megabytes for each
-// broker and as much again, where batches are not compressed. Those that are
-// count as what they become, one batch (message.max.bytes) of each partition in
-// the answer.
+// leads partitions of the topic, one answer that waits to be taken, and of one of
+// them another in the hands of fn: each of feedBytes, and as much again while it is
+// read. Where batches are compressed an answer grows: once one is of more than
+// feedBytes half as much is asked for, down to feedLeast, and a batch comes whole,
+// however large.
 const (
 	feedBytes     = 2 << 20
+	feedLeast     = 64 << 10
 	feedPartBytes = 512 << 10
 	// feedWait is how long a broker waits where nothing comes, and so how often fn
 	// is called for a partition at least.
@@ -64,7 +65,7 @@ func (f *Feed) Follow(ctx context.Context, topic string, from []int64, fn func(*
 	ctx, cancel := context.WithCancel(ctx)
 	w := &feeding{
 		feed: f, client: client, topic: topic, was: t, fn: fn, parts: make([]feedPart, len(from)), busy: map[int32]bool{},
-		answers: make(chan answered), looks: make(chan looked), stamps: map[int32]map[string]string{},
+		answers: make(chan answered), looks: make(chan looked), brokers: map[int32]*feedBroker{},
 	}
 	for p, at := range from {
 		w.parts[p] = feedPart{next: at, leader: noLeader}
@@ -104,9 +105,9 @@ type feeding struct {
 	parts  []feedPart
 
 	busy    map[int32]bool // brokers that are being asked
-	turn    int            // where the next request's partitions begin
+	turn    int            // counts answers
 	answers chan answered
-	stamps  map[int32]map[string]string // by broker, of who decodes its answers
+	brokers map[int32]*feedBroker
 
 	looking bool
 	lookAt  time.Time
@@ -118,6 +119,12 @@ type feeding struct {
 	wg sync.WaitGroup
 }
 
+// feedBroker is what is known of a broker.
+type feedBroker struct {
+	room   int32             // how many bytes it is asked for
+	stamps map[string]string // of who decodes its answers
+}
+
 // feedPart is what is known of one partition.
 type feedPart struct {
 	next   int64
@@ -127,6 +134,8 @@ type feedPart struct {
 	fails  int // answers in a row that were errors
 	// out says that the hub holds nothing at next.
 	out bool
+	// served is the turn in which records came last.
+	served int
 }
 
 // answered is a broker's answer.
@@ -134,6 +143,7 @@ type answered struct {
 	broker int32
 	asked  []position
 	pieces []piece
+	size   int // of the keys and values in it
 	err    error
 }
 
@@ -259,45 +269,49 @@ func (w *feeding) place(p int32, l *looked) error {
 }
 
 // ask sends a request to each broker that is not being asked and leads partitions.
-// They begin with another partition each time, so that one that always fills an
-// answer does not starve the others.
+// Those that brought records last stand at its end, because an answer is filled in
+// that order: partitions with a backlog would starve the others.
 func (w *feeding) ask(ctx context.Context) {
 	wants := map[int32][]position{}
-	for i := range w.parts {
-		p := (i + w.turn) % len(w.parts)
+	for p := range w.parts {
 		if part := &w.parts[p]; part.leader != noLeader && !part.out && !w.busy[part.leader] {
 			wants[part.leader] = append(wants[part.leader], position{int32(p), part.next})
 		}
 	}
-	if len(wants) > 0 {
-		w.turn++
-	}
 	for broker, positions := range wants {
+		slices.SortStableFunc(positions, func(a, b position) int { return w.parts[a.partition].served - w.parts[b.partition].served })
 		w.busy[broker] = true
-		if w.stamps[broker] == nil {
-			w.stamps[broker] = map[string]string{}
+		b := w.brokers[broker]
+		if b == nil {
+			b = &feedBroker{room: feedBytes, stamps: map[string]string{}}
+			w.brokers[broker] = b
 		}
-		stamps := w.stamps[broker]
-		w.wg.Go(func() { w.fetch(ctx, broker, positions, stamps) })
+		f := fetch{
+			topic: w.topic, id: w.was.ID, level: kgo.ReadCommitted(), wait: feedWait,
+			bytes: b.room, partBytes: min(feedPartBytes, b.room), positions: positions,
+		}
+		w.wg.Go(func() { w.fetch(ctx, broker, &f, b.stamps) })
 	}
 }
 
-func (w *feeding) fetch(ctx context.Context, broker int32, positions []position, stamps map[string]string) {
-	f := fetch{
-		topic: w.topic, id: w.was.ID, level: kgo.ReadCommitted(), wait: feedWait,
-		bytes: feedBytes, partBytes: feedPartBytes, positions: positions,
-	}
-	a := answered{broker: broker, asked: positions}
-	from := make(map[int32]int64, len(positions))
-	for _, p := range positions {
+func (w *feeding) fetch(ctx context.Context, broker int32, f *fetch, stamps map[string]string) {
+	a := answered{broker: broker, asked: f.positions}
+	from := make(map[int32]int64, len(f.positions))
+	for _, p := range f.positions {
 		from[p.partition] = p.from
 	}
 	a.err = f.send(ctx, w.client, broker, func(rp *kmsg.FetchResponseTopicPartition) {
-		if at, ok := from[rp.Partition]; ok {
+		if at, ok := from[rp.Partition]; ok { // some hubs leave out what an answer has no room for
 			delete(from, rp.Partition)
 			a.pieces = append(a.pieces, f.pieceOf(rp, at, stamps))
 		}
 	})
+	if a.err == nil && len(a.pieces) == 0 {
+		a.err = errUnanswered
+	}
+	for i := range a.pieces {
+		a.size += a.pieces[i].size()
+	}
 	select {
 	case w.answers <- a:
 	case <-ctx.Done():
@@ -308,16 +322,18 @@ func (w *feeding) fetch(ctx context.Context, broker int32, positions []position,
 // what came.
 func (w *feeding) take(ctx context.Context, a *answered) error {
 	delete(w.busy, a.broker)
-	got := map[int32]bool{}
+	w.turn++
+	w.brokers[a.broker].fit(a.size)
 	fresh := a.pieces[:0]
 	for i := range a.pieces {
 		p := &a.pieces[i]
 		part := &w.parts[p.Partition]
-		got[p.Partition] = true
 		if part.next != p.From || part.leader != a.broker { // another was asked meanwhile
 			continue
 		}
-		part.next = p.Next
+		if part.next = p.Next; p.Next > p.From {
+			part.served = w.turn
+		}
 		if p.err != nil {
 			w.failed(part, p.Partition, p.err)
 		} else {
@@ -327,10 +343,8 @@ func (w *feeding) take(ctx context.Context, a *answered) error {
 			fresh = append(fresh, *p)
 		}
 	}
-	for _, asked := range a.asked {
-		if part := &w.parts[asked.partition]; !got[asked.partition] && part.leader == a.broker {
-			w.failed(part, asked.partition, cmp.Or(a.err, errUnanswered))
-		}
+	if a.err != nil {
+		w.silent(a)
 	}
 	w.ask(ctx)
 	for i := range fresh {
@@ -339,6 +353,26 @@ func (w *feeding) take(ctx context.Context, a *answered) error {
 		}
 	}
 	return nil
+}
+
+// fit asks for less where answers become too large in memory, and for more again
+// where they do not.
+func (b *feedBroker) fit(size int) {
+	switch {
+	case size > feedBytes:
+		b.room = max(feedLeast, b.room/2)
+	case size < feedBytes/4:
+		b.room = min(feedBytes, b.room*2)
+	}
+}
+
+// silent notes that a broker did not answer.
+func (w *feeding) silent(a *answered) {
+	for _, asked := range a.asked {
+		if part := &w.parts[asked.partition]; part.leader == a.broker {
+			w.failed(part, asked.partition, a.err)
+		}
+	}
 }
 
 // failed notes that a partition was not answered for. Who leads it is looked up
