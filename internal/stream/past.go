@@ -18,15 +18,6 @@ const (
 	healthRetry = time.Second
 )
 
-// heads are how far this node has read each partition of a subject.
-func (n *Node) heads(ctx context.Context, s live.Subject) ([]live.Position, error) {
-	h, err := n.engine.History(ctx, live.HistoryRequest{Subject: s})
-	if err != nil {
-		return nil, err
-	}
-	return h.Heads, nil
-}
-
 // history reads the past, for some requests at a time.
 func (n *Node) history(ctx context.Context, r live.HistoryRequest) (*live.History, error) {
 	give, err := n.slot(ctx)
@@ -165,7 +156,7 @@ func (n *Node) readPast(r *http.Request, req *live.HistoryRequest) *httpserve.Pr
 	default:
 		return badRequest("reverse must be true or false")
 	}
-	now, err := n.heads(r.Context(), req.Subject)
+	now, err := n.engine.Positions(req.Subject)
 	if err != nil {
 		return n.problemOf(r.Context(), err)
 	}

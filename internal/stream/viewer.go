@@ -193,7 +193,7 @@ func (v *viewer) close() {
 // begin subscribes; the stream of one who wants the beginning begins before that,
 // with the past in pieces.
 func (v *viewer) begin(ctx context.Context, from start) *httpserve.Problem {
-	now, err := v.node.heads(ctx, v.subject)
+	now, err := v.node.engine.Positions(v.subject)
 	if err != nil {
 		return v.node.problemOf(ctx, err)
 	}
@@ -207,7 +207,7 @@ func (v *viewer) begin(ctx context.Context, from start) *httpserve.Problem {
 		since, v.gap = position{}.since(now), from.lost
 	case from.since != nil:
 		since, v.gap = from.since.since(now), gapHeld
-		if since[0].Epoch == "" {
+		if len(since) == 0 || since[0].Epoch == "" {
 			v.gap = gapOther
 		}
 		v.at, v.resumes = *from.since, true
@@ -267,6 +267,9 @@ func (v *viewer) past(ctx context.Context) ([]live.Position, error) {
 	var since []live.Position
 	for {
 		h, err := v.node.history(ctx, live.HistoryRequest{Subject: v.subject, Since: since, Limit: -1})
+		if v.begun && errors.Is(err, live.ErrUnrecoverable) {
+			return since, nil // the subscription says it, and goes on
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -317,7 +320,7 @@ func (v *viewer) run(ctx context.Context) error {
 			return v.goodbye(ctx)
 		case <-v.wake:
 		case <-alive.C:
-			if err := v.keepAlive(ctx); err != nil {
+			if err := v.keepAlive(); err != nil {
 				return err
 			}
 		}
@@ -361,10 +364,10 @@ func (v *viewer) goodbye(ctx context.Context) error {
 // keepAlive writes a comment and, where nothing waits, an id that is up to date:
 // a key that is silent for a day would otherwise have a position that the hub
 // does not hold any more, and its viewer be told of a gap that is none.
-func (v *viewer) keepAlive(ctx context.Context) error {
+func (v *viewer) keepAlive() error {
 	v.buf = append(v.buf, ": keep-alive\n"...)
 	if v.resumes {
-		if now, err := v.node.heads(ctx, v.subject); err == nil && v.quiet() && hashEpochs(now) == v.at.epochs {
+		if now, err := v.node.engine.Positions(v.subject); err == nil && v.quiet() && hashEpochs(now) == v.at.epochs {
 			// What is below these was delivered before they were asked for, and
 			// nothing waits: all of it is written. A position that was ahead of
 			// this node stays.
@@ -426,7 +429,9 @@ func (v *viewer) writeStart(st *live.Start) error {
 			return err
 		}
 	}
-	v.at, v.resumes = begun, st.Recoverable
+	// One who has a position of each partition can come back to several. Where the
+	// topic turns out not to allow it, coming back tells of the gap.
+	v.at, v.resumes = begun, st.Recoverable || len(st.Positions) > 1
 	v.id()
 	v.buf = append(v.buf, '\n')
 	return nil
