@@ -1,0 +1,243 @@
+package live_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"postroad/internal/stream/live"
+)
+
+// join subscribes at a node, with the client's positions where it has any.
+func (c *modelClient) join(n *modelNode) {
+	c.mu.Lock()
+	c.node, c.pending = n, true
+	var since []live.Position
+	if c.started {
+		for p, next := range c.next {
+			since = append(since, live.Position{Epoch: c.epochs[p], Partition: p, Next: next})
+		}
+	}
+	c.mu.Unlock()
+	before := c.m.appended
+	c.m.note("client %p joins with %v", c, since)
+	go func() {
+		sub, err := n.Subscribe(c.m.t.Context(), live.Request{
+			Subject: c.subject, Receiver: c, Since: since,
+			Begin: func(s *live.Start) { c.begin(n, s, since, before) },
+		})
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.pending = false
+		switch {
+		case err == nil && c.node != n: // it left meanwhile, or the node has ended it
+			go sub.Close()
+		case err == nil:
+			c.sub = sub
+		default:
+			if !allowed(err) && !errors.Is(err, context.Canceled) {
+				c.failed = err
+			}
+			if c.node == n {
+				c.node = nil
+			}
+		}
+	}()
+}
+
+// begin takes up what a subscription begins with. It is judged whether it had to
+// be recovered: where the hub holds everything, look-back included.
+func (c *modelClient) begin(n *modelNode, s *live.Start, since []live.Position, before int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.node != n {
+		return
+	}
+	c.m.note("client %p begins: recovered %v, positions %v, missed %v", c, s.Recovered, s.Positions, offsetsOf(s.Missed))
+	if since != nil && !s.Recovered && c.must(since, before) {
+		c.fail(fmt.Errorf("not recovered since %v though nothing is gone", since))
+	}
+	if !s.Recovered {
+		if since != nil {
+			c.fresh++
+			if err := c.judgeLocked(); err != nil { // what it saw until then
+				c.fail(err)
+			}
+		}
+		c.started = true
+		c.from, c.next, c.seen = map[int32]int64{}, map[int32]int64{}, map[int32][]seen{}
+		for _, p := range s.Positions {
+			c.from[p.Partition], c.next[p.Partition], c.epochs[p.Partition] = p.Next, p.Next, p.Epoch
+		}
+		c.lastValues(n, s)
+		return
+	}
+	c.whole++
+	c.take(s.Missed, false, n)
+	for _, p := range s.Positions {
+		if p.Next < c.next[p.Partition] {
+			c.fail(fmt.Errorf("position goes back from %d to %d", c.next[p.Partition], p.Next))
+		}
+		c.next[p.Partition] = p.Next
+	}
+}
+
+func (c *modelClient) fail(err error) {
+	if c.failed == nil {
+		c.failed = err
+	}
+}
+
+// must reports whether the hub holds all that was missed and the look-back before
+// it, and no more came meanwhile than the ring takes.
+func (c *modelClient) must(since []live.Position, before int) bool {
+	for _, at := range since {
+		start := c.m.bounds()[at.Partition].Start
+		if start > 0 && start > at.Next-int64(c.m.opts.Window) {
+			return false
+		}
+	}
+	return c.m.appended-before <= c.m.opts.Ring.MaxRecords
+}
+
+// lastValues compares them, where the node has read the whole log.
+func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
+	if slices.Max(n.starts) > 0 || c.subject.All || c.subject.Key == "" {
+		return
+	}
+	p := home(c.subject.Key, c.m.partitions)
+	o := ask(c.m.hub, p, c.m.opts.Window)
+	want := []int64{}
+	if r := o.last(c.subject.Key, s.Positions[0].Next); r != nil {
+		want = append(want, r.Offset)
+	}
+	if got := offsetsOf(s.Last); !slices.Equal(got, want) {
+		c.fail(fmt.Errorf("last values %v, want %v", got, want))
+	}
+}
+
+func offsetsOf(records []*live.Record) []int64 {
+	all := []int64{}
+	for _, r := range records {
+		all = append(all, r.Offset)
+	}
+	return all
+}
+
+func (c *modelClient) take(records []*live.Record, live bool, n *modelNode) {
+	for _, r := range records {
+		c.seen[r.Partition] = append(c.seen[r.Partition], seen{r.Offset, live, n.starts[r.Partition]})
+		c.next[r.Partition] = max(c.next[r.Partition], r.Offset+1)
+	}
+}
+
+// Deliver is live.Receiver's.
+func (c *modelClient) Deliver(_ *live.Subscription, b *live.Block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.node != nil {
+		c.take(b.Records, true, c.node)
+	}
+}
+
+// Ended is live.Receiver's. The hub is cut at its start only, so a node that ends
+// it has met a gap: its log begins anew above it.
+func (c *modelClient) Ended(_ *live.Subscription, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(why, live.ErrChanged) {
+		c.fail(fmt.Errorf("ended: %w", why))
+	}
+	if c.node != nil {
+		for p, b := range c.m.bounds() {
+			c.node.starts[p] = max(c.node.starts[p], b.Start)
+		}
+	}
+	c.node, c.sub = nil, nil
+}
+
+// leave disconnects: what was delivered until then was seen.
+func (c *modelClient) leave() {
+	c.mu.Lock()
+	sub := c.sub
+	c.node, c.sub = nil, nil
+	c.mu.Unlock()
+	if sub != nil {
+		sub.Close()
+	}
+}
+
+// judge compares all that the client saw since it began with the oracle; it is up
+// to date.
+func (c *modelClient) judge() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sub == nil {
+		return errors.New("is not back")
+	}
+	for p, from := range c.from {
+		o := ask(c.m.hub, p, c.m.opts.Window)
+		if err := o.judge(c.subject, from, o.end, c.seen[p]); err != nil {
+			return fmt.Errorf("partition %d since %d: %w", p, from, err)
+		}
+	}
+	return nil
+}
+
+// judgeLocked does so up to where the client is.
+func (c *modelClient) judgeLocked() error {
+	for p, from := range c.from {
+		o := ask(c.m.hub, p, c.m.opts.Window)
+		if err := o.judge(c.subject, from, c.next[p], c.seen[p]); err != nil {
+			return fmt.Errorf("partition %d in [%d, %d): %w", p, from, c.next[p], err)
+		}
+	}
+	return nil
+}
+
+// history pages through what a node says of the past, and compares.
+func (m *model) history(n *modelNode) {
+	s := m.clients[m.rng.IntN(len(m.clients))].subject
+	at, err := n.Positions(s)
+	if err != nil {
+		return
+	}
+	from := map[int32]int64{}
+	for i := range at {
+		from[at[i].Partition] = m.rng.Int64N(at[i].Next + 1)
+		at[i].Next = from[at[i].Partition]
+	}
+	got := map[int32][]int64{}
+	for more := true; more; {
+		h, err := n.History(m.t.Context(), live.HistoryRequest{Subject: s, Since: at, Limit: 1 + m.rng.IntN(10)})
+		if err != nil {
+			if errors.Is(err, live.ErrUnrecoverable) && m.gone(from) || allowed(err) {
+				return
+			}
+			m.clients[0].fail(fmt.Errorf("history of %v since %v: %w", s, at, err))
+			return
+		}
+		for _, r := range h.Records {
+			got[r.Partition] = append(got[r.Partition], r.Offset)
+		}
+		at, more = h.Positions, h.More
+	}
+	for _, p := range at {
+		o := ask(m.hub, p.Partition, m.opts.Window)
+		want := o.offsets(s, from[p.Partition], p.Next, o.past)
+		if !slices.Equal(got[p.Partition], want) && len(got[p.Partition])+len(want) > 0 {
+			m.clients[0].fail(fmt.Errorf("history of %v@%d in [%d, %d) is %v, want %v", s, p.Partition, from[p.Partition], p.Next, got[p.Partition], want))
+		}
+	}
+}
+
+// gone reports whether what lies above from, or its look-back, is not all held.
+func (m *model) gone(from map[int32]int64) bool {
+	for p, at := range from {
+		if start := m.bounds()[p].Start; start > 0 && start > at-int64(m.opts.Window) {
+			return true
+		}
+	}
+	return false
+}
