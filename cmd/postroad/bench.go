@@ -19,6 +19,7 @@ type benchCommand struct {
 	Drain   benchDrain   `cmd:"" help:"How fast a backlog goes out, against a bare producer."`
 	Backlog benchBacklog `cmd:"" help:"What a backlog takes of disk and memory, and how soon a start on it accepts."`
 	Start   benchStart   `cmd:"" help:"How long postroad dev takes to its first message."`
+	Stream  benchStream  `cmd:"" help:"What connections, deliveries and a full stream node cost, and how long a message takes."`
 }
 
 // benchFlags are the flags of every benchmark.
