@@ -62,7 +62,7 @@ func newClient(caFile string) (*http.Client, error) {
 
 // attempt sends the message to one gateway. The error is of the attempt: whether
 // the message may be stored by it, and whether another gateway should be asked.
-func (t *try) attempt(ctx context.Context, g *gateway) (Accepted, *Error) {
+func (t *try) attempt(ctx context.Context, g *peer) (Accepted, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, t.p.opts.AttemptTimeout)
 	defer cancel()
 	var connected atomic.Bool
@@ -90,7 +90,7 @@ func (t *try) attempt(ctx context.Context, g *gateway) (Accepted, *Error) {
 
 // request makes the request of one attempt. All attempts are alike but for their
 // number.
-func (t *try) request(ctx context.Context, g *gateway) (*http.Request, *Error) {
+func (t *try) request(ctx context.Context, g *peer) (*http.Request, *Error) {
 	to := g.url + "/v1/topics/" + url.PathEscape(t.m.Topic) + "/messages"
 	if t.m.Key != "" {
 		to += "?key=" + url.QueryEscape(t.m.Key)

@@ -7,10 +7,10 @@ import (
 )
 
 // gateways are those that messages can go to, in the order of preference.
-type gateways struct{ all []*gateway }
+type gateways struct{ all []*peer }
 
-// gateway is one of them, with how it does.
-type gateway struct {
+// peer is one of them, with how it does.
+type peer struct {
 	url string
 	// trial is for how long one message tries a gateway that failed before
 	// another may.
@@ -30,7 +30,7 @@ const firstRest, longestRest = 500 * time.Millisecond, 10 * time.Second
 func newGateways(urls []string, trial time.Duration) *gateways {
 	g := &gateways{}
 	for _, u := range urls {
-		g.all = append(g.all, &gateway{url: trimmed(u), trial: trial})
+		g.all = append(g.all, &peer{url: trimmed(u), trial: trial})
 	}
 	return g
 }
@@ -42,9 +42,9 @@ func newGateways(urls []string, trial time.Duration) *gateways {
 // One that failed and has rested is tried by one message; others pass it over
 // until that one knows. Otherwise each of them would wait for a gateway that
 // hangs.
-func (g *gateways) pick(had map[*gateway]bool) *gateway {
+func (g *gateways) pick(had map[*peer]bool) *peer {
 	now := time.Now()
-	var second *gateway
+	var second *peer
 	for _, one := range g.all {
 		if had[one] {
 			continue
@@ -69,13 +69,13 @@ func (g *gateways) rest() time.Duration {
 	return least
 }
 
-func (g *gateway) rest(now time.Time) time.Duration {
+func (g *peer) rest(now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(0, g.asked.Sub(now))
 }
 
-func (g *gateway) well(now time.Time) bool {
+func (g *peer) well(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now.Before(g.until) {
@@ -87,7 +87,7 @@ func (g *gateway) well(now time.Time) bool {
 	return true
 }
 
-func (g *gateway) worked() {
+func (g *peer) worked() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.until, g.asked, g.failures = time.Time{}, time.Time{}, 0
@@ -95,7 +95,7 @@ func (g *gateway) worked() {
 
 // failed lets a gateway rest, at least as long as it asked for. own says that it
 // was the gateway that failed, and not its caller who left.
-func (g *gateway) failed(after time.Duration, own bool) {
+func (g *peer) failed(after time.Duration, own bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !own {

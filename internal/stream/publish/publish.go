@@ -136,7 +136,7 @@ func (p *Publisher) publish(ctx context.Context, m Message) (Accepted, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.opts.GiveUp)
 	defer cancel()
-	t := &try{p: p, m: m, key: p.mint(), round: map[*gateway]bool{}}
+	t := &try{p: p, m: m, key: p.mint(), round: map[*peer]bool{}}
 	return t.run(ctx)
 }
 
@@ -164,7 +164,7 @@ type try struct {
 	attempts int
 	unknown  bool
 	// round are the gateways that had their turn since the last pause.
-	round  map[*gateway]bool
+	round  map[*peer]bool
 	pauses int
 	last   *Error
 }
