@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"postroad/internal/auth"
 	"postroad/internal/stream/live"
@@ -342,3 +344,13 @@ func ask(t *testing.T, method, url string, header ...string) answer {
 func log1(r live.Record) string { return string(r.Value) }
 
 func subjectA() live.Subject { return live.Subject{Topic: "one", Key: "a", Partition: -1} }
+
+// counted reads a counter or a gauge.
+func counted(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var d dto.Metric
+	if err := m.Write(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
+}
