@@ -287,7 +287,7 @@ func (h *historian) belowStart(a *past) error {
 	p := a.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if a.from >= p.known && p.shownOf(h.request.Subject) < a.from {
+	if a.from >= p.known && max(p.shownOf(h.request.Subject), p.replayed) < a.from {
 		a.next = a.to
 		return nil
 	}

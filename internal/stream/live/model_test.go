@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ type model struct {
 	partitions int32
 	sent       []live.Record // to be sent again
 	appended   int
+	moves      int // steps that may move a node's head
 	nodes      []*modelNode
 	clients    []*modelClient
 	log        []string
@@ -38,6 +40,34 @@ type modelNode struct {
 	dead   bool
 }
 
+// watched notes where what a node reads has a gap.
+type watched struct {
+	*livetest.View
+	n *modelNode
+}
+
+func (v *watched) Follow(ctx context.Context, topic string, from []int64, fn func(*live.Batch) error) error {
+	next := slices.Clone(from)
+	v.n.mu.Lock()
+	copy(v.n.starts, from)
+	v.n.mu.Unlock()
+	return v.View.Follow(ctx, topic, from, func(b *live.Batch) error {
+		if b.From > next[b.Partition] {
+			v.n.mu.Lock()
+			v.n.starts[b.Partition] = b.From
+			v.n.mu.Unlock()
+		}
+		next[b.Partition] = b.Next
+		return fn(b)
+	})
+}
+
+func (n *modelNode) start(p int32) int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.starts[p]
+}
+
 // modelClient is a subscriber that comes and goes. What it was shown since it last
 // began afresh is judged.
 type modelClient struct {
@@ -47,7 +77,7 @@ type modelClient struct {
 	mu      sync.Mutex
 	node    *modelNode
 	sub     *live.Subscription
-	pending bool
+	now     *attempt
 	started bool
 	from    map[int32]int64 // where it began
 	next    map[int32]int64
@@ -92,16 +122,14 @@ func (m *model) bounds() []live.Bounds {
 
 func (m *model) start() {
 	n := &modelNode{starts: make([]int64, m.partitions)}
-	for p, b := range m.bounds() {
-		n.starts[p] = b.Start
-	}
-	n.node = m.starting()
+	view := m.hub.NewView()
+	n.node = m.reading(&watched{View: view, n: n}, view)
 	n.view.SetChunk(1 + m.rng.IntN(30))
 	if m.rng.IntN(3) == 0 {
 		n.view.SetDelay(time.Duration(m.rng.IntN(20)) * time.Millisecond)
 	}
 	m.nodes = append(m.nodes, n)
-	m.note("node %d starts, log from %v", len(m.nodes)-1, n.starts)
+	m.note("node %d starts, %v", len(m.nodes)-1, m.bounds())
 }
 
 func (m *model) kill() {
@@ -179,7 +207,11 @@ func (m *model) truncate() {
 // step does one random thing.
 func (m *model) step() {
 	p := m.rng.Int32N(m.partitions)
-	switch m.rng.IntN(30) {
+	what := m.rng.IntN(30)
+	if what <= 11 || what >= 17 && what <= 21 {
+		m.moves++
+	}
+	switch what {
 	case 0:
 		m.start()
 	case 1:
@@ -252,6 +284,7 @@ func (m *model) failed() error {
 // settle lets everything get to its end, and judges.
 func (m *model) settle() error {
 	m.note("settle")
+	m.moves++
 	m.start()
 	for p := range m.partitions {
 		m.hub.Commit(topicName, p)

@@ -9,10 +9,17 @@ import (
 	"postroad/internal/stream/live"
 )
 
+// attempt is one subscription of a client, which it may have given up already.
+type attempt struct {
+	c *modelClient
+	n *modelNode
+}
+
 // join subscribes at a node, with the client's positions where it has any.
 func (c *modelClient) join(n *modelNode) {
 	c.mu.Lock()
-	c.node, c.pending = n, true
+	a := &attempt{c, n}
+	c.node, c.now = n, a
 	var since []live.Position
 	if c.started {
 		for p, next := range c.next {
@@ -20,18 +27,20 @@ func (c *modelClient) join(n *modelNode) {
 		}
 	}
 	c.mu.Unlock()
-	before := c.m.appended
+	before := c.m.moves
+	if !c.m.calm(n) {
+		before = -1
+	}
 	c.m.note("client %p joins with %v", c, since)
 	go func() {
 		sub, err := n.Subscribe(c.m.t.Context(), live.Request{
-			Subject: c.subject, Receiver: c, Since: since,
-			Begin: func(s *live.Start) { c.begin(n, s, since, before) },
+			Subject: c.subject, Receiver: a, Since: since,
+			Begin: func(s *live.Start) { a.begin(s, since, before) },
 		})
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.pending = false
 		switch {
-		case err == nil && c.node != n: // it left meanwhile, or the node has ended it
+		case err == nil && c.now != a: // it left meanwhile, or the node has ended it
 			go sub.Close()
 		case err == nil:
 			c.sub = sub
@@ -39,8 +48,8 @@ func (c *modelClient) join(n *modelNode) {
 			if !allowed(err) && !errors.Is(err, context.Canceled) {
 				c.failed = err
 			}
-			if c.node == n {
-				c.node = nil
+			if c.now == a {
+				c.node, c.now = nil, nil
 			}
 		}
 	}()
@@ -48,10 +57,11 @@ func (c *modelClient) join(n *modelNode) {
 
 // begin takes up what a subscription begins with. It is judged whether it had to
 // be recovered: where the hub holds everything, look-back included.
-func (c *modelClient) begin(n *modelNode, s *live.Start, since []live.Position, before int) {
+func (a *attempt) begin(s *live.Start, since []live.Position, before int) {
+	c, n := a.c, a.n
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.node != n {
+	if c.now != a {
 		return
 	}
 	c.m.note("client %p begins: recovered %v, positions %v, missed %v", c, s.Recovered, s.Positions, offsetsOf(s.Missed))
@@ -90,7 +100,7 @@ func (c *modelClient) fail(err error) {
 }
 
 // must reports whether the hub holds all that was missed and the look-back before
-// it, and no more came meanwhile than the ring takes.
+// it, and what comes meanwhile stays in the ring.
 func (c *modelClient) must(since []live.Position, before int) bool {
 	for _, at := range since {
 		start := c.m.bounds()[at.Partition].Start
@@ -98,15 +108,29 @@ func (c *modelClient) must(since []live.Position, before int) bool {
 			return false
 		}
 	}
-	return c.m.appended-before <= c.m.opts.Ring.MaxRecords
+	return c.m.moves == before || c.m.opts.Ring.MaxRecords >= 1000
+}
+
+// calm reports whether a node has read all there is.
+func (m *model) calm(n *modelNode) bool {
+	at, err := n.Positions(everything)
+	for i, b := range m.bounds() {
+		if err != nil || at[i].Next != b.End {
+			return false
+		}
+	}
+	return true
 }
 
 // lastValues compares them, where the node has read the whole log.
 func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
-	if slices.Max(n.starts) > 0 || c.subject.All || c.subject.Key == "" {
+	if c.subject.All || c.subject.Key == "" {
 		return
 	}
 	p := home(c.subject.Key, c.m.partitions)
+	if n.start(p) > 0 {
+		return
+	}
 	o := ask(c.m.hub, p, c.m.opts.Window)
 	want := []int64{}
 	if r := o.last(c.subject.Key, s.Positions[0].Next); r != nil {
@@ -127,41 +151,37 @@ func offsetsOf(records []*live.Record) []int64 {
 
 func (c *modelClient) take(records []*live.Record, live bool, n *modelNode) {
 	for _, r := range records {
-		c.seen[r.Partition] = append(c.seen[r.Partition], seen{r.Offset, live, n.starts[r.Partition]})
+		c.seen[r.Partition] = append(c.seen[r.Partition], seen{r.Offset, live, n.start(r.Partition)})
 		c.next[r.Partition] = max(c.next[r.Partition], r.Offset+1)
 	}
 }
 
 // Deliver is live.Receiver's.
-func (c *modelClient) Deliver(_ *live.Subscription, b *live.Block) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.node != nil {
-		c.take(b.Records, true, c.node)
+func (a *attempt) Deliver(_ *live.Subscription, b *live.Block) {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	if a.c.now == a {
+		a.c.take(b.Records, true, a.n)
 	}
 }
 
-// Ended is live.Receiver's. The hub is cut at its start only, so a node that ends
-// it has met a gap: its log begins anew above it.
-func (c *modelClient) Ended(_ *live.Subscription, why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// Ended is live.Receiver's.
+func (a *attempt) Ended(_ *live.Subscription, why error) {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
 	if !errors.Is(why, live.ErrChanged) {
-		c.fail(fmt.Errorf("ended: %w", why))
+		a.c.fail(fmt.Errorf("ended: %w", why))
 	}
-	if c.node != nil {
-		for p, b := range c.m.bounds() {
-			c.node.starts[p] = max(c.node.starts[p], b.Start)
-		}
+	if a.c.now == a {
+		a.c.node, a.c.sub, a.c.now = nil, nil, nil
 	}
-	c.node, c.sub = nil, nil
 }
 
 // leave disconnects: what was delivered until then was seen.
 func (c *modelClient) leave() {
 	c.mu.Lock()
 	sub := c.sub
-	c.node, c.sub = nil, nil
+	c.node, c.sub, c.now = nil, nil, nil
 	c.mu.Unlock()
 	if sub != nil {
 		sub.Close()

@@ -30,11 +30,13 @@ type partition struct {
 	// known is the offset from which on all that was shown of any key is known.
 	known int64
 	// shown is the highest offset shown live; -1 for none.
-	shown  int64
-	ring   ring
-	values values
-	all    []*audience // of all keys
-	lag    lag
+	shown int64
+	// replayed is the highest offset of a replay that is history; -1 for none.
+	replayed int64
+	ring     ring
+	values   values
+	all      []*audience // of all keys
+	lag      lag
 	// windowBytes is the memory of the judge's window.
 	windowBytes int
 	records     uint64
@@ -119,6 +121,9 @@ func (p *partition) keep(batch []taken) {
 		shows := t.record.Offset >= p.shows
 		if t.ruling.live && shows {
 			p.shown, t.state.shown = t.record.Offset, t.record.Offset
+		}
+		if t.ruling.past {
+			p.replayed = t.record.Offset
 		}
 		if shows {
 			p.ring.push(t.record, t.ruling)

@@ -130,7 +130,7 @@ func (t *topic) place(st *state, n int32, b Bounds, aged int64, seen time.Time) 
 	p := &partition{
 		of: st, n: n, epoch: Epoch(t.engine.deps.Hub, t.name, st.is, n),
 		judge: newJudge(t.window, o.DedupeHorizon, st.flaws(), begin, b.Start, seen),
-		next:  begin, shows: show, head: begin, known: show, shown: -1,
+		next:  begin, shows: show, head: begin, known: show, shown: -1, replayed: -1,
 		ring:   ring{from: show, maxRecords: o.Ring.MaxRecords, maxBytes: o.Ring.MaxBytes},
 		values: newValues(int((int64(o.LastValues.MaxKeys)+shares-1)/shares), (o.LastValues.MaxBytes+shares-1)/shares),
 		lag:    lag{heard: seen, end: b.End, target: b.End, since: seen},

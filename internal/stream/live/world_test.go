@@ -79,10 +79,17 @@ type node struct {
 // starting makes a node and runs it.
 func (w *world) starting() *node {
 	w.t.Helper()
-	n := &node{w: w, view: w.hub.NewView()}
+	view := w.hub.NewView()
+	return w.reading(view, view)
+}
+
+// reading does so with a log that is the view, or stands before it.
+func (w *world) reading(log live.Log, view *livetest.View) *node {
+	w.t.Helper()
+	n := &node{w: w, view: view}
 	var err error
 	n.Engine, err = live.NewFlawed(w.opts, live.Deps{
-		Log: n.view, Hub: live.Identity{Name: "hub", Generation: 1}, Logger: slog.New(slog.DiscardHandler),
+		Log: log, Hub: live.Identity{Name: "hub", Generation: 1}, Logger: slog.New(slog.DiscardHandler),
 	}, w.flaw)
 	if err != nil {
 		w.t.Fatal(err)
