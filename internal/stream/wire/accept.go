@@ -75,6 +75,10 @@ func (w *Writers) begin(c *Conn, o AcceptOptions, handle func(*Conn) Handler, bu
 	c.ping = w.pings.of(ping)
 	c.handler = handle(c)
 	c.shard.add(c)
+	if w.ending() {
+		// Run may have passed it by when it told all others, and waits for its end.
+		c.Disconnect(CodeShutdown, reasonShutdown)
+	}
 	go w.read(c, buffered)
 }
 

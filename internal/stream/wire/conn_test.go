@@ -270,9 +270,7 @@ func TestManyCloseAtOnce(t *testing.T) {
 		c, _ := n.dial(t, 0)
 		all = append(all, c)
 	}
-	if got := n.w.Connections(); got != clients {
-		t.Fatalf("%d connections", got)
-	}
+	until(t, "all are counted", func() bool { return n.w.Connections() == clients })
 	go func() {
 		for _, c := range all {
 			c.wantClose("3001 shutdown")

@@ -37,6 +37,34 @@ func piped(t *testing.T, opts Options, offer AcceptOptions) (*client, *recorder,
 	return &client{t: t, conn: far, r: far}, rec, w
 }
 
+// A connection that is being accepted while the node stops is told so, too, and
+// Run does not wait for it for ever.
+func TestConnectionThatComesWithTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, err := NewWriters(DefaultOptions(), Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		if !w.enter() {
+			t.Fatal("stopping")
+		}
+		cancel()
+		synctest.Wait() // Run has told all that there are
+		near, far := net.Pipe()
+		defer far.Close()
+		rec := newRecorder()
+		w.begin(w.conn(near), AcceptOptions{}, rec.handle, nil)
+		c := &client{t: t, conn: far, r: far}
+		c.wantClose("3001 shutdown")
+		if err := <-done; err != nil || <-rec.closed != "3001 shutdown" {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
 func TestPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := DefaultOptions()

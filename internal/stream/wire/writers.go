@@ -145,6 +145,13 @@ func (w *Writers) enter() bool {
 	return true
 }
 
+// ending says that no connection is accepted any more.
+func (w *Writers) ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopping
+}
+
 // pings are the frames that ask for a sign of life, made once and shared.
 type pings struct {
 	mu     sync.Mutex
