@@ -44,9 +44,9 @@ func DefaultOptions() Options {
 	return Options{
 		Live: live.DefaultOptions(), WebSocket: wire.DefaultOptions(), Protocol: centrifugo.DefaultOptions(),
 		Publish: publish.DefaultOptions(),
-		Limits:  LimitOptions{Connections: 50_000, PendingBytes: 64 << 20},
+		Limits:  LimitOptions{Connections: 20_000, PendingBytes: 64 << 20},
 		Age:     AgeOptions{Max: 2 * time.Hour, Jitter: 0.5},
-		Drain:   DrainOptions{Rate: 200, Timeout: 45 * time.Second},
+		Drain:   DrainOptions{Rate: 500, Timeout: 40 * time.Second},
 		SSE:     SSEOptions{QueueBytes: 1 << 20, KeepAlive: 15 * time.Second, Retry: time.Second, WriteTimeout: 20 * time.Second},
 		History: HistoryOptions{MaxMessages: 1000, Concurrent: 16},
 	}
@@ -79,7 +79,7 @@ func section(name string, err error) error {
 // LimitOptions bound who may connect.
 type LimitOptions struct {
 	// Connections is how many may be open on this node at once, WebSocket and
-	// SSE together; one more is answered 503. 1 to 1000000. Default 50000.
+	// SSE together; one more is answered 503. 1 to 1000000. Default 20000.
 	Connections int `yaml:"connections"`
 	// ConnectionsPerUser is how many may be open on this node at once with
 	// tokens of one user (the claim sub); 0 is no limit. Default 0.
@@ -117,12 +117,12 @@ func (o AgeOptions) random() time.Duration {
 // DrainOptions say how clients leave a node that stops.
 type DrainOptions struct {
 	// Rate is how many connections are ended a second, each at a random moment
-	// of its share of the second. 1 to 100000. Default 200.
+	// of its share of the second. 1 to 100000. Default 500.
 	Rate float64 `yaml:"rate"`
 	// Timeout is the longest that this may take. Where rate is too low for the
 	// connections that are open, they are ended faster, evenly over this time.
 	// Give the process 10 seconds more than this and http.drain_delay to stop.
-	// 0s to 1h. Default 45s.
+	// 0s to 1h. Default 40s.
 	Timeout time.Duration `yaml:"timeout"`
 }
 
