@@ -88,5 +88,8 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 	}
 	room := s.p.opts.MaxReplyBytes
 	result.Publications, _ = s.encoding.publications(h.Records, publication{positioned: one, keyed: subject.All}, &room)
+	if result.Publications == nil {
+		result.Publications = []*protocol.Publication{} // in JSON, centrifuge-python fails over a null
+	}
 	return &protocol.Reply{History: result}, nil
 }
