@@ -20,6 +20,10 @@ type HistoryRequest struct {
 	Limit int
 	// Reverse asks for the newest first.
 	Reverse bool
+	// Repeats takes records whose other copy retention may have removed, where
+	// Since is given, too, instead of ErrUnrecoverable: for whoever pages through
+	// the past from the oldest record held, and has seen none of what is gone.
+	Repeats bool
 }
 
 // History is a piece of the past.
@@ -242,7 +246,7 @@ func (h *historian) add(a *past, r *Record, u ruling) (full bool, err error) {
 	if !u.live && !u.past || !matches(h.request.Subject, r) {
 		return false, nil
 	}
-	if u.unsure && h.request.Since != nil {
+	if u.unsure && h.request.Since != nil && !h.request.Repeats {
 		return false, fmt.Errorf("offset %d may be a repeat of what is gone: %w", r.Offset, ErrUnrecoverable)
 	}
 	h.records = append(h.records, r)
