@@ -32,9 +32,9 @@ var (
 // Its methods are those of live.Log with types of this package: internal/app
 // makes one of the other.
 //
-// What a topic is, is remembered by Describe. Whatever is read afterwards is of
-// that topic: of one made anew under its name nothing is taken for it, where the
-// hub has topic ids.
+// What a topic is, is remembered by Describe, unless it is being followed. Whatever
+// is read afterwards is of that topic: of one made anew under its name nothing is
+// taken for it, where the hub has topic ids.
 type Feed struct {
 	opts Options
 	deps Deps
@@ -48,6 +48,7 @@ type Feed struct {
 	mu      sync.Mutex
 	clients map[*kgo.Client]struct{} // guarded by mu: all that are open
 	topics  map[string]FeedTopic     // guarded by mu: as Describe found them last
+	pinned  map[string]int           // guarded by mu: how often each is being followed
 	silent  map[string]bool          // guarded by mu: topics whose policy the hub does not tell
 }
 
@@ -112,7 +113,7 @@ func NewFeed(opts Options, deps Deps) (*Feed, error) {
 	}
 	f := &Feed{
 		opts: link.opts, deps: deps, link: link, stop: func() {},
-		clients: map[*kgo.Client]struct{}{}, topics: map[string]FeedTopic{}, silent: map[string]bool{},
+		clients: map[*kgo.Client]struct{}{}, topics: map[string]FeedTopic{}, pinned: map[string]int{}, silent: map[string]bool{},
 	}
 	if f.client, err = f.open(); err != nil {
 		return nil, err
@@ -188,8 +189,25 @@ func (f *Feed) Describe(ctx context.Context, topic string) (FeedTopic, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.topics[topic] = t
+	// Who follows a topic may ask what it is now, and must not by that turn scans
+	// for those who still follow the old one into scans of the new one.
+	if _, known := f.topics[topic]; !known || f.pinned[topic] == 0 {
+		f.topics[topic] = t
+	}
 	return t, nil
+}
+
+// pin keeps what is remembered of a topic until it is called back.
+func (f *Feed) pin(topic string) (release func()) {
+	add := func(n int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.pinned[topic] += n; f.pinned[topic] == 0 {
+			delete(f.pinned, topic)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
 }
 
 func (f *Feed) describe(ctx context.Context, topic string) (FeedTopic, error) {

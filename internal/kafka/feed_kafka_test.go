@@ -119,7 +119,7 @@ func (r *realFeed) otherTopics(t *testing.T) {
 // topic begins now, and the gap shows.
 func (r *realFeed) retention(t *testing.T) {
 	r.c.CreateTopic(t.Context(), "short", 1, map[string]string{"segment.bytes": "1048576", "retention.bytes": "1048576"})
-	f, p := r.feed(t), r.writer(t)
+	f, p := r.feed(t), r.writer(t, kgo.ProducerBatchCompression(kgo.NoCompression()))
 	const n = 400
 	write := func() {
 		for range n {

@@ -601,12 +601,20 @@ func TestFeedFollowsNoOtherTopic(t *testing.T) {
 			p := newWriter(t, []string{addr})
 			p.write("messages", 1, 5)
 			f := newFeed(t, options(addr), nil)
-			if _, err := f.Describe(t.Context(), "messages"); err != nil {
+			before, err := f.Describe(t.Context(), "messages")
+			if err != nil {
 				t.Fatal(err)
 			}
 			early := startFeed(t, f, "messages", 0, 5, 0)
 			early.reads(1, 5)
+			defer f.pin("messages")() // as if it were followed to the end of the test
 			row.do(p)
+			if now, err := f.Describe(t.Context(), "messages"); err == nil && row.from == 5 && now == before {
+				t.Error("Describe says nothing new")
+			}
+			if err := f.Scan(t.Context(), "messages", 1, 0, 5, func([]FeedRecord) error { return nil }); row.from == 5 && !errors.Is(err, ErrGone) {
+				t.Errorf("scan of what it was, while it is followed: %v", err)
+			}
 			late := startFeed(t, f, "messages", 0, row.from, 0)
 			late.fails(ErrChanged)
 			if row.from == 5 {

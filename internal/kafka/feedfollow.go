@@ -49,6 +49,7 @@ const noLeader = int32(-1)
 // shows as a gap between FeedBatch.From and the Next before. An offset above the
 // partition's end is ErrChanged: records that were read are gone.
 func (f *Feed) Follow(ctx context.Context, topic string, from []int64, fn func(*FeedBatch) error) error {
+	defer f.pin(topic)()
 	t, err := f.describedAtLast(ctx, topic)
 	switch {
 	case ctx.Err() != nil:
