@@ -37,7 +37,7 @@ func (p process) devStreams(o DevOptions, hubAddr string, stamps []*stamp) (node
 		// Its own stamp's gateway first, then the other's.
 		s.Stream.Publish.Gateways = []string{stamps[i].server.URL(), stamps[1-i].server.URL()}
 		s.Auth.Anonymous = auth.AnonymousOptions{Enabled: true, Read: []auth.Pattern{any}, Publish: []auth.Pattern{any}}
-		n, err := newStreamNode(s, p, prometheus.WrapRegistererWith(prometheus.Labels{"node": s.Node.Name}, p.registry), nil)
+		n, err := newStreamNode(s, p, prometheus.WrapRegistererWith(prometheus.Labels{"node": s.Node.Name}, p.registry))
 		if err != nil {
 			for _, made := range nodes {
 				err = errors.Join(err, made.abandon())

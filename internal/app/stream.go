@@ -17,6 +17,7 @@ import (
 	"postroad/internal/kafka"
 	"postroad/internal/stream"
 	"postroad/internal/stream/live"
+	"postroad/web"
 )
 
 // RunStream runs one stream node until ctx ends, then drains it.
@@ -35,7 +36,7 @@ func RunStream(ctx context.Context, settings config.Stream, d Deps) (err error) 
 	for _, w := range settings.Warnings() {
 		p.log.Warn("setting is hardly meant", "what", w)
 	}
-	n, err := newStreamNode(settings, p, p.registry, nil)
+	n, err := newStreamNode(settings, p, p.registry)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ type streamNode struct {
 
 // newStreamNode binds the node's listener; nothing runs yet. On an error it has
 // undone what it did.
-func newStreamNode(settings config.Stream, p process, reg prometheus.Registerer, demo http.Handler) (_ *streamNode, err error) {
+func newStreamNode(settings config.Stream, p process, reg prometheus.Registerer) (_ *streamNode, err error) {
 	n := &streamNode{name: settings.Node.Name, settings: settings, version: p.version.Version, started: time.Now().UTC()}
 	if n.name == "" {
 		if n.name, err = os.Hostname(); err != nil {
@@ -91,6 +92,10 @@ func newStreamNode(settings config.Stream, p process, reg prometheus.Registerer,
 		return nil, err
 	}
 	if n.verifier, err = auth.NewVerifier(settings.Auth, auth.Deps{Log: n.log, Registerer: reg}); err != nil {
+		return nil, err
+	}
+	demo, err := web.Demo()
+	if err != nil {
 		return nil, err
 	}
 	if n.node, err = stream.New(settings.Stream, stream.Deps{
