@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 //	hub FILE         start a hub that holds the messages of FILE; see startHub
 //	queuedir DIR     make a queue directory with one of everything; see copyQueue
 //	flip FILE N      change a byte of a file
+//	node FILE        wait for the stream node that writes its addresses to FILE
+//	read FILE URL N  write (N lines of) what is at URL to FILE
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -42,6 +44,8 @@ func TestScripts(t *testing.T) {
 			"hub":      startHub,
 			"queuedir": copyQueue,
 			"flip":     flipByte,
+			"node":     awaitNode,
+			"read":     readURL,
 		},
 		RequireUniqueNames: true,
 		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") != "",
