@@ -58,6 +58,8 @@ type grammar struct {
 	Bench   benchCommand   `cmd:"" group:"use" help:"Measure against floors in the same run."`
 	Queue   queueCommand   `cmd:"" group:"use" help:"Look into a queue directory, and mend it."`
 	Config  configCommand  `cmd:"" group:"set" help:"Check, print or describe a configuration."`
+	Token   tokenCommand   `cmd:"" group:"set" help:"Mint a token for a client."`
+	Auth    authCommand    `cmd:"" group:"set" help:"Explain what a caller may do."`
 	Version versionCommand `cmd:"" group:"set" help:"Print the version."`
 }
 

@@ -17,6 +17,14 @@ func compile(policies []Policy) []compiled {
 	return all
 }
 
+// lists is one list, or none where it would hold nothing.
+func lists(from string, patterns []Pattern) []*list {
+	if len(patterns) == 0 {
+		return nil
+	}
+	return []*list{{from: from, patterns: patterns}}
+}
+
 // grant is what the policies of a caller allow.
 type grant struct{ read, publish []*list }
 

@@ -11,11 +11,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // pair is a key of each kind, made once: RSA keys take long.
@@ -83,6 +86,23 @@ func TestJWKS(t *testing.T) {
 		same, ok := keys[i].value.(interface{ Equal(crypto.PublicKey) bool })
 		if !ok || !same.Equal(all[kind].private.Public()) || !keys[i].fits(keys[i].id, kind) || keys[i].fits(keys[i].id, "HS256") {
 			t.Errorf("%s: %+v", kind, keys[i])
+		}
+	}
+}
+
+// A key that its issuer keeps to one algorithm is good for no other, although it
+// could be.
+func TestJWKSAlgorithm(t *testing.T) {
+	p := pairs()["RS256"]
+	file := write(t, "jwks.json", set(strings.Replace(p.jwk("k"), `"kty"`, `"alg":"PS256","kty"`, 1)))
+	v := verifier(t, func(o *Options) { o.JWKS.File = file })
+	for alg, want := range map[string]error{"PS256": nil, "RS256": ErrInvalidToken, "RS512": ErrInvalidToken} {
+		token, err := jwt.NewWithClaims(jwt.GetSigningMethod(alg), jwt.MapClaims(good(nil))).SignedString(p.private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Verify(t.Context(), token); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", alg, err, want)
 		}
 	}
 }

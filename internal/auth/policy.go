@@ -102,9 +102,9 @@ func (p Patterns) Explain(subject string) string {
 	case why == "" && len(p.granted) == 0:
 		return "nothing is granted"
 	case why == "" && t.all:
-		return fmt.Sprintf("%s grants no pattern of all keys, such as %s/*", p.sources(), t.topic)
+		return fmt.Sprintf("%s no pattern of all keys, such as %s/*", p.sources(), t.topic)
 	case why == "":
-		return p.sources() + " grants no pattern of it"
+		return p.sources() + " no pattern of it"
 	case p.narrowed == nil:
 		return why
 	}
@@ -120,7 +120,10 @@ func (p Patterns) sources() string {
 	for i, l := range p.granted {
 		names[i] = l.from
 	}
-	return "none of " + strings.Join(names, ", ")
+	if len(names) == 1 {
+		return names[0] + " grants"
+	}
+	return strings.Join(names, " and ") + " grant"
 }
 
 // Policy is what callers of a name may do.

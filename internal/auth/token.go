@@ -46,7 +46,7 @@ func readHeader(token string) (header, error) {
 		return h, errors.New("its header is not Base64")
 	}
 	if err := json.Unmarshal(b, &h); err != nil {
-		return h, fmt.Errorf("its header: %w", err)
+		return h, errors.New("its header is no JSON object, or says something twice")
 	}
 	switch {
 	case h.Critical != nil:

@@ -101,8 +101,8 @@ func NewVerifier(o Options, d Deps) (*Verifier, error) {
 	if o.Anonymous.Enabled {
 		v.anonymous = &Principal{
 			Name: AnonymousName, Anonymous: true,
-			Read:    Patterns{granted: []*list{{from: "anonymous.read", patterns: o.Anonymous.Read}}},
-			Publish: Patterns{granted: []*list{{from: "anonymous.publish", patterns: o.Anonymous.Publish}}},
+			Read:    Patterns{granted: lists("anonymous.read", o.Anonymous.Read)},
+			Publish: Patterns{granted: lists("anonymous.publish", o.Anonymous.Publish)},
 		}
 	}
 	return v, v.metrics.register(d.Registerer)

@@ -125,14 +125,13 @@ func (t *try) request(ctx context.Context, g *peer) (*http.Request, *Error) {
 // read like one may come from anybody: a proxy's page is no promise.
 func (t *try) accepted(body []byte, err error) (Accepted, *Error) {
 	var answer struct {
-		Accepted int      `json:"accepted"`
-		IDs      []string `json:"ids"`
-		Stamp    string   `json:"stamp"`
+		IDs   []string `json:"ids"`
+		Stamp string   `json:"stamp"`
 	}
 	if err == nil {
 		err = json.Unmarshal(body, &answer)
 	}
-	if err == nil && (answer.Accepted != 1 || len(answer.IDs) != 1) {
+	if err == nil && (len(answer.IDs) != 1) {
 		err = errors.New("it holds no receipt")
 	}
 	if err != nil {

@@ -451,6 +451,46 @@ func TestRetryAfterAndTime(t *testing.T) {
 	})
 }
 
+// One message at a time tries a gateway that failed; without that all of them
+// would wait for one that hangs.
+func TestOneTriesAGatewayThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateways([]string{"a", "b"}, time.Second)
+		a, b := g.all[0], g.all[1]
+		want := func(what string, want *peer) {
+			t.Helper()
+			if got := g.pick(nil); got != want {
+				t.Fatalf("%s: %v", what, got)
+			}
+		}
+		want("well", a)
+		a.failed(0, true)
+		want("resting", b)
+		<-time.After(firstRest + firstRest/2)
+		want("the one that tries", a)
+		want("others meanwhile", b)
+		<-time.After(time.Second)
+		want("the next that tries", a)
+		a.worked()
+		want("well again", a)
+		a.failed(3*time.Second, true)
+		b.failed(0, true)
+		want("asked to be left alone", b)
+		b.failed(2*time.Second, true)
+		want("both asked", nil)
+		if rest := g.rest(); rest != 2*time.Second {
+			t.Errorf("rest %v", rest)
+		}
+		<-time.After(2*time.Second + longestRest)
+		want("both rested", a)
+		for range 100 {
+			a.failed(0, true)
+		}
+		<-time.After(longestRest + longestRest/2)
+		want("failed often", a)
+	})
+}
+
 // More messages at once than are allowed are refused at once.
 func TestConcurrent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
