@@ -32,11 +32,13 @@ type eventStream struct {
 
 	id, kind string
 	data     bytes.Buffer
-	begun    bool
+	// named: an id came by this connection; begun: it counts as subscribed.
+	named, begun bool
 }
 
 // events asks for a stream and reads until the connection is gone. The client
-// counts as subscribed once it has an id to come back with.
+// counts as subscribed once the node has given it an id to come back with: one
+// that cannot serve it may say so in a stream that ends at once.
 func (v *viewer) events(ctx context.Context) error {
 	d := net.Dialer{Timeout: handshakeLimit}
 	conn, err := d.DialContext(ctx, "tcp", v.host)
@@ -106,7 +108,7 @@ func (s *eventStream) line(line []byte) {
 	switch string(name) {
 	case "": // a comment
 	case "id":
-		s.id = string(value)
+		s.id, s.named = string(value), true
 	case "event":
 		s.kind = string(value)
 	case "data":
@@ -130,7 +132,7 @@ func (s *eventStream) dispatch() {
 	}
 	s.data.Reset()
 	s.kind = ""
-	if !s.begun && s.id != "" {
+	if !s.begun && s.named {
 		s.begun = true
 		s.v.ready()
 	}
