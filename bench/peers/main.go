@@ -22,7 +22,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: peers list | store FLAGS | produce FLAGS")
+var errUsage = errors.New("usage: peers list | store FLAGS | produce FLAGS | engines | engine FLAGS")
 
 // run does one thing and prints its result as JSON.
 func run(ctx context.Context, args []string, out, errOut io.Writer) error {
@@ -38,6 +38,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		result, err = runStore(ctx, flags, args[1:], errOut)
 	case "produce":
 		result, err = runProduce(ctx, flags, args[1:], errOut)
+	case "engines":
+		result, err = describedEngines()
+	case "engine":
+		return runEngine(ctx, flags, args[1:], out, errOut)
 	default:
 		return errUsage
 	}
@@ -81,4 +85,14 @@ func runProduce(ctx context.Context, flags *flag.FlagSet, args []string, errOut 
 		return nil, errors.New("produce: --brokers, --from, --to and --records must be given")
 	}
 	return produce(ctx, *brokers, *from, *to, *records)
+}
+
+// runEngine serves until standard input ends.
+func runEngine(ctx context.Context, flags *flag.FlagSet, args []string, out, errOut io.Writer) error {
+	flags.SetOutput(errOut)
+	name := flags.String("name", "", "which `engine`; engines names them")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return serve(ctx, *name, os.Stdin, out)
 }
