@@ -204,3 +204,10 @@ func TestPerAddress(t *testing.T) {
 	n.done()
 	opened(t, c, "a", func(leave) {})
 }
+
+// snapshot returns all that are open.
+func (c *connections) snapshot() []*connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone([]*connection(c.byAge))
+}

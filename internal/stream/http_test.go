@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"postroad/internal/httpserve"
 	"postroad/internal/stream/live"
 )
 
@@ -276,5 +278,46 @@ func TestOriginOfPages(t *testing.T) {
 	}
 	if a := ask(t, http.MethodOptions, n.url+"/v1/topics/one/stream", "Origin", "https://evil.example", "Access-Control-Request-Method", "GET"); a.header.Get("Access-Control-Allow-Methods") != "" {
 		t.Errorf("preflight for a page of elsewhere: %v", a.header)
+	}
+}
+
+// Event streams work over HTTP/2 too: several of a page share one connection.
+func TestEventsOverHTTP2(t *testing.T) {
+	log := newLog()
+	n := startNode(t, log, testOptions(), nil)
+	o := httpserve.DefaultOptions()
+	server, err := httpserve.New(o, n.Handler(), httpserve.Deps{Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	two := new(http.Protocols)
+	two.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: two}
+	defer tr.CloseIdleConnections()
+	var streams []*viewing
+	for i := range 8 {
+		streams = append(streams, watchOver(t, tr, fmt.Sprintf("%s/v1/topics/one/stream?key=k%d", server.URL(), i)))
+	}
+	for i, v := range streams {
+		if v.res.ProtoMajor != 2 {
+			t.Fatalf("over %s", v.res.Proto)
+		}
+		v.position(t)
+		log.Send("one", fmt.Sprint("k", i), "v")
+	}
+	for _, v := range streams {
+		if got := v.values(t, 1); got[0] != "v" {
+			t.Errorf("%q", got)
+		}
+		v.close()
 	}
 }

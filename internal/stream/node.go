@@ -126,7 +126,7 @@ func (n *Node) Run(ctx context.Context) error {
 		wg.Go(func() {
 			err := part.run(ctx)
 			if ctx.Err() == nil {
-				cancel(fmt.Errorf("%s stopped: %w", part.name, errors.Join(err, errStopped)))
+				cancel(&stoppedError{part.name, err})
 			}
 		})
 	}
@@ -135,13 +135,21 @@ func (n *Node) Run(ctx context.Context) error {
 	n.endStreams()
 	wg.Wait()
 	n.publisher.Close()
-	if err := context.Cause(ctx); errors.Is(err, errStopped) {
-		return err
+	var stopped *stoppedError
+	if errors.As(context.Cause(ctx), &stopped) {
+		return stopped
 	}
 	return nil
 }
 
-var errStopped = errors.New("by itself")
+// stoppedError: a part of the node ended though nobody asked it to.
+type stoppedError struct {
+	part string
+	err  error
+}
+
+func (e *stoppedError) Error() string { return fmt.Sprintf("%s stopped by itself: %v", e.part, e.err) }
+func (e *stoppedError) Unwrap() error { return e.err }
 
 // endStreams tells the viewers of event streams to go: they hold requests open.
 func (n *Node) endStreams() {

@@ -117,7 +117,9 @@ func (n *Node) past(w http.ResponseWriter, r *http.Request, topic string) {
 	if problem == nil {
 		_, problem = n.admit(r, subject)
 	}
-	req := live.HistoryRequest{Subject: subject}
+	// Where a page began, the next request does not say: each may be one that goes
+	// on from the oldest message held.
+	req := live.HistoryRequest{Subject: subject, Repeats: true}
 	if problem == nil {
 		problem = n.readPast(r, &req)
 	}

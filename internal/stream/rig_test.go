@@ -187,6 +187,11 @@ type viewing struct {
 // watch opens an event stream; header are pairs.
 func watch(t *testing.T, url string, header ...string) *viewing {
 	t.Helper()
+	return watchOver(t, &http.Transport{DisableKeepAlives: true}, url, header...)
+}
+
+func watchOver(t *testing.T, tr *http.Transport, url string, header ...string) *viewing {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -195,7 +200,6 @@ func watch(t *testing.T, url string, header ...string) *viewing {
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	tr := &http.Transport{DisableKeepAlives: true}
 	res, err := tr.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)

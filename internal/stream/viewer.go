@@ -266,7 +266,7 @@ func (v *viewer) subscribe(ctx context.Context, since []live.Position, onlyNew b
 func (v *viewer) past(ctx context.Context) ([]live.Position, error) {
 	var since []live.Position
 	for {
-		h, err := v.node.history(ctx, live.HistoryRequest{Subject: v.subject, Since: since, Limit: -1})
+		h, err := v.node.history(ctx, live.HistoryRequest{Subject: v.subject, Since: since, Limit: -1, Repeats: true})
 		if v.begun && errors.Is(err, live.ErrUnrecoverable) {
 			return since, nil // the subscription says it, and goes on
 		}
