@@ -42,6 +42,8 @@ type record struct {
 	value string
 	by    *process
 	at    time.Duration
+	// accepted is when a gateway took the message.
+	accepted time.Time
 }
 
 type hubError struct{ class string }
@@ -210,7 +212,7 @@ func (l *link) Turn() uint64 {
 // Produce takes a message, and does not block: the forwarder may hold locks.
 func (l *link) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
 	p := part{m.Topic, partition}
-	r := record{id: m.ID, place: m.Place, key: string(m.Key), value: string(m.Value), by: l.p}
+	r := record{id: m.ID, place: m.Place, key: string(m.Key), value: string(m.Value), by: l.p, accepted: m.Time}
 	return l.out.Put(p, turn, &sending{Record: r, Done: done}, func(run int) { l.send(p, run) })
 }
 

@@ -17,20 +17,29 @@ import (
 // caught looks for a seed that shows the sabotage, by the words of the ledger.
 func caught(t *testing.T, most uint64, s sabotage, words ...string) {
 	t.Helper()
+	caughtBy(t, most, func(seed uint64) (string, error) {
+		v := simulate(t, seed, s)
+		return v.log, v.err
+	}, words...)
+}
+
+// caughtBy is caught with any way to play a seed.
+func caughtBy(t *testing.T, most uint64, play func(seed uint64) (log string, err error), words ...string) {
+	t.Helper()
 	first, n := seeds(t, most)
 	for seed := first; seed < first+n; seed++ {
-		v := simulate(t, seed, s)
-		if v.err == nil {
+		log, err := play(seed)
+		if err == nil {
 			continue
 		}
 		for _, w := range words {
-			if strings.Contains(v.err.Error(), w) {
-				t.Logf("caught by the %d. seed, %d: %v", seed-first+1, seed, v.err)
+			if strings.Contains(err.Error(), w) {
+				t.Logf("caught by the %d. seed, %d: %v", seed-first+1, seed, err)
 				return
 			}
 		}
-		t.Logf("%s", v.log)
-		t.Fatalf("seed %d is caught for something else: %v", seed, v.err)
+		t.Logf("%s", log)
+		t.Fatalf("seed %d is caught for something else: %v", seed, err)
 	}
 	if os.Getenv("POSTROAD_SIMULATION_SEED") != "" {
 		t.Logf("not shown by seed %d", first)
