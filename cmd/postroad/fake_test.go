@@ -66,7 +66,7 @@ func (g *fakeGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.append("requests", fmt.Sprintf("%s %s\n", r.Method, r.URL))
-	for _, name := range []string{"Content-Type", "Prefer", "Postroad-Attempt"} {
+	for _, name := range []string{"Content-Type", "Prefer", "Postroad-Attempt", "Authorization"} {
 		if v := r.Header.Get(name); v != "" {
 			g.append("requests", fmt.Sprintf("  %s: %s\n", name, v))
 		}

@@ -20,6 +20,7 @@ import (
 type poster struct {
 	client *http.Client
 	base   string
+	token  string // the sender's; "" for none
 	// giveUp is how long one request, all its attempts together, may take.
 	giveUp time.Duration
 	// waiting is told before each further attempt why and for how long.
@@ -171,6 +172,9 @@ func (p *poster) attempt(ctx context.Context, limit time.Duration, r request, nu
 	req.Header.Set("Idempotency-Key", `"`+r.key+`"`)
 	if number > 1 {
 		req.Header.Set("Postroad-Attempt", strconv.Itoa(number))
+	}
+	if p.token != "" {
+		req.Header.Set("Authorization", "Bearer "+p.token)
 	}
 	if r.wait > 0 {
 		req.Header.Set("Prefer", "wait="+strconv.Itoa(int((r.wait+time.Second-1)/time.Second)))

@@ -32,6 +32,7 @@ type sendCommand struct {
 	NDJSON      bool          `name:"ndjson" help:"Send many: each line is a JSON object with value and, where wanted, key, id and headers."`
 	Batch       int           `help:"Most lines of --ndjson in one request." default:"1000"`
 	Sender      *string       `help:"Make the classic call (/ServiceAPI/message) in this sender's name; the gateway chooses topic and key." placeholder:"ID"`
+	TokenFile   string        `help:"File with the token of the sender, for gateways that ask for one." placeholder:"FILE" type:"path"`
 	Wait        time.Duration `help:"Wait this long for the hub to have the messages, too." placeholder:"5s"`
 	Idempotency string        `name:"idempotency-key" help:"Key under which sending again is safe (by default a new one)." placeholder:"KEY"`
 	GiveUpAfter time.Duration `help:"How long one request is tried again while nobody can take it." default:"1m"`
@@ -61,6 +62,11 @@ func (c *sendCommand) Run(ctx context.Context, std streams) error {
 	client := newClient()
 	defer client.CloseIdleConnections()
 	p := &poster{client: client, base: base, giveUp: c.GiveUpAfter}
+	if c.TokenFile != "" {
+		if p.token, err = readToken(c.TokenFile, std.in); err != nil {
+			return err
+		}
+	}
 	if c.NDJSON {
 		return c.sendLines(ctx, std, p, in, name)
 	}

@@ -322,12 +322,41 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A gateway that asks every caller for a token takes a node's word for its
-// clients, but judges what they may itself, too.
+// A gateway that asks for tokens takes a node's word for who its client is, but
+// decides itself what that one may do.
 func TestPolicyOfTheGateway(t *testing.T) {
 	t.Parallel()
-	open := func(o *gateway.Options) { o.Auth.Anonymous.Enabled, o.Auth.Enabled = true, false }
-	a := newStamp(t, "a", open)
+	var ann auth.Policy
+	if err := ann.UnmarshalText([]byte("ann publish chat/k")); err != nil {
+		t.Fatal(err)
+	}
+	a := newStamp(t, "a", func(o *gateway.Options) {
+		o.Auth.Enabled, o.Auth.Policies = true, []auth.Policy{ann}
+		o.Auth.Keys = []auth.KeyFile{{Kind: auth.KindHMAC, File: file(t, strings.Repeat("s", 40))}}
+	})
+	p := node(t, []*stamp{a}, nil)
+	for _, row := range []struct {
+		name, key string
+		want      error
+	}{{"ann", "k", nil}, {"ann", "l", ErrDenied}, {"bob", "k", ErrDenied}, {auth.AnonymousName, "k", ErrDenied}} {
+		if _, err := p.Publish(t.Context(), text(row.name, row.key, "v")); !errors.Is(err, row.want) {
+			t.Errorf("%s to %s: %v, want %v", row.name, row.key, err, row.want)
+		}
+	}
+	p = node(t, []*stamp{a}, func(o *Options, _ *Deps) { o.TokenFile = "" })
+	if _, err := p.Publish(t.Context(), text("ann", "k", "v")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a node that does not say who it is: %v", err)
+	}
+	if stored := a.stored(t); len(stored) != 1 || stored[0].Principal != "ann" {
+		t.Errorf("%+v", stored)
+	}
+}
+
+// Where nobody is asked for a token, a node's word counts all the same, and its
+// clients without a name are as all who send without one.
+func TestGatewayWithoutTokens(t *testing.T) {
+	t.Parallel()
+	a := newStamp(t, "a", nil)
 	p := node(t, []*stamp{a}, func(o *Options, _ *Deps) { o.TokenFile = file(t, "a-token-that-nobody-knows-0123456789") })
 	if _, err := p.Publish(t.Context(), text("ann", "k", "v")); !errors.Is(err, ErrDenied) {
 		t.Errorf("a node that is not known: %v", err)
@@ -340,7 +369,11 @@ func TestPolicyOfTheGateway(t *testing.T) {
 	if _, err := p.Publish(t.Context(), text(auth.AnonymousName, "k", "w")); err != nil {
 		t.Errorf("a client without a token: %v", err)
 	}
-	for _, m := range a.stored(t) {
+	stored := a.stored(t)
+	if len(stored) != 2 {
+		t.Errorf("%d messages", len(stored))
+	}
+	for _, m := range stored {
 		if m.Principal != "anonymous" {
 			t.Errorf("principal %q", m.Principal)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"postroad/internal/auth"
 	"postroad/internal/durable"
 	"postroad/internal/gateway"
 	"postroad/internal/message"
@@ -89,9 +90,13 @@ func newStamp(t testing.TB, name string, change func(*gateway.Options)) *stamp {
 	if change != nil {
 		change(&settings)
 	}
-	g, err := gateway.New(settings, gateway.Deps{
-		Store: q, Tracker: noTracker{}, Log: quiet(), Identity: gateway.Identity{Stamp: name},
-	})
+	d := gateway.Deps{Store: q, Tracker: noTracker{}, Log: quiet(), Identity: gateway.Identity{Stamp: name}}
+	if settings.Auth.Enabled {
+		if d.Callers, err = auth.NewVerifier(settings.Auth.Options, auth.Deps{Log: quiet()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, err := gateway.New(settings, d)
 	if err != nil {
 		t.Fatal(err)
 	}
