@@ -5,7 +5,10 @@ import "encoding/binary"
 // PartitionOf returns which of n partitions a key belongs to, as Java clients map
 // keys: murmur2 of the key, made positive, modulo n. An empty key is a key. n is
 // at least 1.
-func PartitionOf(key []byte, n int32) int32 { return int32(Murmur2(key)&0x7fffffff) % n }
+func PartitionOf(key []byte, n int32) int32 { return PartitionOfHash(Murmur2(key), n) }
+
+// PartitionOfHash does so where the key's Murmur2 is known.
+func PartitionOfHash(hash uint32, n int32) int32 { return int32(hash&0x7fffffff) % n }
 
 // Murmur2 is MurmurHash2 in the 32-bit variant and with the seed that Apache
 // Kafka's clients use.

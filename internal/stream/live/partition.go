@@ -3,6 +3,8 @@ package live
 import (
 	"sync"
 	"time"
+
+	"postroad/internal/message"
 )
 
 // partition is one partition of a topic as it is.
@@ -72,6 +74,7 @@ func (l *lag) behind(now time.Time, head int64) time.Duration {
 type taken struct {
 	record *Record
 	ruling ruling
+	hash   uint32 // of the key
 	state  *keyState
 }
 
@@ -84,7 +87,8 @@ func (p *partition) take(b *Batch) {
 		if r.Offset < p.next {
 			continue
 		}
-		if r.Key != nil && p.of.home(r.Key) != p.n && r.Timestamp.After(foreign) {
+		hash := message.Murmur2(r.Key)
+		if r.Key != nil && p.of.home(hash) != p.n && r.Timestamp.After(foreign) {
 			foreign = r.Timestamp
 		}
 		u := p.judge.decide(r)
@@ -93,7 +97,7 @@ func (p *partition) take(b *Batch) {
 			continue
 		}
 		kept := *r // the batch is not kept alive by one of its records
-		batch = append(batch, taken{record: &kept, ruling: u})
+		batch = append(batch, taken{record: &kept, ruling: u, hash: hash})
 	}
 	p.next = max(p.next, b.Next)
 	if !foreign.IsZero() {
@@ -126,7 +130,7 @@ func (p *partition) keep(batch []taken) {
 			p.replayed = t.record.Offset
 		}
 		if shows {
-			p.ring.push(t.record, t.ruling)
+			p.ring.push(t.record, t.ruling, t.hash)
 		}
 		p.values.set(t.state, t.record, p.of.flaws().latestOffset)
 	}

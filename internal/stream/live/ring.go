@@ -17,6 +17,8 @@ type ring struct {
 type ringEntry struct {
 	record *Record
 	ruling ruling
+	// hash is of the key: looking for one key's records touches no others.
+	hash uint32
 }
 
 func (r *ring) len() int { return int(r.head - r.tail) }
@@ -24,7 +26,7 @@ func (r *ring) len() int { return int(r.head - r.tail) }
 func (r *ring) at(i uint64) *ringEntry { return &r.entries[i&uint64(len(r.entries)-1)] }
 
 // push adds a record above all others and lets the oldest go.
-func (r *ring) push(rec *Record, u ruling) {
+func (r *ring) push(rec *Record, u ruling, hash uint32) {
 	n := recordBytes(rec)
 	for r.head > r.tail && (r.len() >= r.maxRecords || r.bytes+n > r.maxBytes) {
 		r.drop()
@@ -36,7 +38,7 @@ func (r *ring) push(rec *Record, u ruling) {
 	if r.len() == len(r.entries) {
 		r.grow()
 	}
-	*r.at(r.head) = ringEntry{rec, u}
+	*r.at(r.head) = ringEntry{rec, u, hash}
 	r.head++
 	r.bytes += n
 }

@@ -37,8 +37,10 @@ type state struct {
 
 func (st *state) flaws() *flaws { return &st.topic.engine.flaws }
 
-// home is the partition that a key belongs to.
-func (st *state) home(key []byte) int32 { return message.PartitionOf(key, int32(len(st.parts))) }
+// home is the partition that a key of that hash belongs to.
+func (st *state) home(hash uint32) int32 {
+	return message.PartitionOfHash(hash, int32(len(st.parts)))
+}
 
 // foreign reports whether records of one key may stand in several partitions, so
 // that neither their order nor what was missed can be told.
@@ -129,7 +131,7 @@ func (st *state) view(s Subject) ([]*partition, error) {
 	case s.All, s.Key == "", st.foreign():
 		return st.parts, nil
 	}
-	n := st.home([]byte(s.Key))
+	n := st.home(message.Murmur2([]byte(s.Key)))
 	return st.parts[n : n+1], nil
 }
 

@@ -3,6 +3,8 @@ package live
 import (
 	"context"
 	"fmt"
+
+	"postroad/internal/message"
 )
 
 // Subscribe begins a subscription. It calls Request.Begin before it returns, and
@@ -256,9 +258,11 @@ func (c *catchUp) fromRing(p *partition, pc *piece) want {
 		return wantNothing
 	}
 	c.use(fromRing)
+	subject := c.request.Subject
+	hash := message.Murmur2([]byte(subject.Key))
 	for i := p.ring.since(pc.at); i < p.ring.head; i++ {
 		e := p.ring.at(i)
-		if !e.ruling.live || !matches(c.request.Subject, e.record) {
+		if !e.ruling.live || !subject.All && (e.hash != hash || string(e.record.Key) != subject.Key) {
 			continue
 		}
 		if e.ruling.unsure {
