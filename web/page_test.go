@@ -24,10 +24,9 @@ func portOf(t *testing.T, address string) string {
 	return port
 }
 
-// TestPageGoesOnWithoutItsNode: the node that the page is connected to is killed;
-// the page goes on at the other, where every partition is recovered, and is again
-// when that one is killed and a new one has taken the address of nobody. In the end
-// it has the last position of each vehicle that was accepted.
+// TestPageGoesOnWithoutItsNode: the node that the page came from and is connected
+// to is killed. The page goes on at another, which recovers every partition, and
+// has the last position of each vehicle that was accepted in the end.
 func TestPageGoesOnWithoutItsNode(t *testing.T) {
 	r := newRig(t, 60)
 	a, b := r.node(), r.node()

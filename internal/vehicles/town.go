@@ -78,8 +78,8 @@ func spaced(rng *rand.Rand, n int, least, most float64) []float64 {
 // riverOf comes in from the south-west and leaves to the north-east.
 func riverOf(width, height float64) []point {
 	var points []point
-	for i := range 61 {
-		f := float64(i-2) / 56
+	for i := range 85 { // beyond the town on both sides
+		f := float64(i-14) / 56
 		points = append(points, point{f * width, height * (0.7 - 0.42*f + 0.07*math.Sin(2.2*math.Pi*f))})
 	}
 	return points

@@ -2,6 +2,7 @@
 // follow the system from light to dark.
 import { $ } from "./dom.js";
 
+const few = 24; // vehicles that stand out by a ring and their name, too
 const closeUp = 4.5; // how much nearer a vehicle that is followed is seen
 const sizes = { tram: [17, 5.5], bus: [12, 5.5], van: [7.5, 5] }; // length and width in pixels
 const names = ["--map-ground", "--map-water", "--map-park", "--map-street", "--map-avenue", "--map-name", "--map-label", "--sheet", "--tram", "--bus", "--van", "--accent"];
@@ -55,6 +56,11 @@ export class TownMap {
     return { x: this.#town.width / 2, y: this.#town.height / 2, scale: this.#width / this.#town.width };
   }
 
+  /** How much larger vehicles are drawn than where all of the town is seen. */
+  get #zoom() {
+    return Math.sqrt(this.#view.scale / this.#whole().scale);
+  }
+
   /** The place of the town below a point of the canvas, and how many metres a pixel is. */
   at(px, py) {
     const { x, y, scale } = this.#view;
@@ -82,7 +88,7 @@ export class TownMap {
     }
     for (const id of chosen) {
       const v = fleet.vehicles.get(id);
-      if (v) this.#marked(v, chosen.size <= 24);
+      if (v) this.#marked(v, chosen.size <= few);
     }
   }
 
@@ -161,8 +167,7 @@ export class TownMap {
   #vehicle(v, kind, alpha, grown = 1) {
     const pen = this.#pen;
     const [x, y] = this.over(v.drawn.x, v.drawn.y);
-    const zoom = Math.sqrt(this.#view.scale / this.#whole().scale);
-    const size = grown * zoom * Math.min(1, Math.max(0.62, this.#width / 900));
+    const size = grown * this.#zoom * Math.min(1, Math.max(0.62, this.#width / 900));
     const length = sizes[kind][0] * size, width = sizes[kind][1] * size;
     pen.save();
     pen.translate(x, y);
@@ -178,26 +183,29 @@ export class TownMap {
     pen.restore();
   }
 
-  #marked(v, labelled) {
+  #marked(v, alone) {
     const pen = this.#pen;
     const [x, y] = this.over(v.drawn.x, v.drawn.y);
-    pen.beginPath();
-    pen.arc(x, y, 11, 0, 7);
-    pen.lineWidth = 2;
-    pen.strokeStyle = this.#colour["--accent"];
-    pen.stroke();
+    const radius = 11 * this.#zoom;
+    if (alone) {
+      pen.beginPath();
+      pen.arc(x, y, radius, 0, 7);
+      pen.lineWidth = 2;
+      pen.strokeStyle = this.#colour["--accent"];
+      pen.stroke();
+    }
     this.#vehicle(v, v.kind in sizes ? v.kind : "van", 1, 1.15);
-    if (!labelled) return;
+    if (!alone) return;
     pen.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
     pen.textBaseline = "middle";
     const width = pen.measureText(v.id).width;
-    const left = x + 15 + width + 8 > this.#width;
+    const aside = radius + 4, left = x + aside + width + 4 > this.#width;
     pen.textAlign = left ? "right" : "left";
     pen.lineWidth = 4;
     pen.strokeStyle = this.#colour["--map-ground"];
-    pen.strokeText(v.id, left ? x - 15 : x + 15, y);
+    pen.strokeText(v.id, left ? x - aside : x + aside, y);
     pen.fillStyle = this.#colour["--map-label"];
-    pen.fillText(v.id, left ? x - 15 : x + 15, y);
+    pen.fillText(v.id, left ? x - aside : x + aside, y);
   }
 }
 
