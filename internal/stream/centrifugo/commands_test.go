@@ -424,6 +424,19 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+// One SDK fails over a history whose list of publications is null.
+func TestHistoryOfNothingInJSON(t *testing.T) {
+	n := start(t, hub(1), []string{"t"})
+	s, c := n.join(t, JSON, "alice")
+	s.Message([]byte(`{"id":2,"history":{"channel":"t/k"}}`))
+	until(t, "the answer", s.idle)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := c.payloads[len(c.payloads)-1]; !bytes.Contains(got, []byte(`"publications":[]`)) {
+		t.Errorf("%s", got)
+	}
+}
+
 // A page ends where an answer would become larger than it may, and a client that
 // goes on from its last publication gets the rest.
 func TestHistoryByBytes(t *testing.T) {
@@ -523,12 +536,16 @@ func TestGoldenReplies(t *testing.T) {
 		json  string
 		hex   string
 	}{
-		{&protocol.Reply{Id: 1, Error: errInternal().reply()}, `{"id":1,"error":{"code":100,"message":"internal server error","temporary":true}}`,
-			"1f0801121b08641215696e7465726e616c20736572766572206572726f721801"},
+		{
+			&protocol.Reply{Id: 1, Error: errInternal().reply()}, `{"id":1,"error":{"code":100,"message":"internal server error","temporary":true}}`,
+			"1f0801121b08641215696e7465726e616c20736572766572206572726f721801",
+		},
 		{&protocol.Reply{Id: 300, Unsubscribe: &protocol.UnsubscribeResult{}}, `{"id":300,"unsubscribe":{}}`, "0508ac023a00"},
-		{&protocol.Reply{Push: &protocol.Push{Channel: "t/k", Unsubscribe: &protocol.Unsubscribe{Code: 2500, Reason: "insufficient state"}}},
+		{
+			&protocol.Reply{Push: &protocol.Push{Channel: "t/k", Unsubscribe: &protocol.Unsubscribe{Code: 2500, Reason: "insufficient state"}}},
 			`{"push":{"channel":"t/k","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`,
-			"2022" + "1e" + "1203742f6b" + "3a1710c4131a12" + fmt.Sprintf("%x", "insufficient state")},
+			"2022" + "1e" + "1203742f6b" + "3a1710c4131a12" + fmt.Sprintf("%x", "insufficient state"),
+		},
 	} {
 		j, err := JSON.encode(row.reply)
 		if err != nil || string(j) != row.json || !json.Valid(j) {

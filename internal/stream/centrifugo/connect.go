@@ -101,7 +101,7 @@ func (s *session) connectResult() *protocol.ConnectResult {
 // What cannot be subscribed to for good is left out, by which the SDK drops it; if
 // one cannot now, connect fails, since an SDK that is left without a subscription
 // in the answer forgets its position.
-func (s *session) connectWith(ctx context.Context, t *task) error {
+func (s *session) connectWith(ctx context.Context, t *task) {
 	openings, err := s.serverSide(t)
 	if err == nil {
 		s.openAll(ctx, openings)
@@ -112,7 +112,7 @@ func (s *session) connectWith(ctx context.Context, t *task) error {
 			s.drop(o.ch)
 		}
 		s.refuse(t, err)
-		return nil
+		return
 	}
 	s.mu.Lock()
 	result := s.connectResult()
@@ -125,7 +125,7 @@ func (s *session) connectWith(ctx context.Context, t *task) error {
 	s.mu.Lock()
 	if s.state == over {
 		s.mu.Unlock()
-		return nil // Closed has ended the subscriptions
+		return // Closed has ended the subscriptions
 	}
 	s.state = connected
 	s.mu.Unlock()
@@ -140,7 +140,6 @@ func (s *session) connectWith(ctx context.Context, t *task) error {
 	for _, o := range openings {
 		s.follow(ctx, o)
 	}
-	return nil
 }
 
 // serverSide are the subscriptions that a connect brings, reserved.

@@ -143,7 +143,7 @@ const (
 	fieldPushChannel       = 2<<3 | 2
 	fieldPushPub           = 4<<3 | 2
 	fieldPublicationData   = 4<<3 | 2
-	fieldPublicationOffset = 6<<3 | 0
+	fieldPublicationOffset = 6 << 3 // a varint
 	fieldPublicationTags   = 7<<3 | 2
 	fieldEntryKey          = 1<<3 | 2
 	fieldEntryValue        = 2<<3 | 2

@@ -26,11 +26,24 @@ func encoders() [2]encoder {
 	return [2]encoder{{JSON, scratch}, {Protobuf, scratch}}
 }
 
+// readFrame reads a frame of a server.
+func readFrame(r io.Reader) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(r); err != nil {
+		return f, err
+	}
+	if f.Header.Masked || f.Header.Length > 16<<20 {
+		return f, fmt.Errorf("a frame with header %+v", f.Header)
+	}
+	f.Payload = make([]byte, f.Header.Length)
+	_, err = io.ReadFull(r, f.Payload)
+	return f, err
+}
+
 // frameOf takes the first frame off b.
 func frameOf(t *testing.T, b []byte) (f ws.Frame, rest []byte) {
 	t.Helper()
 	r := bytes.NewReader(b)
-	f, err := ws.ReadFrame(r)
+	f, err := readFrame(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/centrifugal/protocol"
-	"github.com/gobwas/ws"
 
 	"postroad/internal/stream/live"
 )
@@ -72,7 +71,7 @@ func (c *sink) Deliver(_ *live.Subscription, b *live.Block) {
 	}
 	c.blocks = append(c.blocks, b)
 	for r := bytes.NewReader(b.Bytes); r.Len() > 0; {
-		f, err := ws.ReadFrame(r)
+		f, err := readFrame(r)
 		if err != nil {
 			c.t.Errorf("a block that is not frames: %v", err)
 			return

@@ -371,7 +371,7 @@ func (c *client) ask(cmd *protocol.Command) *protocol.Reply {
 func (c *client) read() *protocol.Reply {
 	c.t.Helper()
 	for len(c.replies) == 0 {
-		f, err := ws.ReadFrame(c.r)
+		f, err := readFrame(c.r)
 		if err != nil {
 			c.t.Fatalf("read: %v", err)
 		}

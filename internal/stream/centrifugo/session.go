@@ -131,7 +131,7 @@ func (s *session) command(cmd *protocol.Command) bool {
 	case state == refused,
 		state == fresh && (cmd.Id == 0 || asked != 1 || cmd.Connect == nil),
 		state != fresh && cmd.Connect != nil,
-		cmd.Id == 0 && asked > 0 && cmd.Send == nil:
+		cmd.Id == 0 && asked > 0 && (cmd.Send == nil || asked > 1):
 		s.p.metrics.command(nameOf(name, asked), uint32(byeBadRequest().code))
 		s.disconnect(byeBadRequest())
 		return false
@@ -267,7 +267,7 @@ func (s *session) do(ctx context.Context, t *task) {
 	var err error
 	switch cmd := t.cmd; {
 	case cmd.Connect != nil:
-		err = s.connectWith(ctx, t)
+		s.connectWith(ctx, t)
 	case cmd.Subscribe != nil:
 		err = s.subscribe(ctx, t)
 	case cmd.Unsubscribe != nil:

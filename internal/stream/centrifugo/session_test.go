@@ -255,7 +255,7 @@ func TestOptions(t *testing.T) {
 }
 
 func containsLine(err error, prefix string) bool {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the parts are looked at
+	joined, ok := err.(interface{ Unwrap() []error })
 	return ok && slices.ContainsFunc(joined.Unwrap(), func(e error) bool {
 		return len(fmt.Sprint(e)) > len(prefix) && fmt.Sprint(e)[:len(prefix)] == prefix
 	})

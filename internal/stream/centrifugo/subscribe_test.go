@@ -195,7 +195,7 @@ func TestLiveBehindRecovery(t *testing.T) {
 	both(t, func(t *testing.T, e Encoding) {
 		c := n.connect(t, e, "alice")
 		epoch := c.subscribe(&protocol.SubscribeRequest{Channel: "t/k"}).Epoch
-		var stop = make(chan struct{})
+		stop := make(chan struct{})
 		sent := make(chan int64, 1)
 		go func() {
 			var last int64
