@@ -15,7 +15,8 @@ import (
 // statusReport is the answer of GET /admin/v1/status as this command reads it.
 // Members that it does not know are passed through by --json and else ignored.
 type statusReport struct {
-	Stamps []stampStatus `json:"stamps"`
+	Stamps  []stampStatus  `json:"stamps"`
+	Streams []streamStatus `json:"streams"`
 }
 
 // stampStatus is the state of one stamp.

@@ -96,7 +96,7 @@ const heldShown = 5
 
 // drawStatus draws a report as lines no wider than the terminal.
 func drawStatus(report statusReport, now time.Time, t terminal) []string {
-	if len(report.Stamps) == 0 {
+	if len(report.Stamps)+len(report.Streams) == 0 {
 		return []string{"no stamp runs there"}
 	}
 	names := 0
@@ -109,6 +109,12 @@ func drawStatus(report statusReport, now time.Time, t terminal) []string {
 			lines = append(lines, "")
 		}
 		lines = append(lines, drawStamp(s, now, t, names)...)
+	}
+	for _, s := range report.Streams {
+		if len(lines) > 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines, drawStream(s, now, t)...)
 	}
 	return lines
 }

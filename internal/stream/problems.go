@@ -43,7 +43,7 @@ func refused(err error) *httpserve.Problem {
 func (n *Node) problemOf(ctx context.Context, err error) *httpserve.Problem {
 	switch {
 	case errors.Is(err, live.ErrUnknownTopic):
-		return notFound("this node has no such topic; stream.live.topics lists those it has")
+		return notFound("this node has no such topic; stream.topics lists those it has")
 	case errors.Is(err, live.ErrSubject):
 		return notFound(err.Error())
 	case errors.Is(err, live.ErrUnrecoverable):
