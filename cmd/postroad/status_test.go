@@ -124,7 +124,7 @@ func TestViewFitsTheTerminal(t *testing.T) {
 	s.Queue.Dir = strings.Repeat("/directory", 20)
 	s.Refusing, s.Accepting = strings.Repeat("reason ", 40), false
 	for _, width := range []int{40, 80, 200} {
-		for _, line := range drawStatus(statusReport{[]stampStatus{s, well()}}, time.Now(), terminal{is: true, width: width}) {
+		for _, line := range drawStatus(statusReport{Stamps: []stampStatus{s, well()}}, time.Now(), terminal{is: true, width: width}) {
 			if n := len([]rune(line)); n > width {
 				t.Errorf("%d columns in a terminal of %d: %s", n, width, line)
 			}
