@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,10 +27,11 @@ type model struct {
 	partitions int32
 	sent       []live.Record // to be sent again
 	appended   int
-	moves      int // steps that may move a node's head
+	moves      atomic.Int64 // steps that may move a node's head
 	nodes      []*modelNode
 	clients    []*modelClient
-	log        []string
+	mu         sync.Mutex
+	log        []string // guarded by mu
 }
 
 // modelNode is a node, and where the log began for it.
@@ -88,7 +90,11 @@ type modelClient struct {
 	whole   int // times it was recovered
 }
 
-func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+func (m *model) note(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
 
 var modelKeys = []string{"a", "b", "c", "d", ""}
 
@@ -139,7 +145,7 @@ func (m *model) kill() {
 	i := m.rng.IntN(len(m.nodes))
 	n := m.nodes[i]
 	for _, c := range m.clients {
-		if c.node == n {
+		if c.at() == n {
 			c.leave()
 		}
 	}
@@ -209,7 +215,7 @@ func (m *model) step() {
 	p := m.rng.Int32N(m.partitions)
 	what := m.rng.IntN(30)
 	if what <= 11 || what >= 17 && what <= 21 {
-		m.moves++
+		m.moves.Add(1)
 	}
 	switch what {
 	case 0:
@@ -247,7 +253,7 @@ func (m *model) step() {
 		}
 	default:
 		c := m.clients[m.rng.IntN(len(m.clients))]
-		if c.node != nil {
+		if c.at() != nil {
 			c.leave()
 		} else if len(m.nodes) > 0 {
 			c.join(m.nodes[m.rng.IntN(len(m.nodes))])
@@ -284,7 +290,7 @@ func (m *model) failed() error {
 // settle lets everything get to its end, and judges.
 func (m *model) settle() error {
 	m.note("settle")
-	m.moves++
+	m.moves.Add(1)
 	m.start()
 	for p := range m.partitions {
 		m.hub.Commit(topicName, p)
@@ -295,10 +301,7 @@ func (m *model) settle() error {
 	for range 5 {
 		<-time.After(30 * time.Second)
 		for _, c := range m.clients {
-			c.mu.Lock()
-			away := c.node == nil
-			c.mu.Unlock()
-			if away {
+			if c.at() == nil {
 				c.join(m.nodes[m.rng.IntN(len(m.nodes))])
 			}
 		}

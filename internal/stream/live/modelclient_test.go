@@ -27,7 +27,7 @@ func (c *modelClient) join(n *modelNode) {
 		}
 	}
 	c.mu.Unlock()
-	before := c.m.moves
+	before := c.m.moves.Load()
 	if !c.m.calm(n) {
 		before = -1
 	}
@@ -57,7 +57,7 @@ func (c *modelClient) join(n *modelNode) {
 
 // begin takes up what a subscription begins with. It is judged whether it had to
 // be recovered: where the hub holds everything, look-back included.
-func (a *attempt) begin(s *live.Start, since []live.Position, before int) {
+func (a *attempt) begin(s *live.Start, since []live.Position, before int64) {
 	c, n := a.c, a.n
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,14 +101,14 @@ func (c *modelClient) fail(err error) {
 
 // must reports whether the hub holds all that was missed and the look-back before
 // it, and what comes meanwhile stays in the ring.
-func (c *modelClient) must(since []live.Position, before int) bool {
+func (c *modelClient) must(since []live.Position, before int64) bool {
 	for _, at := range since {
 		start := c.m.bounds()[at.Partition].Start
 		if start > 0 && start > at.Next-int64(c.m.opts.Window) {
 			return false
 		}
 	}
-	return c.m.moves == before || c.m.opts.Ring.MaxRecords >= 1000
+	return c.m.moves.Load() == before || c.m.opts.Ring.MaxRecords >= 1000
 }
 
 // calm reports whether a node has read all there is.
@@ -177,6 +177,13 @@ func (a *attempt) Ended(_ *live.Subscription, why error) {
 	}
 }
 
+// at is the node that the client is at, or nil.
+func (c *modelClient) at() *modelNode {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node
+}
+
 // leave disconnects: what was delivered until then was seen.
 func (c *modelClient) leave() {
 	c.mu.Lock()
@@ -235,7 +242,7 @@ func (m *model) history(n *modelNode) {
 			if errors.Is(err, live.ErrUnrecoverable) && m.gone(from) || allowed(err) {
 				return
 			}
-			m.clients[0].fail(fmt.Errorf("history of %v since %v: %w", s, at, err))
+			m.fail(fmt.Errorf("history of %v since %v: %w", s, at, err))
 			return
 		}
 		for _, r := range h.Records {
@@ -247,9 +254,16 @@ func (m *model) history(n *modelNode) {
 		o := ask(m.hub, p.Partition, m.opts.Window)
 		want := o.offsets(s, from[p.Partition], p.Next, o.past)
 		if !slices.Equal(got[p.Partition], want) && len(got[p.Partition])+len(want) > 0 {
-			m.clients[0].fail(fmt.Errorf("history of %v@%d in [%d, %d) is %v, want %v", s, p.Partition, from[p.Partition], p.Next, got[p.Partition], want))
+			m.fail(fmt.Errorf("history of %v@%d in [%d, %d) is %v, want %v", s, p.Partition, from[p.Partition], p.Next, got[p.Partition], want))
 		}
 	}
+}
+
+func (m *model) fail(err error) {
+	c := m.clients[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(err)
 }
 
 // gone reports whether what lies above from, or its look-back, is not all held.
