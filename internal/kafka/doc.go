@@ -1,6 +1,7 @@
 // Package kafka is the hub as the rest of Postroad sees it, and the only
-// package that knows franz-go: a Sink that the forwarder drains into and a
-// Reader that follows a topic showing each message once.
+// package that knows franz-go: a Sink that the forwarder drains into, a Reader that
+// follows a topic showing each message once, and a Feed by which a stream node
+// knows whole topics.
 //
 // What the Sink guarantees: records of one partition reach the log in the order
 // they were given, each once per client (idempotent producer, acks from all
@@ -19,7 +20,12 @@
 // deleted and made anew is followed from its beginning, where the hub has topic
 // ids.
 //
-// Both take silence for no end: what is to be read to an end is read to there,
+// What the Feed guarantees: each partition of a topic as it stands in the hub, in
+// order, without what was aborted, and how far it goes; where something is missing
+// between two pieces the gap shows, and of a topic made anew nothing is taken for
+// the old one. It shows copies and replays as well: who reads it judges.
+//
+// All take silence for no end: what is to be read to an end is read to there,
 // or the partition's leader has said that nothing readable is left before it, or
 // there is an error.
 //
@@ -34,6 +40,8 @@
 //
 // Known holes:
 //   - A hub without topic ids cannot tell that a topic was made anew.
+//   - A partition that an unclean election has cut short, and that has grown again
+//     beyond where the Feed was before it asks, is not seen to be another.
 //   - A Sink that was closed or reset may have a request in the hub's socket
 //     that still lands. Whoever reads back right after does not see it. Readers
 //     drop the second copy.

@@ -227,7 +227,7 @@ func (f *Feed) compacted(ctx context.Context, topic string) (bool, error) {
 	switch {
 	case err == nil:
 		return strings.Contains(policy, "compact"), nil
-	case Classify(err) == ClassRetry || ctx.Err() != nil:
+	case ctx.Err() != nil, Classify(err) == ClassRetry && f.tellsSettings(ctx):
 		return false, err
 	}
 	f.mu.Lock()
@@ -237,6 +237,21 @@ func (f *Feed) compacted(ctx context.Context, topic string) (bool, error) {
 		f.deps.Log.Warn("the hub does not tell whether the topic is compacted, taking it for one that is not", "topic", topic, "err", err)
 	}
 	return false, nil
+}
+
+// tellsSettings reports whether the hub may know the question for settings at all:
+// only where all brokers that answer say that they do not, it does not.
+func (f *Feed) tellsSettings(ctx context.Context) bool {
+	all, err := kadm.NewClient(f.client).ApiVersions(ctx)
+	if err != nil || len(all) == 0 {
+		return true
+	}
+	for _, broker := range all {
+		if _, known := broker.KeyMaxVersion(int16(kmsg.DescribeConfigs)); known || broker.Err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // described is the topic as Describe found it last, which is called where it was

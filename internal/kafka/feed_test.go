@@ -242,6 +242,38 @@ func TestFeedDescribes(t *testing.T) {
 	}
 }
 
+// A hub that does not know the question at all is no hub that is away.
+func TestFeedDescribesWhereSettingsAreUnknown(t *testing.T) {
+	t.Parallel()
+	old := kversion.Stable()
+	old.SetMaxKeyVersion(int16(kmsg.DescribeConfigs), -1)
+	_, addr := startCluster(t, kfake.MaxVersions(old))
+	a, err := newFeed(t, options(addr), nil).Describe(t.Context(), "messages")
+	if err != nil || a.Partitions != 3 || a.Compacted {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// While settings cannot be had for a moment a topic does not pass for one that is
+// not compacted: what it lacks would be taken for complete.
+func TestFeedDescribeWaitsForSettings(t *testing.T) {
+	t.Parallel()
+	c, addr := startCluster(t)
+	compact := "compact"
+	if _, err := newWriter(t, []string{addr}).adm.CreateTopic(t.Context(), 2, 1, map[string]*string{"cleanup.policy": &compact}, "table"); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		n++
+		return nil, errors.New("gone"), n < 3
+	})
+	if a, err := newFeed(t, options(addr), nil).Describe(t.Context(), "table"); err != nil || !a.Compacted {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // Ends are those of committed records, and what was removed is not held.
 func TestFeedBounds(t *testing.T) {
 	t.Parallel()
