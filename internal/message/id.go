@@ -44,13 +44,13 @@ func (id ID) append(b []byte) []byte {
 // version is not looked at. The error matches ErrInvalid.
 func ParseID(s string) (ID, error) {
 	var id ID
-	bad := fmt.Errorf("id %q is not a UUID: %w", s, ErrInvalid)
+	bad := func() error { return fmt.Errorf("id %q is not a UUID: %w", s, ErrInvalid) } // made only where it is needed: readers parse one for each record
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return ID{}, bad
+		return ID{}, bad()
 	}
 	plain := s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
 	if _, err := hex.Decode(id[:], []byte(plain)); err != nil {
-		return ID{}, bad
+		return ID{}, bad()
 	}
 	return id, nil
 }
