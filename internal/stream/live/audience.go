@@ -96,7 +96,7 @@ func (s *Subscription) leave() {
 
 // sit gives s its places. The partitions' locks are held.
 func (s *Subscription) sit(view []*partition, floors []int64) {
-	if len(view) > 1 {
+	if len(view) > 1 { // never to grow: seats are pointed to
 		s.more = make([]seat, len(view)-1)
 	}
 	for i, p := range view {

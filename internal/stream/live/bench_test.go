@@ -101,16 +101,8 @@ func benchDeliver(b *testing.B, subscribers, keys, burst, size int) {
 	f := &feed{partitions: partitions, batches: make(chan *live.Batch)}
 	opts := live.DefaultOptions()
 	opts.Topics = []live.TopicOptions{{Name: topicName}}
-	e, err := live.New(opts, live.Deps{Log: f, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	for e.Ready() != nil {
-		runtime.Gosched()
-	}
+	e, stop := running(b, opts, f)
+	ctx := b.Context()
 	c, enc := &counter{}, &frames{}
 	subs := make([]*live.Subscription, 0, subscribers)
 	before := heap()
@@ -139,8 +131,28 @@ func benchDeliver(b *testing.B, subscribers, keys, burst, size int) {
 	b.ReportMetric(perSub, "B/subscription")
 	b.ReportMetric(float64(records), "records")
 	runtime.KeepAlive(subs)
-	cancel()
-	<-ended
+	stop()
+}
+
+// running runs an engine, and returns what ends it.
+func running(b *testing.B, opts live.Options, f *feed) (*live.Engine, func()) {
+	b.Helper()
+	e, err := live.New(opts, live.Deps{Log: f, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	for e.Ready() != nil {
+		runtime.Gosched()
+	}
+	return e, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}
 }
 
 func heap() int64 {
@@ -193,16 +205,8 @@ func BenchmarkRecover(b *testing.B) {
 	opts := live.DefaultOptions()
 	opts.Topics = []live.TopicOptions{{Name: topicName}}
 	opts.Ring.MaxBytes = 1 << 30
-	e, err := live.New(opts, live.Deps{Log: f, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	for e.Ready() != nil {
-		runtime.Gosched()
-	}
+	e, stop := running(b, opts, f)
+	ctx := b.Context()
 	at, err := e.Positions(key("key-1"))
 	if err != nil {
 		b.Fatal(err)
@@ -213,17 +217,50 @@ func BenchmarkRecover(b *testing.B) {
 	c := &counter{}
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := e.Subscribe(ctx, live.Request{Subject: key("key-1"), Name: "t/key-1", Encoder: &frames{}, Receiver: c, Since: at,
+		s, err := e.Subscribe(ctx, live.Request{
+			Subject: key("key-1"), Name: "t/key-1", Encoder: &frames{}, Receiver: c, Since: at,
 			Begin: func(s *live.Start) {
 				if !s.Recovered || len(s.Missed) != 8 {
 					b.Fatalf("recovered %v, %d missed", s.Recovered, len(s.Missed))
 				}
-			}})
+			},
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
 		s.Close()
 	}
-	cancel()
-	<-ended
+	stop()
+}
+
+// BenchmarkHeld reports the heap that a last value, a record of the ring and an id
+// of a window take, beside the bytes of keys and values. One operation is one of
+// them.
+func BenchmarkHeld(b *testing.B) {
+	for _, held := range []string{"last value", "ring record", "window id"} {
+		b.Run(held, func(b *testing.B) {
+			f := &feed{partitions: 1, batches: make(chan *live.Batch)}
+			opts := live.DefaultOptions()
+			opts.Topics = []live.TopicOptions{{Name: topicName}}
+			opts.LastValues.MaxKeys, opts.Ring.MaxRecords, opts.Window = 0, 0, 0
+			g := &generator{keys: b.N, next: make([]int64, 1), value: []byte{}}
+			switch held {
+			case "last value":
+				opts.LastValues.MaxKeys = min(b.N, 100_000_000)
+			case "ring record":
+				opts.Ring.MaxRecords, opts.Ring.MaxBytes, g.keys = min(b.N, 10_000_000), 1<<40, 1
+			default:
+				opts.Window, g.keys = min(b.N, 1<<22), 1
+			}
+			e, stop := running(b, opts, f)
+			before := heap()
+			for done := 0; done < b.N; done += 1000 {
+				f.batches <- g.burst(min(1000, b.N-done))[0]
+			}
+			f.batches <- &live.Batch{}
+			b.ReportMetric(float64(heap()-before)/float64(b.N), "B/held")
+			runtime.KeepAlive(e)
+			stop()
+		})
+	}
 }

@@ -140,6 +140,28 @@ func TestSubscribersComeAndGo(t *testing.T) {
 	})
 }
 
+// Who is handed a subscription with Begin may close it at once, from elsewhere:
+// it is registered by then, so that nothing is delivered after, nor kept.
+func TestClosedAsItBegins(t *testing.T) {
+	for _, partitions := range []int32{0, 1, 3} {
+		if err := in(t, "", partitions, func(w *world) error {
+			n := w.node()
+			c := &client{n: n, next: map[int32]int64{}, epochs: map[int32]string{}}
+			closed := make(chan struct{})
+			_, err := n.Subscribe(w.t.Context(), live.Request{Subject: everything, Receiver: c, Begin: func(s *live.Start) {
+				go func() { s.Subscription.Close(); close(closed) }()
+			}})
+			<-closed
+			w.hub.Make(topicName, 1)
+			<-time.After(5 * time.Second)
+			w.put(rec("k", "a", 1))
+			return first(err, c.shows(), expect(c.over == nil, "ended: %v", c.over))
+		}); err != nil {
+			t.Errorf("%d partitions: %v", partitions, err)
+		}
+	}
+}
+
 // Conflation keeps the newest of each key at its own offset, ascending, and all
 // that has no key; a topic that does not allow it is not conflated.
 func TestMerge(t *testing.T) {

@@ -62,8 +62,9 @@ type Engine struct {
 	slots   chan struct{}
 
 	mu sync.Mutex
-	// ctx is Run's while it runs. Guarded by mu.
+	// ctx is Run's, over says that it has ended. Guarded by mu.
 	ctx  context.Context
+	over bool
 	work sync.WaitGroup // what spawn began
 }
 
@@ -112,7 +113,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	topics.Wait()
-	e.mu.Lock() // nothing is spawned from here on
+	e.mu.Lock()
+	e.over = true // nothing is spawned from here on
 	e.mu.Unlock()
 	e.work.Wait()
 	return nil
@@ -122,7 +124,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) spawn(fn func(context.Context)) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ctx == nil || e.ctx.Err() != nil {
+	if e.ctx == nil || e.over || e.ctx.Err() != nil {
 		return false
 	}
 	ctx := e.ctx
