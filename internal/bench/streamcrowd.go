@@ -38,8 +38,9 @@ type crowd struct {
 	buf     []byte
 	ready   int
 
-	// messages counts those that came; lost the clients that were cut off.
-	messages, lost atomic.Int64
+	// messages counts those that came, reached the clients that any came to, lost
+	// those that were cut off.
+	messages, reached, lost atomic.Int64
 	// arrived, where set, is called with each message.
 	arrived func(message []byte)
 }
@@ -51,6 +52,7 @@ type fan struct {
 	answer  []byte // to the upgrade, until it is complete
 	open    bool   // the upgrade is answered
 	ready   bool   // and the subscription
+	reached bool   // a message came
 	frames  frames
 }
 
@@ -212,6 +214,10 @@ func (c *crowd) read(m *fan) error {
 		}
 		err = errors.Join(err, c.message(m, message, &count))
 	})
+	if count > 0 && !m.reached {
+		m.reached = true
+		c.reached.Add(1)
+	}
 	c.messages.Add(count)
 	return errors.Join(feedErr, err)
 }

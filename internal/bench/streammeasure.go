@@ -81,6 +81,35 @@ func (p *publisher) run(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
+// runOut is run, until all of it has come.
+func (p *publisher) runOut(ctx context.Context, c *crowd, d time.Duration) error {
+	if err := p.run(ctx, d); err != nil {
+		return err
+	}
+	return c.received(ctx, p.expected)
+}
+
+// reach publishes to every key until every client has had a message: an engine
+// without a protocol does not say when a client is subscribed. What came until
+// then is what is expected so far.
+func (p *publisher) reach(ctx context.Context, c *crowd) error {
+	every := make([]int, p.flow.keys)
+	for i := range every {
+		every[i] = i
+	}
+	err := drill.Until(ctx, patience, "every client is reached", func() (bool, error) {
+		if err := p.fanout.publish(ctx, every, p.flow.bytes); err != nil {
+			return false, err
+		}
+		p.expected = c.settled(ctx)
+		return c.reached.Load() == int64(p.flow.clients), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %d of %d are", err, c.reached.Load(), p.flow.clients)
+	}
+	return nil
+}
+
 // subscribers is how many of the clients are subscribed to a key, where client i
 // is to key i modulo keys.
 func subscribers(clients, keys, key int) int {
@@ -103,7 +132,10 @@ func (r *streamRun) measureFlow(ctx context.Context, name string, f flow, progre
 	defer func() { err = errors.Join(err, server.stop()) }()
 	return gather(ctx, server, f.clients, f.keys, nil, func(c *crowd) error {
 		p := &publisher{fanout: server, flow: f}
-		if err := errors.Join(p.run(ctx, r.opts.Duration/warmUp), c.received(ctx, p.expected)); err != nil {
+		if err := p.reach(ctx, c); err != nil {
+			return err
+		}
+		if err := p.runOut(ctx, c, r.opts.Duration/warmUp); err != nil {
 			return err
 		}
 		before, err := processorTime(server.pid())
@@ -111,7 +143,7 @@ func (r *streamRun) measureFlow(ctx context.Context, name string, f flow, progre
 			return err
 		}
 		already, began := c.messages.Load(), time.Now()
-		if err := errors.Join(p.run(ctx, r.opts.Duration), c.received(ctx, p.expected)); err != nil {
+		if err := p.runOut(ctx, c, r.opts.Duration); err != nil {
 			return err
 		}
 		after, err := processorTime(server.pid())
@@ -142,7 +174,8 @@ func (r *streamRun) measureIdle(ctx context.Context, name string, progress func(
 		return err
 	}
 	n := r.opts.Clients
-	return gather(ctx, server, n, idleKeys, nil, func(*crowd) error {
+	return gather(ctx, server, n, idleKeys, nil, func(c *crowd) error {
+		c.settled(ctx)
 		after, full, err := memoryNow(ctx, server)
 		if err != nil {
 			return err
@@ -191,7 +224,7 @@ func (r *streamRun) measureFull(ctx context.Context, progress func(string, ...an
 	return gather(ctx, server, f.clients, f.keys, nil, func(c *crowd) error {
 		// What came until now are the last values of the keys.
 		p := &publisher{fanout: server, flow: f, expected: c.settled(ctx)}
-		if err := errors.Join(p.run(ctx, r.opts.Duration), c.received(ctx, p.expected)); err != nil {
+		if err := p.runOut(ctx, c, r.opts.Duration); err != nil {
 			return err
 		}
 		m, err := memoryOf(server.pid())

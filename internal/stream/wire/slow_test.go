@@ -193,11 +193,13 @@ func TestConflated(t *testing.T) {
 	far2.Partition = 1
 	own := block("own")
 	in := []entry{
-		{a, shared}, {b, shared},
+		{a, shared},
+		{b, shared},
 		{nil, own},
 		{a, far},
 		{a, a.block(rec(0, 2, "k"), rec(0, 3, "l"))},
-		{p, p.block(rec(0, 1, "k"))}, {p, p.block(rec(0, 2, "k"))},
+		{p, p.block(rec(0, 1, "k"))},
+		{p, p.block(rec(0, 2, "k"))},
 		{a, far2},
 		{a, a.block(rec(0, 4, "l"))},
 	}
