@@ -45,11 +45,7 @@ func newRig(t *testing.T, count int) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &rig{t: t, binary: drill.Binary{Path: built.Path(t), Dir: dir, Plain: true}, nodes: map[string]*drill.Process{}}
-	var err error
-	r.dev, err = r.binary.Start(t.Context(), drill.DevArgs(filepath.Join(dir, "data"))...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.start(drill.DevArgs(filepath.Join(dir, "data"))...)
 	t.Cleanup(func() {
 		if err := r.dev.Stop(); err != nil {
 			t.Error(err)
@@ -61,6 +57,28 @@ func newRig(t *testing.T, count int) *rig {
 	}
 	r.drive(count)
 	return r
+}
+
+// start starts everything in one process.
+func (r *rig) start(args ...string) {
+	r.t.Helper()
+	var err error
+	if r.dev, err = r.binary.Start(r.t.Context(), args...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// restart kills everything and starts it on the same data and addresses.
+func (r *rig) restart() {
+	r.t.Helper()
+	if err := r.dev.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	a := r.dev.Addresses
+	r.start("dev", "--data", filepath.Join(r.binary.Dir, "data"), "--vehicles", "0", "--hub", a.Hub,
+		"--door", hostOf(r.t, a.Door), "--admin", hostOf(r.t, a.Admin),
+		"--onprem", hostOf(r.t, a.Gateways["onprem"]), "--cloud", hostOf(r.t, a.Gateways["cloud"]),
+		"--stream-onprem", hostOf(r.t, a.Streams["onprem"]), "--stream-cloud", hostOf(r.t, a.Streams["cloud"]))
 }
 
 // node starts a stream node of its own and returns its host:port.

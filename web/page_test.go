@@ -64,6 +64,26 @@ func TestPageThroughTheDoor(t *testing.T) {
 	sane(t, tab, nil, door)
 }
 
+// TestPageOutlivesEverything: stamps, hub, nodes and door are killed at once and
+// come back. So does the page, by itself, with every partition recovered; and the
+// vehicles, whose requests under way are repeated until they are accepted.
+func TestPageOutlivesEverything(t *testing.T) {
+	r := newRig(t, 40)
+	door := hostOf(t, r.dev.Addresses.Door)
+	tab := r.open("http://"+door+"/demo/", browser.View{Width: 1200, Height: 900})
+	tab.Until(`document.getElementById("recovered").textContent === "first time"`)
+	r.restart()
+	tab.Until(`document.getElementById("recovered").textContent === "recovered"`)
+	_, before := r.told.seen()
+	eventually(t, "more positions", func() bool { _, n := r.told.seen(); return n > before+100 })
+	r.stop()
+	r.shows(tab)
+	if n := tab.Text("vehicles"); n != "40" {
+		t.Errorf("%s vehicles, want 40", n)
+	}
+	sane(t, tab, []string{door}, door)
+}
+
 // TestControls: they work by keyboard alone.
 func TestControls(t *testing.T) {
 	r := newRig(t, 40)
