@@ -42,13 +42,13 @@ func (s *session) publish(ctx context.Context, req *protocol.PublishRequest) (*p
 }
 
 func contentOf(data []byte) string {
-	switch {
-	case !utf8.Valid(data):
-		return ContentBytes
-	case isJSON(data):
+	if ok, _ := isJSON(data); ok {
 		return ContentJSON
 	}
-	return ContentText
+	if utf8.Valid(data) {
+		return ContentText
+	}
+	return ContentBytes
 }
 
 func (s *session) who() *auth.Principal {

@@ -3,7 +3,6 @@ package centrifugo
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"unicode/utf8"
 
 	"postroad/internal/stream/live"
@@ -21,58 +20,27 @@ const (
 	dataBase64 = "base64"
 )
 
-// maxDepth is how deep JSON may be nested to be handed to JSON clients as JSON:
-// one message of more would end a client whose parser recurses to a limit, and
-// anyone who may publish could do that to all who read.
-const maxDepth = 256
-
 // appendJSONData appends a message's value as JSON: itself where it is JSON (less
 // its line ends, which separate messages), else a JSON string, with the tag that
 // says what of: text, or base64. A tombstone is null.
 func appendJSONData(dst, value []byte) (out []byte, tag string) {
-	switch {
-	case value == nil:
+	if value == nil {
 		return append(dst, "null"...), ""
-	case !utf8.Valid(value): // also within JSON strings: a text frame must be UTF-8
-		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, value)
-		return append(dst, '"'), dataBase64
-	case isJSON(value):
-		for {
-			at := bytes.IndexByte(value, '\n')
-			if at < 0 {
-				return append(dst, value...), ""
-			}
-			dst, value = append(dst, value[:at]...), value[at+1:]
+	}
+	switch ok, lines := isJSON(value); {
+	case ok && !lines:
+		return append(dst, value...), ""
+	case ok:
+		for line := range bytes.SplitSeq(value, []byte{'\n'}) {
+			dst = append(dst, line...)
 		}
+		return dst, ""
+	case utf8.Valid(value):
+		return appendJSONString(dst, value), dataText
 	}
-	return appendJSONString(dst, value), dataText
-}
-
-func isJSON(value []byte) bool { return json.Valid(value) && shallow(value) }
-
-// shallow says whether JSON is nested no deeper than maxDepth.
-func shallow(value []byte) bool {
-	if len(value) <= maxDepth {
-		return true
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			if depth++; depth > maxDepth {
-				return false
-			}
-		case c == ']' || c == '}':
-			depth--
-		}
-	}
-	return true
+	dst = append(dst, '"')
+	dst = base64.StdEncoding.AppendEncode(dst, value)
+	return append(dst, '"'), dataBase64
 }
 
 const hexDigits = "0123456789abcdef"
