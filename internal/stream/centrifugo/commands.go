@@ -67,7 +67,9 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 	if !s.who().MayRead(subject.String()) {
 		return nil, errPermissionDenied()
 	}
-	r := live.HistoryRequest{Subject: subject, Limit: int(req.Limit), Reverse: req.Reverse}
+	// Repeats: a client may be paging from the oldest message held, which the
+	// protocol does not tell from one that goes on from where it was.
+	r := live.HistoryRequest{Subject: subject, Limit: int(req.Limit), Reverse: req.Reverse, Repeats: true}
 	if r.Limit < 0 || r.Limit > s.p.opts.MaxHistory {
 		r.Limit = s.p.opts.MaxHistory
 	}

@@ -280,7 +280,8 @@ func position(subject live.Subject, epoch string, offset uint64) live.Position {
 // room for is in it, and then its offset is that of the last record in it, not the
 // one the subscription begins at: an SDK takes it for its position, and one that is
 // cut off before the rest has come must ask for the rest. With no room at all the
-// client's position is what it was.
+// client's position is what it was; so it is for subjects of several keys, since
+// one SDK drops the tags of what stands in an answer, and with them the keys.
 func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 	start := &o.start
 	r := &protocol.SubscribeResult{
@@ -293,6 +294,9 @@ func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 	}
 	if !r.Recovered {
 		return r
+	}
+	if o.subject.All {
+		room = new(int)
 	}
 	r.Publications, o.rest = s.encoding.publications(start.Missed, publication{positioned: true, keyed: o.subject.All}, room)
 	switch n := len(r.Publications); {
