@@ -147,7 +147,7 @@ func newAudience(ctx context.Context, o StreamOptions) (_ *audience, err error) 
 		return a, err
 	}
 	for range o.Nodes {
-		if _, err := a.nodes.start(ctx); err != nil {
+		if err := a.nodes.start(ctx); err != nil {
 			return a, err
 		}
 	}
@@ -310,7 +310,7 @@ func (a *audience) once(ctx context.Context, i int) error {
 		}
 	case len(running) <= a.Nodes:
 		a.report.Added++
-		if _, err := a.nodes.start(ctx); err != nil {
+		if err := a.nodes.start(ctx); err != nil {
 			return err
 		}
 	default:
@@ -319,7 +319,7 @@ func (a *audience) once(ctx context.Context, i int) error {
 		a.Logf("cut %d connections", a.Clients/4)
 	}
 	for len(a.nodes.addresses()) < a.Nodes-1 || i%2 == 1 && len(a.nodes.addresses()) < a.Nodes {
-		if _, err := a.nodes.start(ctx); err != nil {
+		if err := a.nodes.start(ctx); err != nil {
 			return err
 		}
 	}

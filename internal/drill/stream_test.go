@@ -7,7 +7,7 @@ import (
 
 // smallRing makes what a node keeps of a topic small, so that clients that come
 // back need the hub's log.
-const smallRing = "ring: {max_records: 50}"
+const smallRing = "ring: {max_records: 200}"
 
 func streamed(t *testing.T) StreamOptions {
 	t.Helper()

@@ -62,25 +62,25 @@ func (a Addresses) StreamHost() (string, error) {
 }
 
 // start starts a node and gives its address to the balancer.
-func (n *nodes) start(ctx context.Context) (string, error) {
+func (n *nodes) start(ctx context.Context) error {
 	n.mu.Lock()
 	b := *n.binary
 	n.binary.started++
 	n.mu.Unlock()
 	p, err := b.Start(ctx, "stream", "--config", n.config)
 	if err != nil {
-		return "", err
+		return err
 	}
 	address, err := p.Addresses.StreamHost()
 	if err != nil {
-		return "", errors.Join(err, p.Kill())
+		return errors.Join(err, p.Kill())
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.started++
 	n.running[address] = p
 	n.balancer.Set(slices.Sorted(maps.Keys(n.running))...)
-	return address, nil
+	return nil
 }
 
 // addresses are those of the nodes that run, in an order of their own.

@@ -5,6 +5,8 @@ package drill
 import (
 	"testing"
 	"time"
+
+	"postroad/test/binary"
 )
 
 // TestProofStreamChaos is the drill at its full size.
@@ -61,5 +63,39 @@ func TestProofStreamSoak(t *testing.T) {
 	}
 	if report.Connections < 10*o.Clients {
 		t.Errorf("only %d connections were made", report.Connections)
+	}
+}
+
+// TestProofStreamSabotaged runs the drill with nodes that are wrong in one way,
+// which it must find.
+func TestProofStreamSabotaged(t *testing.T) {
+	for _, twin := range []struct {
+		name, file string
+		after      map[string]string
+		found      func(StreamVerdict) int
+	}{
+		{
+			"no dedupe", "internal/stream/live/judge.go",
+			map[string]string{"func (j *judge) decide(r *Record) ruling {": "\tr.HasID = false"},
+			func(v StreamVerdict) int { return v.Twice.Count },
+		},
+		{
+			"nothing is recovered, and nobody is told", "internal/stream/live/catchup.go",
+			map[string]string{"func (c *catchUp) meet() bool {": "\tif len(c.pieces) > 0 {\n\t\treturn true\n\t}"},
+			func(v StreamVerdict) int { return v.Missed.Count },
+		},
+	} {
+		t.Run(twin.name, func(t *testing.T) {
+			o := streamed(t)
+			o.Node = binary.Sabotaged(t, twin.file, twin.after)
+			report, err := Watch(t.Context(), o)
+			t.Log(report)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if twin.found(report.Verdict) == 0 {
+				t.Error("nobody noticed")
+			}
+		})
 	}
 }
