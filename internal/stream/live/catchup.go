@@ -67,6 +67,10 @@ func newCatchUp(st *state, view []*partition, r *Request) *catchUp {
 	}
 	c.pieces = make([]piece, len(view))
 	f := st.flaws()
+	if len(r.Since) == 0 {
+		c.lost = true
+		return c
+	}
 	c.lost = len(view) == 0 || st.is.Compacted && !f.compactedFine || c.scattered()
 	for i, p := range view {
 		since, ok := positionFor(r.Since, p, len(view))
@@ -79,10 +83,12 @@ func newCatchUp(st *state, view []*partition, r *Request) *catchUp {
 }
 
 // positionFor finds the position that is of p. Who sees one partition need not
-// know which: the epoch tells.
+// know which: the epoch tells. Who sees one, and brings several, has them from a
+// time when the topic was foreign-partitioned: in the others, which are not in view
+// any more, something may be left that it has not seen.
 func positionFor(since []Position, p *partition, views int) (Position, bool) {
-	if views == 1 && len(since) == 1 {
-		return since[0], true
+	if views == 1 {
+		return since[0], len(since) == 1
 	}
 	for _, at := range since {
 		if at.Partition == p.n {

@@ -117,8 +117,8 @@ type past struct {
 func (h *historian) begin(ctx context.Context, view []*partition) error {
 	r := h.request
 	foreign := !r.Subject.All && r.Subject.Key != "" && h.state.foreign()
-	if r.Since != nil && (h.state.is.Compacted || foreign || len(view) == 0) {
-		return fmt.Errorf("topic %q is compacted, foreign-partitioned or absent: %w", h.state.topic.name, ErrUnrecoverable)
+	if r.Since != nil && (len(r.Since) == 0 || h.state.is.Compacted || foreign || len(view) == 0) {
+		return fmt.Errorf("topic %q is compacted, foreign-partitioned or absent, or no position is given: %w", h.state.topic.name, ErrUnrecoverable)
 	}
 	for _, p := range view {
 		p.mu.Lock()

@@ -28,10 +28,13 @@ type model struct {
 	sent       []live.Record // to be sent again
 	appended   int
 	moves      atomic.Int64 // steps that may move a node's head
-	nodes      []*modelNode
-	clients    []*modelClient
-	mu         sync.Mutex
-	log        []string // guarded by mu
+	// archive holds, by epoch, what partitions were that are not any more.
+	archive map[string]*oracle
+	raised  bool // keys have come to stand in several partitions
+	nodes   []*modelNode
+	clients []*modelClient
+	mu      sync.Mutex
+	log     []string // guarded by mu
 }
 
 // modelNode is a node, and where the log began for it.
@@ -51,7 +54,7 @@ type watched struct {
 func (v *watched) Follow(ctx context.Context, topic string, from []int64, fn func(*live.Batch) error) error {
 	next := slices.Clone(from)
 	v.n.mu.Lock()
-	copy(v.n.starts, from)
+	v.n.starts = slices.Clone(from)
 	v.n.mu.Unlock()
 	return v.View.Follow(ctx, topic, from, func(b *live.Batch) error {
 		if b.From > next[b.Partition] {
@@ -67,6 +70,9 @@ func (v *watched) Follow(ctx context.Context, topic string, from []int64, fn fun
 func (n *modelNode) start(p int32) int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if int(p) >= len(n.starts) {
+		return 0
+	}
 	return n.starts[p]
 }
 
@@ -84,6 +90,7 @@ type modelClient struct {
 	from    map[int32]int64 // where it began
 	next    map[int32]int64
 	epochs  map[int32]string
+	began   map[int32]string // the epochs that from is of
 	seen    map[int32][]seen
 	failed  error
 	fresh   int // times it began afresh though it had positions
@@ -99,7 +106,7 @@ func (m *model) note(format string, args ...any) {
 var modelKeys = []string{"a", "b", "c", "d", ""}
 
 func newModel(w *world, rng *rand.Rand) *model {
-	m := &model{world: w, rng: rng, partitions: 1 + rng.Int32N(3)}
+	m := &model{world: w, rng: rng, partitions: 1 + rng.Int32N(3), archive: map[string]*oracle{}}
 	w.hub.Make(topicName, m.partitions)
 	w.opts.Window = []int{0, 3, 10, 40}[rng.IntN(4)]
 	w.opts.DedupeHorizon = time.Minute
@@ -127,7 +134,7 @@ func (m *model) bounds() []live.Bounds {
 }
 
 func (m *model) start() {
-	n := &modelNode{starts: make([]int64, m.partitions)}
+	n := &modelNode{}
 	view := m.hub.NewView()
 	n.node = m.reading(&watched{View: view, n: n}, view)
 	n.view.SetChunk(1 + m.rng.IntN(30))
@@ -194,6 +201,9 @@ func (m *model) again(r live.Record) live.Record {
 			was.Accepted = r.Accepted
 		}
 		was.Timestamp = r.Timestamp
+		if was.Key != nil {
+			was.Partition = message.PartitionOf(was.Key, m.partitions)
+		}
 		return was
 	}
 	r.ID, r.HasID = m.hub.Mint(), true
@@ -210,12 +220,56 @@ func (m *model) truncate() {
 	}
 }
 
+// epoch is that of a partition as it is.
+func (m *model) epoch(p int32) string {
+	is, err := m.hub.Describe(m.t.Context(), topicName)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return live.Epoch(live.Identity{Name: "hub", Generation: 1}, topicName, is, p)
+}
+
+// change makes the topic anew, or gives it a partition.
+func (m *model) change() {
+	m.mu.Lock()
+	for p := range m.partitions {
+		m.archive[m.epoch(p)] = ask(m.hub, p, m.opts.Window)
+	}
+	m.mu.Unlock()
+	m.moves.Add(1)
+	if m.partitions < 5 && m.rng.IntN(2) == 0 {
+		m.partitions++
+		m.raised = true
+		m.hub.Raise(topicName, m.partitions)
+	} else {
+		m.raised = false
+		m.hub.Make(topicName, m.partitions)
+	}
+	m.note("changed, %d partitions, raised %v", m.partitions, m.raised)
+	<-time.After(time.Duration(m.rng.IntN(5000)) * time.Millisecond)
+	synctest.Wait()
+}
+
+// oracle is that of a partition of that epoch, as it is or was last.
+func (m *model) oracle(epoch string, p int32) (o *oracle, was bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if o := m.archive[epoch]; o != nil {
+		return o, true
+	}
+	return ask(m.hub, p, m.opts.Window), false
+}
+
 // step does one random thing.
 func (m *model) step() {
 	p := m.rng.Int32N(m.partitions)
 	what := m.rng.IntN(30)
 	if what <= 11 || what >= 17 && what <= 21 {
 		m.moves.Add(1)
+	}
+	if m.rng.IntN(150) == 0 {
+		m.change()
+		return
 	}
 	switch what {
 	case 0:
@@ -298,7 +352,7 @@ func (m *model) settle() error {
 			n.view.Hold(topicName, p, -1)
 		}
 	}
-	for range 5 {
+	for range 6 {
 		<-time.After(30 * time.Second)
 		for _, c := range m.clients {
 			if c.at() == nil {
@@ -363,6 +417,7 @@ func oneModel(t *testing.T, seed uint64, flaw string) (m *model, err error) {
 func TestModelFindsFlaws(t *testing.T) {
 	for _, flaw := range []string{
 		"noWindow", "replayHolds", "noFloor", "ringHasAll", "stopAtScan", "noLookBack", "cutStartIsFine", "silentGap", "latestOffset",
+		"silentChange", "noEpoch",
 	} {
 		found := false
 		for seed := uint64(1); seed <= 200 && !found; seed++ {

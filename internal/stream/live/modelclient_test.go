@@ -77,7 +77,9 @@ func (a *attempt) begin(s *live.Start, since []live.Position, before int64) {
 		}
 		c.started = true
 		c.from, c.next, c.seen = map[int32]int64{}, map[int32]int64{}, map[int32][]seen{}
+		c.epochs, c.began = map[int32]string{}, map[int32]string{}
 		for _, p := range s.Positions {
+			c.began[p.Partition] = p.Epoch
 			c.from[p.Partition], c.next[p.Partition], c.epochs[p.Partition] = p.Next, p.Next, p.Epoch
 		}
 		c.lastValues(n, s)
@@ -103,6 +105,9 @@ func (c *modelClient) fail(err error) {
 // it, and what comes meanwhile stays in the ring.
 func (c *modelClient) must(since []live.Position, before int64) bool {
 	for _, at := range since {
+		if at.Epoch != c.m.epoch(at.Partition) || c.m.raised && !c.subject.All {
+			return false
+		}
 		start := c.m.bounds()[at.Partition].Start
 		if start > 0 && start > at.Next-int64(c.m.opts.Window) {
 			return false
@@ -115,7 +120,7 @@ func (c *modelClient) must(since []live.Position, before int64) bool {
 func (m *model) calm(n *modelNode) bool {
 	at, err := n.Positions(everything)
 	for i, b := range m.bounds() {
-		if err != nil || at[i].Next != b.End {
+		if err != nil || i >= len(at) || at[i].Next != b.End {
 			return false
 		}
 	}
@@ -124,7 +129,7 @@ func (m *model) calm(n *modelNode) bool {
 
 // lastValues compares them, where the node has read the whole log.
 func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
-	if c.subject.All || c.subject.Key == "" {
+	if c.subject.All || c.subject.Key == "" || c.m.raised {
 		return
 	}
 	p := home(c.subject.Key, c.m.partitions)
@@ -203,21 +208,25 @@ func (c *modelClient) judge() error {
 	if c.sub == nil {
 		return errors.New("is not back")
 	}
-	for p, from := range c.from {
-		o := ask(c.m.hub, p, c.m.opts.Window)
-		if err := o.judge(c.subject, from, o.end, c.seen[p]); err != nil {
-			return fmt.Errorf("partition %d since %d: %w", p, from, err)
+	return c.judgeTo(func(p int32, o *oracle, was bool) int64 {
+		if was {
+			return c.next[p]
 		}
-	}
-	return nil
+		return o.end
+	})
 }
 
 // judgeLocked does so up to where the client is.
 func (c *modelClient) judgeLocked() error {
+	return c.judgeTo(func(p int32, _ *oracle, _ bool) int64 { return c.next[p] })
+}
+
+func (c *modelClient) judgeTo(end func(p int32, o *oracle, was bool) int64) error {
 	for p, from := range c.from {
-		o := ask(c.m.hub, p, c.m.opts.Window)
-		if err := o.judge(c.subject, from, c.next[p], c.seen[p]); err != nil {
-			return fmt.Errorf("partition %d in [%d, %d): %w", p, from, c.next[p], err)
+		o, was := c.m.oracle(c.began[p], p)
+		to := end(p, o, was)
+		if err := o.judge(c.subject, from, to, c.seen[p]); err != nil {
+			return fmt.Errorf("partition %d in [%d, %d): %w", p, from, to, err)
 		}
 	}
 	return nil
@@ -227,7 +236,7 @@ func (c *modelClient) judgeLocked() error {
 func (m *model) history(n *modelNode) {
 	s := m.clients[m.rng.IntN(len(m.clients))].subject
 	at, err := n.Positions(s)
-	if err != nil {
+	if err != nil || slices.ContainsFunc(at, func(a live.Position) bool { return a.Epoch != m.epoch(a.Partition) }) {
 		return
 	}
 	from := map[int32]int64{}
@@ -239,7 +248,7 @@ func (m *model) history(n *modelNode) {
 	for more := true; more; {
 		h, err := n.History(m.t.Context(), live.HistoryRequest{Subject: s, Since: at, Limit: 1 + m.rng.IntN(10)})
 		if err != nil {
-			if errors.Is(err, live.ErrUnrecoverable) && m.gone(from) || allowed(err) {
+			if errors.Is(err, live.ErrUnrecoverable) && (m.raised || m.gone(from)) || allowed(err) {
 				return
 			}
 			m.fail(fmt.Errorf("history of %v since %v: %w", s, at, err))

@@ -14,10 +14,9 @@ type partition struct {
 	epoch string
 	scans *scanner
 
-	// judge, next and begun are of the goroutine that reads the topic.
+	// judge and next are of the goroutine that reads the topic.
 	judge *judge
 	next  int64
-	begun bool
 	// batch is the memory of the batch in hand.
 	batch []taken
 	// shows is the offset below which records are read for the look-back, and for

@@ -23,7 +23,6 @@ type world struct {
 	opts live.Options
 	flaw string
 	ends []func()
-	rng  uint64
 }
 
 const topicName = "t"

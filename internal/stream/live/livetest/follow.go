@@ -20,7 +20,7 @@ type follower struct {
 	fn   func(*live.Batch) error
 }
 
-// Follow is live.Log's.
+// Follow is live.Log's. An offset beyond the end is of another topic: ErrChanged.
 func (v *View) Follow(ctx context.Context, name string, from []int64, fn func(*live.Batch) error) error {
 	v.mu.Lock()
 	v.calls.Follow++
@@ -81,6 +81,9 @@ func (f *follower) look() ([]*live.Batch, <-chan struct{}, error) {
 	}
 	var batches []*live.Batch
 	for i, p := range t.partitions {
+		if f.next[i] > int64(len(p.slots)) {
+			return nil, nil, live.ErrChanged
+		}
 		from := max(f.next[i], p.start)
 		to := min(p.end(), from+chunk)
 		if at, ok := held[int32(i)]; ok {

@@ -232,6 +232,7 @@ func (v *View) piece(name string, partition int32, from, to int64) ([]live.Recor
 
 func (p *partition) committed(from, to int64) []live.Record {
 	var records []live.Record
+	to = min(to, int64(len(p.slots)))
 	for _, s := range p.slots[min(from, to):to] {
 		if s.committed {
 			records = append(records, s.record)
