@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -50,11 +51,10 @@ func (e *epollEngine) register(mux *http.ServeMux) (err error) {
 // begin reads the subject and keeps nothing of the connection but a descriptor.
 func (e *epollEngine) begin(nc net.Conn) {
 	defer nc.Close()
-	first, err := ws.ReadFrame(nc)
+	subject, err := readSubject(nc)
 	if err != nil {
 		return
 	}
-	subject := string(ws.UnmaskFrameInPlace(first).Payload)
 	fd, err := descriptor(nc)
 	if err != nil {
 		return
@@ -67,6 +67,23 @@ func (e *epollEngine) begin(nc net.Conn) {
 	if err := unix.EpollCtl(e.ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
 		e.drop(c)
 	}
+}
+
+// readSubject reads the first frame of a client.
+func readSubject(r io.Reader) (string, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return "", err
+	}
+	if h.Length > maxMessage {
+		return "", fmt.Errorf("a subject of %d bytes", h.Length)
+	}
+	b := make([]byte, h.Length)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return "", err
+	}
+	ws.Cipher(b, h.Mask, 0)
+	return string(b), nil
 }
 
 func descriptor(nc net.Conn) (fd int, err error) {

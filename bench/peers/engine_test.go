@@ -70,13 +70,17 @@ func feed(t *testing.T, ingest string, client net.Conn) {
 	}()
 	last := -1
 	for range 50 {
-		f, err := ws.ReadFrame(client)
+		h, err := ws.ReadHeader(client)
 		if err != nil {
 			t.Fatal(err)
 		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(client, payload); err != nil {
+			t.Fatal(err)
+		}
 		var n int
-		if _, err := fmt.Sscan(string(f.Payload), &n); err != nil || last >= 0 && n != last+1 {
-			t.Fatalf("%q after %d: %v", f.Payload, last, err)
+		if _, err := fmt.Sscan(string(payload), &n); err != nil || last >= 0 && n != last+1 {
+			t.Fatalf("%q after %d: %v", payload, last, err)
 		}
 		last = n
 	}

@@ -209,9 +209,13 @@ func (c *client) send(frames ...ws.Frame) {
 // next reads a frame.
 func (c *client) next() ws.Frame {
 	c.t.Helper()
-	f, err := ws.ReadFrame(c.r)
+	h, err := ws.ReadHeader(c.r)
 	if err != nil {
 		c.t.Fatalf("read a frame: %v", err)
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	if _, err := io.ReadFull(c.r, f.Payload); err != nil {
+		c.t.Fatalf("read a frame of %d bytes: %v", h.Length, err)
 	}
 	return f
 }

@@ -51,9 +51,9 @@ func (c *Conn) take(o *output, join bool) bool {
 func (o *output) fill(queue []entry, sent int, join bool) int {
 	first := queue[0].block.Bytes[sent:]
 	if join && len(queue) > 1 && len(first)+queue[1].size() <= maxJoin {
-		n := 0
 		o.joined = append(o.joined[:0], first...)
-		for n = 1; n < len(queue) && len(o.joined)+queue[n].size() <= maxJoin; n++ {
+		n := 1
+		for ; n < len(queue) && len(o.joined)+queue[n].size() <= maxJoin; n++ {
 			o.joined = append(o.joined, queue[n].block.Bytes...)
 		}
 		o.parts = append(o.parts[:0], o.joined)
