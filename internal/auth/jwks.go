@@ -145,7 +145,7 @@ func (j *jwks) load(ctx context.Context) ([]key, []error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("fetch keys: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("fetch keys: the issuer answers %d", resp.StatusCode)
 	}

@@ -51,7 +51,7 @@ func (c *checker) auth(o AuthOptions) {
 
 // within adds the problems of a part.
 func (c *checker) within(part string, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			c.errs = append(c.errs, fmt.Errorf("%s.%w", part, e))
 		}
@@ -118,7 +118,9 @@ func (c *callers) find(r *http.Request) (caller, error) {
 	case len(names) > 0 && unread != nil:
 		return caller{}, unread
 	case len(names) > 0:
-		return caller{}, refuse(errForbidden, "%s is taken only from a stream node that gateway.auth.nodes names", auth.PrincipalField)
+		// Unauthorized and not forbidden: while a node's token is being replaced its
+		// clients are to come again, and not to be told that they may not.
+		return caller{}, refuse(errUnauthorized, "%s is taken only from a stream node that gateway.auth.nodes names", auth.PrincipalField)
 	case c.tokens == nil:
 		return caller{name: c.nobody}, nil
 	}

@@ -194,10 +194,10 @@ func TestNodesSendForTheirClients(t *testing.T) {
 		{"no name", []string{node, "Postroad-Principal: %zz"}, 400},
 		{"a control character", []string{node, "Postroad-Principal: a%0Ab"}, 400},
 		{"anonymous, who is not let in", []string{node, "Postroad-Principal: anonymous"}, 403},
-		{"without the node's token", []string{"Postroad-Principal: ops"}, 403},
-		{"with a client's own", []string{g.bearer("van-7"), "Postroad-Principal: ops"}, 403},
-		{"with a client's own, for itself", []string{g.bearer("van-7"), "Postroad-Principal: van-7"}, 403},
-		{"with a wrong token", []string{"Authorization: Bearer " + nodeToken + "x", "Postroad-Principal: van-7"}, 403},
+		{"without the node's token", []string{"Postroad-Principal: ops"}, 401},
+		{"with a client's own", []string{g.bearer("van-7"), "Postroad-Principal: ops"}, 401},
+		{"with a client's own, for itself", []string{g.bearer("van-7"), "Postroad-Principal: van-7"}, 401},
+		{"with a wrong token", []string{"Authorization: Bearer " + nodeToken + "x", "Postroad-Principal: van-7"}, 401},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			g.want(g.post("/v1/topics/vehicles/messages?key=van-7", "x", row.fields...), row.status)
@@ -215,7 +215,7 @@ func TestNodesWithoutTokensOfOthers(t *testing.T) {
 	node, key := "Authorization: Bearer "+nodeToken, `Idempotency-Key: "k"`
 	const path = "/v1/topics/vehicles/messages?key=van-7"
 	plain.want(plain.post(path, "x", node, key, "Postroad-Principal: van%2D7"), 202)
-	plain.want(plain.post(path, "x", "Postroad-Principal: van-7"), 403)
+	plain.want(plain.post(path, "x", "Postroad-Principal: van-7"), 401)
 	plain.want(plain.post(path, "x", "Authorization: Bearer whatever"), 202) // nobody asked
 	plain.want(plain.post(path, "x", node, "Postroad-Principal: anonymous"), 202)
 	all := plain.store.all()
@@ -250,7 +250,7 @@ func TestRelayTokensStayApart(t *testing.T) {
 	r.want(r.do(http.MethodGet, "/v1/relay", "", site), 200, `"process"`)
 	r.want(r.do(http.MethodGet, "/v1/relay", "", "Authorization: Bearer "+nodeToken), 401)
 	r.want(r.post("/v1/topics/vehicles/messages?key=van-7", "x", site), 401)
-	r.want(r.post("/v1/topics/vehicles/messages?key=van-7", "x", site, "Postroad-Principal: van-7"), 403)
+	r.want(r.post("/v1/topics/vehicles/messages?key=van-7", "x", site, "Postroad-Principal: van-7"), 401)
 }
 
 type noRelayStore struct{ RelayStore }

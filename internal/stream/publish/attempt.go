@@ -79,7 +79,7 @@ func (t *try) attempt(ctx context.Context, g *peer) (Accepted, *Error) {
 		}
 		return Accepted{}, &Error{Kind: ErrUnknown, Detail: "no answer of a gateway: " + plain(err)}
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	t.p.metrics.attempted(strconv.Itoa(resp.StatusCode))
 	if resp.StatusCode == http.StatusAccepted || resp.StatusCode == http.StatusOK {

@@ -87,23 +87,28 @@ func (g *peer) well(now time.Time) bool {
 	return true
 }
 
-func (g *peer) worked() {
+// worked reports whether g had failed before.
+func (g *peer) worked() (again bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	again = g.failures > 0
 	g.until, g.asked, g.failures = time.Time{}, time.Time{}, 0
+	return again
 }
 
 // failed lets a gateway rest, at least as long as it asked for. own says that it
-// was the gateway that failed, and not its caller who left.
-func (g *peer) failed(after time.Duration, own bool) {
+// was the gateway that failed, and not its caller who left. It reports whether
+// this is the first failure since g worked.
+func (g *peer) failed(after time.Duration, own bool) (first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !own {
-		return
+		return false
 	}
 	rest := min(firstRest<<min(g.failures, 10), longestRest)
 	g.failures++
 	now := time.Now()
 	g.asked = now.Add(after)
 	g.until = now.Add(max(after, rest/2+rand.N(rest)))
+	return g.failures == 1
 }

@@ -182,19 +182,22 @@ func (t *try) run(ctx context.Context) (Accepted, error) {
 		t.round[g] = true
 		t.attempts++
 		a, err := t.attempt(ctx, g)
+		if err == nil || err.final { // if final the gateway is well: it is the message that is not
+			if g.worked() {
+				t.p.log.Info("gateway takes messages again", "gateway", g.url)
+			}
+		}
 		if err == nil {
-			g.worked()
 			return a, nil
 		}
 		t.last = err
 		t.unknown = t.unknown || errors.Is(err, ErrUnknown)
 		if err.final {
-			// The gateway is well; it is the message that is not.
-			g.worked()
 			return Accepted{}, t.gaveUp(ctx)
 		}
-		g.failed(err.after, ctx.Err() == nil)
-		t.p.log.Debug("attempt to publish failed", "gateway", g.url, "attempt", t.attempts, "err", err)
+		if g.failed(err.after, ctx.Err() == nil) {
+			t.p.log.Warn("gateway takes no messages, others go first", "gateway", g.url, "status", err.Status, "err", err)
+		}
 		if ctx.Err() != nil || t.attempts >= t.p.opts.Attempts {
 			return Accepted{}, t.gaveUp(ctx)
 		}

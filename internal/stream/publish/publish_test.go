@@ -358,7 +358,7 @@ func TestGatewayWithoutTokens(t *testing.T) {
 	t.Parallel()
 	a := newStamp(t, "a", nil)
 	p := node(t, []*stamp{a}, func(o *Options, _ *Deps) { o.TokenFile = file(t, "a-token-that-nobody-knows-0123456789") })
-	if _, err := p.Publish(t.Context(), text("ann", "k", "v")); !errors.Is(err, ErrDenied) {
+	if _, err := p.Publish(t.Context(), text("ann", "k", "v")); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a node that is not known: %v", err)
 	}
 	p = node(t, []*stamp{a}, func(o *Options, _ *Deps) { o.TokenFile = "" })
