@@ -224,7 +224,7 @@ func (w *feeding) learn(l *looked) error {
 	}
 	if l.err != nil {
 		w.fails++
-		w.trouble("cannot look the topic up", l.err)
+		w.trouble(fmt.Errorf("look it up: %w", l.err))
 		w.lookWithin(backoff(w.fails))
 		return nil
 	}
@@ -387,17 +387,17 @@ func (w *feeding) failed(part *feedPart, p int32, err error) {
 	}
 	part.leader = noLeader
 	if part.fails > 1 { // a leader that moves is no news
-		w.trouble("cannot read a partition", fmt.Errorf("partition %d: %w", p, err))
+		w.trouble(fmt.Errorf("partition %d: %w", p, err))
 	}
 }
 
 // trouble tells the log of what keeps a topic from being read, now and then.
-func (w *feeding) trouble(what string, err error) {
+func (w *feeding) trouble(err error) {
 	if time.Since(w.said) < quietFor || errors.Is(err, context.Canceled) {
 		return
 	}
 	w.said = time.Now()
-	w.feed.deps.Log.Warn(what+", trying again", "topic", w.topic, "err", w.feed.link.meant(err))
+	w.feed.deps.Log.Warn("cannot read the topic, trying again", "topic", w.topic, "err", w.feed.link.meant(err))
 }
 
 // hand gives fn a piece, unless it says nothing new and fn was called a moment

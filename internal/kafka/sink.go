@@ -23,8 +23,8 @@ import (
 type Deps struct {
 	// Log receives state changes and franz-go's warnings; nil drops them.
 	Log *slog.Logger
-	// Registerer takes the metrics of the Sink's client; nil drops them. Two
-	// Sinks need two, or one wrapped with a label.
+	// Registerer takes the metrics of the Sink's or Feed's client; nil drops them.
+	// Two Sinks need two, or one wrapped with a label.
 	Registerer prometheus.Registerer
 	// Stamp is the name of the stamp that accepted what the Sink sends; the
 	// Reader does not need it.
