@@ -6,7 +6,9 @@
 // (gateway.Handler on a queue that only writes) and real forwarders
 // (forward.Forwarder on a queue that only drains). The hub is in memory, and so
 // are the clients, who play the front door as well: they repeat at the other
-// stamp, marked as repeats. Readers apply message.Window with a small W.
+// stamp, marked as repeats. Readers apply message.Window with a small W; in some
+// tests stream nodes (engines of stream/live) read the hub as well, and viewers go
+// from one to the other.
 //
 // What is disturbed, what the ledger promises and what it lets pass, and how far
 // a seed can be replayed is in docs/design/simulation.md.
