@@ -134,6 +134,34 @@ func TestHowOftenTheyTell(t *testing.T) {
 	}
 }
 
+// TestLongSleep: a machine that slept for hours drives ten minutes, not all of it.
+func TestLongSleep(t *testing.T) {
+	after := func(d time.Duration) []Position {
+		start := time.UnixMilli(1_700_000_000_000)
+		told := newCrew(newFleet(newTown(), 10, 3), options(10), start).drive(start.Add(d))
+		for i := range told {
+			told[i].At = 0
+		}
+		return told
+	}
+	if a, b := after(longestDrive), after(5*time.Hour); len(a) != 10 || !slices.Equal(a, b) {
+		t.Errorf("after ten minutes %v, after five hours %v", a, b)
+	}
+}
+
+// TestBraking: nothing that drives stops on the spot, not even at a red light.
+func TestBraking(t *testing.T) {
+	for _, v := range newFleet(newTown(), 30, 5) {
+		for range 3000 {
+			before := v.speed
+			v.advance()
+			if lost := (before - v.speed) / step.Seconds(); lost > 4 && before > 2 {
+				t.Fatalf("%s brakes by %.1f m/s² from %.1f m/s", v.id, lost, before)
+			}
+		}
+	}
+}
+
 func TestFleetHasAllKinds(t *testing.T) {
 	kinds, ids := make(map[string]int), make(map[string]bool)
 	for _, v := range newFleet(newTown(), 300, 1) {

@@ -379,6 +379,36 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestRetryAfter: nobody is asked again sooner than they wish, and not all at once.
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{}
+		d.fault = func(n int) *fault {
+			if n < 4 {
+				return &fault{status: 503, header: http.Header{"Retry-After": {"7"}}}
+			}
+			return nil
+		}
+		simulate(t, options(40), d, 10*time.Second, io.Discard)
+		asked, _ := d.seen()
+		first, again := make(map[string]time.Time), make(map[time.Duration]bool)
+		for _, r := range asked {
+			if r.attempt == 1 {
+				first[r.key] = r.at
+				continue
+			}
+			after := r.at.Sub(first[r.key])
+			again[after] = true
+			if after < 7*time.Second || after > 8*time.Second {
+				t.Errorf("asked again after %v", after)
+			}
+		}
+		if len(again) != 4 {
+			t.Errorf("asked again after %d different times, want 4", len(again))
+		}
+	})
+}
+
 // TestSilentDoor: an attempt that gets no answer ends in time, and the end of the
 // simulator waits for none.
 func TestSilentDoor(t *testing.T) {

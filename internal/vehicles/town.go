@@ -61,7 +61,6 @@ func newTown() *town {
 	grid := t.lay(xs, ys, margin)
 	t.parks = [][]point{t.block(grid, 9, 6, 11, 8), t.block(grid, 4, 2, 5, 3), t.block(grid, 14, 3, 15, 4)}
 	t.connect(grid)
-	t.keepConnected()
 	t.lines = t.plan(rng)
 	return t
 }
@@ -167,52 +166,6 @@ func (t *town) block(grid [columns][rows]int, west, north, east, south int) []po
 		add(west, r)
 	}
 	return round
-}
-
-// keepConnected leaves out junctions that cannot be reached from the middle, or
-// from which no way leads on.
-func (t *town) keepConnected() {
-	for {
-		reached := t.reachable(t.nearest(point{t.width / 2, t.height / 2}))
-		var kept []node
-		index := make([]int, len(t.nodes))
-		for i, n := range t.nodes {
-			index[i] = -1
-			if reached[i] && len(n.ways) > 1 {
-				index[i] = len(kept)
-				kept = append(kept, n)
-			}
-		}
-		if len(kept) == len(t.nodes) {
-			return
-		}
-		for i := range kept {
-			var ways []way
-			for _, w := range kept[i].ways {
-				if index[w.to] >= 0 {
-					ways = append(ways, way{index[w.to], w.length, w.avenue})
-				}
-			}
-			kept[i].ways = ways
-		}
-		t.nodes = kept
-	}
-}
-
-func (t *town) reachable(from int) []bool {
-	reached := make([]bool, len(t.nodes))
-	reached[from] = true
-	for next := []int{from}; len(next) > 0; {
-		n := next[len(next)-1]
-		next = next[:len(next)-1]
-		for _, w := range t.nodes[n].ways {
-			if !reached[w.to] {
-				reached[w.to] = true
-				next = append(next, w.to)
-			}
-		}
-	}
-	return reached
 }
 
 // nearest is the junction closest to a place.

@@ -142,6 +142,23 @@ func TestTownFile(t *testing.T) {
 	}
 }
 
+// reachable tells which junctions can be reached from one.
+func (t *town) reachable(from int) []bool {
+	reached := make([]bool, len(t.nodes))
+	reached[from] = true
+	for next := []int{from}; len(next) > 0; {
+		n := next[len(next)-1]
+		next = next[:len(next)-1]
+		for _, w := range t.nodes[n].ways {
+			if !reached[w.to] {
+				reached[w.to] = true
+				next = append(next, w.to)
+			}
+		}
+	}
+	return reached
+}
+
 // TestTown: every junction is reached from every other, no street but a bridge
 // crosses the river, and no line is short or turns on the spot.
 func TestTown(t *testing.T) {
