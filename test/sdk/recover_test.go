@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -209,7 +210,7 @@ func (r *recovery) judge(p *client) {
 		if err != nil {
 			r.t.Fatalf("%s: %+v: %v", p.name, e, err)
 		}
-		key, err := r.keyOf(e, value)
+		key, err := keyOf(e)
 		if err != nil {
 			r.t.Fatalf("%s: %+v: %v", p.name, e, err)
 		}
@@ -234,20 +235,15 @@ func (r *recovery) judge(p *client) {
 
 // keyOf is the key of a publication: that of its subject, or the one that its tag
 // names.
-func (r *recovery) keyOf(e event, value string) (string, error) {
-	tag, ok := e.Tags["key"]
-	switch {
-	case e.Channel == topic+"/"+busy:
+func keyOf(e event) (string, error) {
+	if e.Channel == topic+"/"+busy {
 		return busy, nil
-	case ok:
-		return url.PathUnescape(tag)
 	}
-	// centrifuge-java 0.4.1 loses the tags of what stands in the answer to a
-	// subscription.
-	var v struct{ ID string }
-	err := json.Unmarshal([]byte(value), &v)
-	key, _, _ := strings.Cut(v.ID, " ")
-	return key, err
+	tag, ok := e.Tags["key"]
+	if !ok {
+		return "", errors.New("no tag says the key")
+	}
+	return url.PathUnescape(tag)
 }
 
 // told finds what is wrong with what a client was told of its subscriptions.
