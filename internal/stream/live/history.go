@@ -320,7 +320,7 @@ func (h *historian) read(ctx context.Context, a *past, from, to int64, fn func(*
 	if e.flaws.noLookBack {
 		judge.sure = begin
 	}
-	return e.deps.Log.Scan(ctx, h.state.topic.name, a.p.n, begin, to, func(records []Record) error {
+	err := e.deps.Log.Scan(ctx, h.state.topic.name, a.p.n, begin, to, func(records []Record) error {
 		for i := range records {
 			r := &records[i]
 			u := judge.decide(r)
@@ -335,4 +335,11 @@ func (h *historian) read(ctx context.Context, a *past, from, to int64, fn func(*
 		}
 		return nil
 	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	if changed := h.state.confirm(ctx); changed != nil {
+		return changed
+	}
+	return err
 }

@@ -540,3 +540,35 @@ func TestRetentionDuringAScan(t *testing.T) {
 		)
 	})
 }
+
+// A topic that is made anew while it is read for recovery: what was missed is gone
+// with it, though reading finds nothing wrong.
+func TestATopicMadeAnewDuringAScan(t *testing.T) {
+	clause(t, 1, func(w *world) error {
+		w.opts.Ring.MaxRecords = 2
+		n := w.node()
+		c := n.subscribe(key("filler"), nil)
+		w.fill(50)
+		synctest.Wait()
+		n.view.OnScan(func(string, int32, int64, int64) error {
+			n.view.OnScan(nil)
+			n.view.Hold(topicName, 0, 0) // the node does not know yet
+			w.hub.Make(topicName, 1)
+			return nil
+		})
+		at := c.start.Positions
+		_, err := n.trySubscribe(key("filler"), at)
+		n.view.OnScan(func(string, int32, int64, int64) error { w.hub.Make(topicName, 1); return nil })
+		<-time.After(time.Minute)
+		n.view.Hold(topicName, 0, -1)
+		w.fill(10)
+		<-time.After(time.Minute)
+		now, err2 := n.Positions(key("filler"))
+		if err2 != nil {
+			return err2
+		}
+		now[0].Next = 0
+		_, history := n.History(w.t.Context(), live.HistoryRequest{Subject: key("filler"), Since: now, Limit: 20})
+		return first(matchesErr(err, live.ErrNotReady), matchesErr(history, live.ErrNotReady))
+	}, "silentChange")
+}

@@ -164,6 +164,9 @@ func (s *scanner) readOnce(ctx context.Context, batch []*scanRequest) error {
 	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
+	if err := p.of.confirm(ctx); err != nil {
+		return err
+	}
 	g.finish(to)
 	return nil
 }

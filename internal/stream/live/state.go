@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -88,6 +89,23 @@ func (st *state) placeForeign(ctx context.Context) error {
 	}
 	for i := range min(len(offsets), len(st.parts)) {
 		st.foreignBelow[i].Store(offsets[i])
+	}
+	return nil
+}
+
+// confirm reports whether the hub's topic is still the one that st is of. Whatever
+// was read of it meanwhile is another topic's where it is not: records missed in
+// one that was made anew just then would be taken for none.
+func (st *state) confirm(ctx context.Context) error {
+	if st.flaws().silentChange {
+		return nil
+	}
+	is, err := st.topic.engine.deps.Log.Describe(ctx, st.topic.name)
+	switch {
+	case errors.Is(err, message.ErrNotFound), err == nil && is != st.is:
+		return fmt.Errorf("topic %q: %w: %w", st.topic.name, ErrChanged, ErrNotReady)
+	case err != nil:
+		return fmt.Errorf("describe topic %q: %w", st.topic.name, err)
 	}
 	return nil
 }
