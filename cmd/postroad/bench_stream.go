@@ -20,7 +20,7 @@ type benchStream struct {
 func (c *benchStream) Help() string {
 	return "Measures stream nodes in processes of the shipped binary, each on a core of its own where there are two:" +
 		" memory for each idle connection, processor time for each million messages delivered, time from a POST to a subscriber, and the memory of a full node." +
-		" With --peers, engines of others beside ours. Needs as many open files as clients, in two processes. Takes about five minutes, with peers twenty."
+		" With --peers, engines of others beside ours. Needs as many open files as clients, in two processes. Takes about eight minutes, with peers half an hour."
 }
 
 // Run measures stream nodes.

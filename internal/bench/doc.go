@@ -9,6 +9,6 @@
 // and a figure from another machine cannot be held against one from this.
 //
 // Ingest measures the way in (Q1, Q3 and Q6 of the targets), Start how long
-// `postroad dev` takes to its first message (P1). Nothing here is a test: no
-// figure fails anything.
+// `postroad dev` takes to its first message (P1), Stream what stream nodes cost
+// (S1, S2, S3, S5). Nothing here is a test: no figure fails anything.
 package bench

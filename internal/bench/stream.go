@@ -40,9 +40,9 @@ const (
 // targetClients is how many clients the targets speak of.
 const targetClients = 10_000
 
-// DefaultStreamOptions take about a quarter of an hour with peers.
+// DefaultStreamOptions take about half an hour with peers.
 func DefaultStreamOptions() StreamOptions {
-	return StreamOptions{Rounds: 3, Duration: 8 * time.Second, Clients: targetClients}
+	return StreamOptions{Rounds: 5, Duration: 8 * time.Second, Clients: targetClients}
 }
 
 // Validate reports every option that cannot work.

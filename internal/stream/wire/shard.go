@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ const (
 type shard struct {
 	opts    Options
 	metrics *metrics
+	log     *slog.Logger
 	buffers streamBuffers
 
 	pending, connections atomic.Int64
@@ -50,8 +52,8 @@ type result struct {
 	err   error
 }
 
-func newShard(opts Options, m *metrics) *shard {
-	s := &shard{opts: opts, metrics: m, wake: make(chan struct{}, 1), wheel: make([][]*Conn, opts.PingInterval/step)}
+func newShard(opts Options, m *metrics, log *slog.Logger) *shard {
+	s := &shard{opts: opts, metrics: m, log: log, wake: make(chan struct{}, 1), wheel: make([][]*Conn, opts.PingInterval/step)}
 	s.now.Store(1)
 	s.write = func(fd uintptr) bool {
 		s.wrote = writeParts(int(fd), s.out.parts)

@@ -96,6 +96,7 @@ func (c *Conn) closed() {
 	code, reason := c.code, c.reason
 	c.mu.Unlock()
 	c.shard.metrics.ended(code)
+	c.shard.log.Debug("connection ended", "code", code, "reason", reason)
 	c.busy.Lock()
 	defer c.busy.Unlock()
 	c.gone = true

@@ -33,7 +33,7 @@ type Handler interface {
 
 // Deps are the collaborators of Writers.
 type Deps struct {
-	// Log takes what operators should see; nil discards it.
+	// Log takes the end of each connection, at level debug; nil discards it.
 	Log *slog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
@@ -42,7 +42,6 @@ type Deps struct {
 // Writers carry all connections of a node.
 type Writers struct {
 	opts    Options
-	log     *slog.Logger
 	metrics *metrics
 	shards  []*shard
 	next    atomic.Uint32
@@ -61,16 +60,17 @@ func NewWriters(opts Options, deps Deps) (*Writers, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	w := &Writers{opts: opts, log: deps.Log, metrics: newMetrics()}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
+	w := &Writers{opts: opts, metrics: newMetrics()}
+	log := deps.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	n := opts.Writers
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
 	for range n {
-		w.shards = append(w.shards, newShard(opts, w.metrics))
+		w.shards = append(w.shards, newShard(opts, w.metrics, log))
 	}
 	if err := w.metrics.register(deps.Registerer, w); err != nil {
 		return nil, fmt.Errorf("metrics of connections: %w", err)
