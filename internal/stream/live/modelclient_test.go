@@ -129,14 +129,14 @@ func (m *model) calm(n *modelNode) bool {
 
 // lastValues compares them, where the node has read the whole log.
 func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
-	if c.subject.All || c.subject.Key == "" || c.m.raised {
+	if c.subject.All || c.subject.Key == "" || c.m.raised || len(s.Positions) != 1 {
 		return
 	}
-	p := home(c.subject.Key, c.m.partitions)
+	p := s.Positions[0].Partition
 	if n.start(p) > 0 {
 		return
 	}
-	o := ask(c.m.hub, p, c.m.opts.Window)
+	o, _ := c.m.oracle(s.Positions[0].Epoch, p)
 	want := []int64{}
 	if r := o.last(c.subject.Key, s.Positions[0].Next); r != nil {
 		want = append(want, r.Offset)
