@@ -136,7 +136,10 @@ func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
 	if n.start(p) > 0 {
 		return
 	}
-	o, _ := c.m.oracle(s.Positions[0].Epoch, p)
+	o, was := c.m.oracle(s.Positions[0].Epoch, p)
+	if was {
+		return // where the node's log began then is not known any more
+	}
 	want := []int64{}
 	if r := o.last(c.subject.Key, s.Positions[0].Next); r != nil {
 		want = append(want, r.Offset)
