@@ -158,6 +158,10 @@ func cached(t *testing.T, i *issuer, run bool, fn func(t *testing.T, v *Verifier
 func TestUnknownKeysAskOnce(t *testing.T) {
 	i := &issuer{status: 200, body: set(pairs()["ES256"].jwk("one"))}
 	cached(t, i, false, func(t *testing.T, v *Verifier) {
+		// A secret is never an issuer's: there is nothing to ask.
+		if _, err := v.Verify(t.Context(), raw(`{"alg":"HS256","kid":"x"}`, jsonOf(t, good(nil)), secret)); !errors.Is(err, ErrInvalidToken) || i.asked.Load() != 0 {
+			t.Errorf("%v, asked %d times", err, i.asked.Load())
+		}
 		for round := range 3 {
 			var all sync.WaitGroup
 			for n := range 50 {
@@ -253,8 +257,9 @@ func TestWaitingForTheIssuer(t *testing.T) {
 	defer server.Close()
 	v := verifier(t, func(o *Options) { o.JWKS.URL = server.URL })
 	token := signed(t, "ES256", "one", nil)
+	firstCtx, firstLeaves := context.WithCancelCause(t.Context())
 	first := make(chan error, 1)
-	go func() { _, err := v.Verify(t.Context(), token); first <- err }()
+	go func() { _, err := v.Verify(firstCtx, token); first <- err }()
 	for deadline := time.Now().Add(10 * time.Second); i.asked.Load() == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the issuer was not asked")
@@ -266,9 +271,16 @@ func TestWaitingForTheIssuer(t *testing.T) {
 	if _, err := v.Verify(ctx, token); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("left: %v", err)
 	}
+	// The first, whose fetch it is, leaves as well, and a third one stays.
+	firstLeaves(errors.New("the client left"))
+	third := make(chan error, 1)
+	go func() { _, err := v.Verify(t.Context(), token); third <- err }()
 	close(i.hold)
-	if err := <-first; err != nil {
+	if err := <-third; err != nil {
 		t.Errorf("stayed: %v", err)
+	}
+	if err := <-first; err != nil {
+		t.Errorf("the first: %v", err)
 	}
 	if n := i.asked.Load(); n != 1 {
 		t.Errorf("asked %d times", n)

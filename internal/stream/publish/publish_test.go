@@ -78,6 +78,7 @@ func TestFaults(t *testing.T) {
 		"full":                         {[]fault{full}, nil, nil, 1},
 		"bad gateway":                  {[]fault{broken}, nil, nil, 1},
 		"another's page":               {[]fault{page}, nil, nil, 1},
+		"an empty answer":              {[]fault{empty}, nil, nil, 1},
 		"both lose the reply":          {[]fault{lost}, []fault{lost}, nil, 3},
 		"both busy, then not":          {[]fault{busy, busy}, []fault{busy, busy}, nil, 1},
 		"both busy, for ever":          {[]fault{busy, busy, busy}, []fault{busy, busy, busy}, ErrUnavailable, 0},

@@ -74,7 +74,8 @@ const (
 	busy   fault = "busy"  // 503, not stored
 	full   fault = "full"  // 507, not stored
 	broken fault = "broken"
-	page   fault = "page" // 200 of somebody else's
+	page   fault = "page"  // 200 of somebody else's
+	empty  fault = "empty" // 200 with nothing in it
 )
 
 func newStamp(t testing.TB, name string, change func(*gateway.Options)) *stamp {
@@ -170,6 +171,8 @@ func (s *stamp) serve(w http.ResponseWriter, r *http.Request, inner http.Handler
 		w.WriteHeader(http.StatusBadGateway)
 	case page:
 		io.WriteString(w, "<html>please log in</html>")
+	case empty:
+		io.WriteString(w, "{}")
 	}
 }
 
