@@ -57,8 +57,9 @@ const (
 )
 
 // maxScans is how often a partition is read again for one subscriber, if its ring
-// does not reach back to where the reading before ended.
-const maxScans = 3
+// does not reach back to where the reading before ended, before he is told to come
+// again: that the hub fills faster than it is read is no loss.
+const maxScans = 10
 
 func newCatchUp(st *state, view []*partition, r *Request) *catchUp {
 	c := &catchUp{state: st, view: view, request: r, foreign: st.foreign()}
@@ -206,8 +207,6 @@ func (c *catchUp) look(p *partition, pc *piece) want {
 		return wantNothing
 	case pc.at >= p.ring.from || f.ringHasAll || f.stopAtScan && pc.scans > 0:
 		return c.fromRing(p, pc)
-	case pc.scans >= maxScans:
-		return wantLost
 	}
 	return wantScan
 }
@@ -272,6 +271,9 @@ func (c *catchUp) gather(ctx context.Context) error {
 				pc.end = bounds[n].End
 			}
 		case wantScan:
+			if pc.scans == maxScans {
+				return fmt.Errorf("partition %d of topic %q fills faster than it is read: %w", c.view[i].n, c.state.topic.name, ErrBusy)
+			}
 			q, err := c.view[i].scans.ask(c.request.Subject, pc.at)
 			if err != nil {
 				return err

@@ -21,9 +21,9 @@ var (
 	// ErrNotReady: the topic is not read to its end yet, or not any more. It is
 	// worth another try.
 	ErrNotReady = errors.New("not ready")
-	// ErrBusy: more recoveries wait than the options allow. It is worth another
-	// try.
-	ErrBusy = errors.New("too many recoveries wait")
+	// ErrBusy: more recoveries wait than the options allow, or the hub fills faster
+	// than it is read. It is worth another try, with the same position.
+	ErrBusy = errors.New("too much is to be recovered at once")
 )
 
 // Deps are what an Engine needs of others.

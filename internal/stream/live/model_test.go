@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +26,6 @@ type model struct {
 	partitions int32
 	sent       []live.Record // to be sent again
 	appended   int
-	moves      atomic.Int64 // steps that may move a node's head
 	// archive holds, by epoch, what partitions were that are not any more.
 	archive map[string]*oracle
 	raised  bool // keys have come to stand in several partitions
@@ -236,7 +234,6 @@ func (m *model) change() {
 		m.archive[m.epoch(p)] = ask(m.hub, p, m.opts.Window)
 	}
 	m.mu.Unlock()
-	m.moves.Add(1)
 	if m.partitions < 5 && m.rng.IntN(2) == 0 {
 		m.partitions++
 		m.raised = true
@@ -264,9 +261,6 @@ func (m *model) oracle(epoch string, p int32) (o *oracle, was bool) {
 func (m *model) step() {
 	p := m.rng.Int32N(m.partitions)
 	what := m.rng.IntN(30)
-	if what <= 11 || what >= 17 && what <= 21 {
-		m.moves.Add(1)
-	}
 	if m.rng.IntN(150) == 0 {
 		m.change()
 		return
@@ -344,7 +338,6 @@ func (m *model) failed() error {
 // settle lets everything get to its end, and judges.
 func (m *model) settle() error {
 	m.note("settle")
-	m.moves.Add(1)
 	m.start()
 	for p := range m.partitions {
 		m.hub.Commit(topicName, p)
@@ -432,7 +425,7 @@ func TestModelFindsFlaws(t *testing.T) {
 	}
 }
 
-var errAllowed = []error{live.ErrNotReady, livetest.ErrAway}
+var errAllowed = []error{live.ErrNotReady, live.ErrBusy, livetest.ErrAway}
 
 func allowed(err error) bool {
 	return slices.ContainsFunc(errAllowed, func(e error) bool { return errors.Is(err, e) })

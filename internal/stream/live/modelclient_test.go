@@ -27,15 +27,11 @@ func (c *modelClient) join(n *modelNode) {
 		}
 	}
 	c.mu.Unlock()
-	before := c.m.moves.Load()
-	if !c.m.calm(n) {
-		before = -1
-	}
 	c.m.note("client %p joins with %v", c, since)
 	go func() {
 		sub, err := n.Subscribe(c.m.t.Context(), live.Request{
 			Subject: c.subject, Receiver: a, Since: since,
-			Begin: func(s *live.Start) { a.begin(s, since, before) },
+			Begin: func(s *live.Start) { a.begin(s, since) },
 		})
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -57,7 +53,7 @@ func (c *modelClient) join(n *modelNode) {
 
 // begin takes up what a subscription begins with. It is judged whether it had to
 // be recovered: where the hub holds everything, look-back included.
-func (a *attempt) begin(s *live.Start, since []live.Position, before int64) {
+func (a *attempt) begin(s *live.Start, since []live.Position) {
 	c, n := a.c, a.n
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +61,7 @@ func (a *attempt) begin(s *live.Start, since []live.Position, before int64) {
 		return
 	}
 	c.m.note("client %p begins: recovered %v, positions %v, missed %v", c, s.Recovered, s.Positions, offsetsOf(s.Missed))
-	if since != nil && !s.Recovered && c.must(since, before) {
+	if since != nil && !s.Recovered && c.must(since) {
 		c.fail(fmt.Errorf("not recovered since %v though nothing is gone", since))
 	}
 	if !s.Recovered {
@@ -102,25 +98,14 @@ func (c *modelClient) fail(err error) {
 }
 
 // must reports whether the hub holds all that was missed and the look-back before
-// it, and what comes meanwhile stays in the ring.
-func (c *modelClient) must(since []live.Position, before int64) bool {
+// it.
+func (c *modelClient) must(since []live.Position) bool {
 	for _, at := range since {
 		if at.Epoch != c.m.epoch(at.Partition) || c.m.raised && !c.subject.All {
 			return false
 		}
 		start := c.m.bounds()[at.Partition].Start
 		if start > 0 && start > at.Next-int64(c.m.opts.Window) {
-			return false
-		}
-	}
-	return c.m.moves.Load() == before || c.m.opts.Ring.MaxRecords >= 1000
-}
-
-// calm reports whether a node has read all there is.
-func (m *model) calm(n *modelNode) bool {
-	at, err := n.Positions(everything)
-	for i, b := range m.bounds() {
-		if err != nil || i >= len(at) || at[i].Next != b.End {
 			return false
 		}
 	}

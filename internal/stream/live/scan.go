@@ -151,7 +151,38 @@ func (s *scanner) readOnce(ctx context.Context, batch []*scanRequest) error {
 		judge.sure = begin
 	}
 	s.engine.metrics.scans.Inc()
-	err = s.engine.deps.Log.Scan(ctx, p.of.topic.name, p.n, begin, to, func(records []Record) error {
+	for round := 1; ; round++ {
+		if err := s.scan(ctx, g, judge, begin, to); err != nil {
+			return err
+		}
+		// What came meanwhile may be more than the ring takes: then it is read, too,
+		// without another look-back, until those who wait can go on from the ring.
+		more, met := p.reach(to)
+		if met || round == maxRounds || g.live == 0 {
+			break
+		}
+		begin, to = to, more
+	}
+	if err := p.of.confirm(ctx); err != nil {
+		return err
+	}
+	g.finish(to)
+	return nil
+}
+
+// maxRounds is how often a reading goes on behind its end. Each round has less to
+// read than the one before, unless the hub fills faster than it is read.
+const maxRounds = 10
+
+// reach returns the head, and whether the ring reaches back to offset.
+func (p *partition) reach(offset int64) (head int64, met bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.head, p.head <= offset || p.ring.from <= offset
+}
+
+func (s *scanner) scan(ctx context.Context, g *gathering, judge *judge, from, to int64) error {
+	err := s.engine.deps.Log.Scan(ctx, s.p.of.topic.name, s.p.n, from, to, func(records []Record) error {
 		s.engine.metrics.scanned.Add(float64(len(records)))
 		for i := range records {
 			g.add(&records[i], judge.decide(&records[i]))
@@ -161,14 +192,10 @@ func (s *scanner) readOnce(ctx context.Context, batch []*scanRequest) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
+	if errors.Is(err, errEnough) {
+		return nil
 	}
-	if err := p.of.confirm(ctx); err != nil {
-		return err
-	}
-	g.finish(to)
-	return nil
+	return err
 }
 
 // gathering is what one reading gathers for its requests.
