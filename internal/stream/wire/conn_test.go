@@ -264,19 +264,20 @@ func TestEnds(t *testing.T) {
 // gets its close frame.
 func TestManyCloseAtOnce(t *testing.T) {
 	const clients = 2000
-	n := newNode(t, false)
+	n := newNode(t, false, withOptions(func(o *Options) { o.CloseTimeout = limit }))
 	var all []*client
 	for range clients {
 		c, _ := n.dial(t, 0)
 		all = append(all, c)
 	}
 	until(t, "all are counted", func() bool { return n.w.Connections() == clients })
-	go func() {
-		for _, c := range all {
-			c.wantClose("3001 shutdown")
-			c.send(ws.NewCloseFrame(nil))
-		}
-	}()
+	for c := range n.w.Conns() {
+		c.Disconnect(CodeShutdown, reasonShutdown)
+	}
+	for _, c := range all {
+		c.wantClose("3001 shutdown")
+		c.send(ws.NewCloseFrame(nil))
+	}
 	n.stop()
 	for _, rec := range n.all {
 		if got := within(t, rec.closed, "Closed"); got != "3001 shutdown" || len(rec.closed) > 0 {

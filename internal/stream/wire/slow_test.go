@@ -59,14 +59,23 @@ func TestClientThatNeverReads(t *testing.T) {
 func TestBurstBeyondTheLimit(t *testing.T) {
 	n := newNode(t, false, withOptions(func(o *Options) { o.MaxQueuedBytes, o.MaxBurstBytes = 64<<10, 256<<10 }))
 	c, rec := cramped(t, n)
-	b := block(strings.Repeat("x", 100_000))
+	b := block(strings.Repeat("x", 200_000))
+	rec.conn.Deliver(nil, b)
+	until(t, "the socket is full in the middle of a block", func() bool {
+		rec.conn.mu.Lock()
+		defer rec.conn.mu.Unlock()
+		return rec.conn.activity == chasing && rec.conn.sent > 0
+	})
 	for range 30 {
 		rec.conn.Deliver(nil, b)
 		if p := n.w.Pending(); p > 256<<10 {
 			t.Fatalf("%d bytes wait", p)
 		}
 	}
-	c.wantClose("3008 slow") // behind the block that was partly sent
+	if f := c.next(); len(f.Payload) != 200_000 {
+		t.Errorf("the block that was partly sent came with %d bytes", len(f.Payload))
+	}
+	c.wantClose("3008 slow")
 	if got := within(t, rec.closed, "Closed"); got != "3008 slow" {
 		t.Errorf("Closed %q", got)
 	}
