@@ -186,8 +186,24 @@ func judgeSeen(p part, log []record, seen []sight, due []int64) error {
 	if len(missing) > 0 {
 		return fmt.Errorf("%v: %d %s to a viewer: %s", p, len(missing), lost, strings.Join(missing[:min(5, len(missing))], ", "))
 	}
-	if len(got) != len(due) {
-		return fmt.Errorf("%v: %s: %v, due %v", p, disagrees, got, due)
+	for _, x := range seen {
+		if _, found := slices.BinarySearch(due, x.offset); found {
+			continue
+		}
+		if at := copyBelow(log, x.offset); at >= 0 {
+			return fmt.Errorf("%v: %q at %d by %s is %s: a copy stands at %d", p, short(x.body), x.offset, x.node, twice, at)
+		}
+		return fmt.Errorf("%v/%d %s than is due: %q by %s", p, x.offset, disagrees, short(x.body), x.node)
 	}
 	return nil
+}
+
+// copyBelow is where the same bytes stand in the W offsets below, -1 where nowhere.
+func copyBelow(log []record, offset int64) int64 {
+	for o := offset - 1; o >= max(0, offset-window); o-- {
+		if log[o].value == log[offset].value {
+			return o
+		}
+	}
+	return -1
 }

@@ -79,7 +79,7 @@ func newStreams(w *world, sabotage streamSabotage) *streams {
 	for i := range s.plan.nodes {
 		name := fmt.Sprintf("node%d", i)
 		sl := &streamSlot{s: s, name: name, rng: w.random(name), log: &streamLog{s: s}}
-		sl.log.pace = sl.someLag()
+		sl.log.pace = someLag(rng)
 		s.nodes = append(s.nodes, sl)
 	}
 	for i := range s.plan.viewers {
@@ -89,8 +89,8 @@ func newStreams(w *world, sabotage streamSabotage) *streams {
 }
 
 // someLag is how far a node is behind the others.
-func (sl *streamSlot) someLag() time.Duration {
-	return []time.Duration{20 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond, 3 * time.Second}[sl.rng.IntN(4)]
+func someLag(rng *rand.Rand) time.Duration {
+	return []time.Duration{20 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond, 3 * time.Second}[rng.IntN(4)]
 }
 
 // keep runs the node until ctx ends.
@@ -161,7 +161,7 @@ func (s *streams) disturb(ctx context.Context) {
 				sl.log.change(func() { sl.log.cut = false })
 			})
 		case 3, 4:
-			sl.log.change(func() { sl.log.pace = sl.someLag() })
+			sl.log.change(func() { sl.log.pace = someLag(rng) })
 		case 5:
 			if s.plan.trims {
 				s.trim(rng)

@@ -65,7 +65,7 @@ func manyStreams(t *testing.T, n uint64) {
 
 // Viewers are shown what was acknowledged, each message once, in the order of
 // their partition, whichever nodes they come from and go to; or are told.
-func TestSimulationStream(t *testing.T) { manyStreams(t, 4) }
+func TestSimulationStream(t *testing.T) { manyStreams(t, 3) }
 
 // caughtStream looks for a seed that shows the sabotage, by the words of the
 // judge.
