@@ -30,7 +30,7 @@ func tokenOf(r *http.Request) (string, error) {
 	}
 	scheme, token, _ := strings.Cut(fields[0], " ")
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", errors.New("Authorization must be: Bearer TOKEN")
+		return "", errors.New("the field Authorization must be: Bearer TOKEN")
 	}
 	return token, nil
 }

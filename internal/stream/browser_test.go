@@ -91,7 +91,8 @@ func TestBrowserComesBack(t *testing.T) {
 	state := func() (s struct {
 		Got          []string
 		Gaps, Opened int
-	}) {
+	},
+	) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(tab, time.Minute)
 		defer cancel()

@@ -234,7 +234,7 @@ func (h ageHeap) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (h *ageHeap) Push(x any) {
-	n := x.(*connection) //nolint:errcheck // only open pushes
+	n := x.(*connection)
 	n.at = len(*h)
 	*h = append(*h, n)
 }

@@ -120,7 +120,8 @@ func (n *Node) Run(ctx context.Context) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"engine", n.engine.Run}, {"connections", n.writers.Run},
+		{"engine", n.engine.Run},
+		{"connections", n.writers.Run},
 		{"age of connections", func(ctx context.Context) error { n.connections.run(ctx); return nil }},
 	} {
 		wg.Go(func() {

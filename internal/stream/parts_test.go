@@ -60,12 +60,18 @@ func TestMessageAsJSON(t *testing.T) {
 		record live.Record
 		want   string
 	}{
-		{"text", live.Record{Partition: 2, Offset: 7, Key: []byte("a/ü"), Value: []byte("<x>\n"), ID: id, HasID: true, Accepted: at, Stamp: "onprem"},
-			`{"topic":"t","partition":2,"offset":7,"key":"a/ü","value":"<x>\n","id":"` + id.String() + `","time":"2026-01-02T03:04:05.006Z","stamp":"onprem"}`},
+		{
+			"text",
+			live.Record{Partition: 2, Offset: 7, Key: []byte("a/ü"), Value: []byte("<x>\n"), ID: id, HasID: true, Accepted: at, Stamp: "onprem"},
+			`{"topic":"t","partition":2,"offset":7,"key":"a/ü","value":"<x>\n","id":"` + id.String() + `","time":"2026-01-02T03:04:05.006Z","stamp":"onprem"}`,
+		},
 		{"without a key", live.Record{Value: []byte("1"), Accepted: at}, `{"topic":"t","partition":0,"offset":0,"key":null,"value":"1","time":"2026-01-02T03:04:05.006Z"}`},
 		{"with an empty one", live.Record{Key: []byte{}, Accepted: at}, `{"topic":"t","partition":0,"offset":0,"key":"","value":"","time":"2026-01-02T03:04:05.006Z"}`},
-		{"bytes", live.Record{Key: []byte{0xff}, Value: []byte{0xfe, 0}, Accepted: at},
-			`{"topic":"t","partition":0,"offset":0,"key":null,"key_base64":"/w==","base64":"/gA=","time":"2026-01-02T03:04:05.006Z"}`},
+		{
+			"bytes",
+			live.Record{Key: []byte{0xff}, Value: []byte{0xfe, 0}, Accepted: at},
+			`{"topic":"t","partition":0,"offset":0,"key":null,"key_base64":"/w==","base64":"/gA=","time":"2026-01-02T03:04:05.006Z"}`,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := string(eventEncoder{}.Encode("t/x", true, true, []*live.Record{&row.record, &row.record}))
