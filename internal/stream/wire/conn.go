@@ -287,7 +287,9 @@ func (c *Conn) written(n int) {
 	c.mergeFrom, c.mergeTo = c.mergeFrom-out, c.mergeTo-out
 	c.calm()
 	if len(c.queue) == 0 {
-		c.queue = nil
+		// Blocks that the queue grew out of few with are still named there: a quiet
+		// connection would keep them in memory.
+		c.queue, c.few = nil, [2]entry{}
 		c.mergeAt = c.shard.opts.MaxQueuedBytes
 		if c.ending && c.answered {
 			c.leave()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,28 @@ func TestClientThatReadsAgain(t *testing.T) {
 			t.Errorf("then %q", f.Payload)
 		}
 		n.stop()
+	}
+}
+
+// What was sent is held on to by nobody, however the queue grew: ten thousand quiet
+// connections would keep ten thousand blocks.
+func TestNothingSentIsKept(t *testing.T) {
+	n := newNode(t, false)
+	c, rec := n.dial(t, 0)
+	for burst := range 10 {
+		freed := make(chan struct{}, burst+1)
+		for range burst + 1 {
+			b := block("x")
+			runtime.AddCleanup(b, func(struct{}) { freed <- struct{}{} }, struct{}{})
+			rec.conn.Deliver(nil, b)
+		}
+		for range burst + 1 {
+			c.next()
+		}
+		until(t, fmt.Sprintf("all of %d blocks are freed", burst+1), func() bool {
+			runtime.GC()
+			return len(freed) == burst+1
+		})
 	}
 }
 
