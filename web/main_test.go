@@ -45,7 +45,7 @@ func newRig(t *testing.T, count int) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &rig{t: t, binary: drill.Binary{Path: built.Path(t), Dir: dir, Plain: true}, nodes: map[string]*drill.Process{}}
-	r.start(drill.DevArgs(filepath.Join(dir, "data"))...)
+	r.start(t, drill.DevArgs(filepath.Join(dir, "data"))...)
 	t.Cleanup(func() {
 		if err := r.dev.Stop(); err != nil {
 			t.Error(err)
@@ -60,25 +60,25 @@ func newRig(t *testing.T, count int) *rig {
 }
 
 // start starts everything in one process.
-func (r *rig) start(args ...string) {
-	r.t.Helper()
+func (r *rig) start(t *testing.T, args ...string) {
+	t.Helper()
 	var err error
-	if r.dev, err = r.binary.Start(r.t.Context(), args...); err != nil {
-		r.t.Fatal(err)
+	if r.dev, err = r.binary.Start(t.Context(), args...); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // restart kills everything and starts it on the same data and addresses.
-func (r *rig) restart() {
-	r.t.Helper()
+func (r *rig) restart(t *testing.T) {
+	t.Helper()
 	if err := r.dev.Kill(); err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	a := r.dev.Addresses
-	r.start("dev", "--data", filepath.Join(r.binary.Dir, "data"), "--vehicles", "0", "--hub", a.Hub,
-		"--door", hostOf(r.t, a.Door), "--admin", hostOf(r.t, a.Admin),
-		"--onprem", hostOf(r.t, a.Gateways["onprem"]), "--cloud", hostOf(r.t, a.Gateways["cloud"]),
-		"--stream-onprem", hostOf(r.t, a.Streams["onprem"]), "--stream-cloud", hostOf(r.t, a.Streams["cloud"]))
+	r.start(t, "dev", "--data", filepath.Join(r.binary.Dir, "data"), "--vehicles", "0", "--hub", a.Hub,
+		"--door", hostOf(t, a.Door), "--admin", hostOf(t, a.Admin),
+		"--onprem", hostOf(t, a.Gateways["onprem"]), "--cloud", hostOf(t, a.Gateways["cloud"]),
+		"--stream-onprem", hostOf(t, a.Streams["onprem"]), "--stream-cloud", hostOf(t, a.Streams["cloud"]))
 }
 
 // node starts a stream node of its own and returns its host:port.
@@ -180,9 +180,9 @@ func (r *recorder) seen() (last map[string]int64, accepted int) {
 }
 
 // open opens the page and waits until it shows all vehicles.
-func (r *rig) open(page string, v browser.View) *browser.Tab {
-	r.t.Helper()
-	b := browser.Open(r.t, page, v)
+func (r *rig) open(t *testing.T, page string, v browser.View) *browser.Tab {
+	t.Helper()
+	b := browser.Open(t, page, v)
 	last, _ := r.told.seen()
 	b.Until(`document.getElementById("state").dataset.state === "up"`)
 	b.Until(fmt.Sprintf(`Number(document.getElementById("vehicles").textContent) >= %d`, len(last)))
@@ -191,12 +191,12 @@ func (r *rig) open(page string, v browser.View) *browser.Tab {
 }
 
 // shows waits until the page has the last position of every vehicle.
-func (r *rig) shows(b *browser.Tab) {
-	r.t.Helper()
+func (r *rig) shows(t *testing.T, b *browser.Tab) {
+	t.Helper()
 	last, _ := r.told.seen()
 	want, err := json.Marshal(last)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	b.Do(evaluate(`document.getElementById("all").open = true`))
 	b.Until(fmt.Sprintf(`Object.entries(%s).every(([id, at]) => Number(document.getElementById("row-" + id)?.dataset.at) >= at)`, want))

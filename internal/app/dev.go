@@ -175,6 +175,7 @@ func welcome(a Addresses, dir string) string {
 
   door            %s        send here
   console         %s/console/
+  vehicles        %s/demo/
   stamp onprem    %s        API description at /docs
   stamp cloud     %s
   stream onprem   %s        WebSocket, event streams
@@ -189,7 +190,7 @@ Try, in another terminal:
   curl -N '%s/v1/topics/messages/stream?key=tram-7'
   postroad status --admin %s
 
-`, dir, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Streams["onprem"], a.Streams["cloud"],
+`, dir, a.Door, a.Door, a.Door, a.Gateways["onprem"], a.Gateways["cloud"], a.Streams["onprem"], a.Streams["cloud"],
 		a.Hub, a.Admin, a.Door, a.Hub, a.Door, a.Admin)
 	return b.String()
 }

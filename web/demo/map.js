@@ -151,6 +151,7 @@ export class TownMap {
 
   #placeNames(pen, px) {
     const small = this.#width < 560;
+    if (this.#width < 420 && this.#zoom < 1.5) return; // there would be nothing else to see
     pen.font = `600 ${(small ? 9 : 12) * px}px ${getComputedStyle(document.body).fontFamily}`;
     pen.textAlign = "center";
     pen.textBaseline = "middle";

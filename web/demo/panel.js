@@ -36,8 +36,8 @@ export function showFigures({ vehicles, silent, rate, p50, p95, history }) {
 /** Shows what came of the last connection. */
 export function showResumed({ partitions, recovered, again }) {
   say($("partitions"), String(partitions));
-  let text = "first time";
-  if (again) text = recovered === partitions ? "recovered" : recovered === 0 ? "not recovered" : `${recovered} of ${partitions}`;
+  let text = "none yet";
+  if (again) text = recovered === partitions ? "recovered" : recovered === 0 ? "not recovered" : `${recovered} recovered`;
   say($("recovered"), text);
 }
 
