@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -407,6 +408,33 @@ func TestAnonymousAndNamed(t *testing.T) {
 	p, ok := v.Named("alice")
 	if !ok || p.Name != "alice" || !p.MayRead("news/x") || !p.MayPublish("everything/x") || p.MayPublish("vehicles/x") {
 		t.Errorf("%+v", p)
+	}
+}
+
+// Of many policies each name has its own, and names of one kind share them.
+func TestManyPolicies(t *testing.T) {
+	const many = 40
+	texts := []string{"* read all/*"}
+	for i := range many {
+		texts = append(texts, fmt.Sprintf("group-%d-* read t-%d/*", i, i), fmt.Sprintf("group-%d-boss publish t-%d/*", i, i))
+	}
+	v := verifier(t, func(o *Options) { o.Policies = policies(t, texts...) })
+	for i := range many {
+		for _, who := range []string{"a", "b", "boss"} {
+			p, _ := v.Named(fmt.Sprintf("group-%d-%s", i, who))
+			for j := range many {
+				subject := fmt.Sprintf("t-%d/x", j)
+				if p.MayRead(subject) != (i == j) || p.MayPublish(subject) != (i == j && who == "boss") {
+					t.Fatalf("%s and %s: %s, %s", p.Name, subject, p.Read.Explain(subject), p.Publish.Explain(subject))
+				}
+			}
+			if !p.MayRead("all/x") {
+				t.Fatal("the policy of all")
+			}
+		}
+	}
+	if n := len(v.grants); n != 2*many {
+		t.Errorf("%d grants are remembered", n)
 	}
 }
 

@@ -30,14 +30,14 @@ type Options struct {
 	GiveUp time.Duration `yaml:"give_up"`
 	// Attempts is how often a message is tried at most, 1 to 100. Default 6.
 	Attempts int `yaml:"attempts"`
-	// Concurrent is how many messages are under way at once; further ones are
-	// refused. 1 to 100000. Default 2048.
+	// Concurrent is how many messages are under way at once, each with the memory
+	// of its value; further ones are refused. 1 to 100000. Default 1024.
 	Concurrent int `yaml:"concurrent"`
 }
 
 // DefaultOptions publish nowhere.
 func DefaultOptions() Options {
-	return Options{AttemptTimeout: 5 * time.Second, GiveUp: 15 * time.Second, Attempts: 6, Concurrent: 2048}
+	return Options{AttemptTimeout: 5 * time.Second, GiveUp: 15 * time.Second, Attempts: 6, Concurrent: 1024}
 }
 
 // Validate returns every setting that breaks a rule, each as
