@@ -247,7 +247,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	if a := ask(t, http.MethodGet, n.url+"/v1/topics/one/stream?key=a"); a.status != http.StatusUnauthorized {
 		t.Errorf("without a token: %d", a.status)
 	}
-	v := watch(t, n.url+"/v1/topics/one/stream?key=a&access_token="+token(t, "ann", 2*time.Second))
+	v := watch(t, n.url+"/v1/topics/one/stream?key=a&access_token="+token(t, "ann", 4*time.Second))
 	v.position(t)
 	for {
 		if _, ok := v.next(t); !ok {

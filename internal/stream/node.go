@@ -199,9 +199,10 @@ func (n *Node) pendingBytes() int64 { return n.pending.Load() + n.writers.Pendin
 const (
 	// roomLook is how often it is looked whether there is room again.
 	roomLook = 5 * time.Millisecond
-	// roomWait is the longest that reading the hub waits for it: longer than slow
-	// clients are borne with, and shorter than a lag that makes a node not ready.
-	roomWait = 6 * time.Second
+	// roomWait is the longest that one batch of the hub's waits for it. It is short:
+	// some clients that read nothing, until they are let go, shall slow the others
+	// down and not stop them.
+	roomWait = 250 * time.Millisecond
 )
 
 // room waits while more is still to be sent than may be. Without it a burst of the

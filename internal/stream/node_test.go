@@ -169,7 +169,7 @@ func TestDrain(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.Drain(context.Background(), 200*time.Millisecond)
+		n.Drain(context.Background(), 2*time.Second)
 	}()
 	await(t, "the balancer to be told", func() bool { return ask(t, http.MethodGet, n.url+"/healthz").status == http.StatusServiceUnavailable })
 	if n.connections.isClosing() {

@@ -44,7 +44,7 @@ func DefaultOptions() Options {
 	return Options{
 		Live: live.DefaultOptions(), WebSocket: wire.DefaultOptions(), Protocol: centrifugo.DefaultOptions(),
 		Publish: publish.DefaultOptions(),
-		Limits:  LimitOptions{Connections: 20_000, PendingBytes: 64 << 20},
+		Limits:  LimitOptions{Connections: 20_000, PendingBytes: 256 << 20},
 		Age:     AgeOptions{Max: 2 * time.Hour, Jitter: 0.5},
 		Drain:   DrainOptions{Rate: 500, Timeout: 40 * time.Second},
 		SSE:     SSEOptions{QueueBytes: 1 << 20, KeepAlive: 15 * time.Second, Retry: time.Second, WriteTimeout: 20 * time.Second},
@@ -89,8 +89,9 @@ type LimitOptions struct {
 	// have its address: leave it 0 there. Default 0.
 	ConnectionsPerAddress int `yaml:"connections_per_address"`
 	// PendingBytes is how much may wait to be sent on all connections together,
-	// in bytes. Above it the node reads no more from the hub until clients have
-	// caught up or were dropped, a while at most. Default 67108864 (64 MiB).
+	// in bytes; what several are sent is one piece of memory and counts for each.
+	// Above it the node reads from the hub slowly, until clients have caught up
+	// or were let go. 1048576 to 1099511627776. Default 268435456 (256 MiB).
 	PendingBytes int64 `yaml:"pending_bytes"`
 }
 

@@ -452,8 +452,12 @@ func (v *viewer) records(all []*live.Record, ids bool) error {
 	return nil
 }
 
-// flushBytes is how much is gathered before it is written.
-const flushBytes = 64 << 10
+const (
+	// flushBytes is how much is gathered before it is written.
+	flushBytes = 64 << 10
+	// keptBytes is the largest buffer that a silent viewer keeps.
+	keptBytes = 8 << 10
+)
 
 // events adds an event for each record, whose data are the lines of text.
 func (v *viewer) events(text []byte, records []*live.Record, ids bool) error {
@@ -485,7 +489,7 @@ func (v *viewer) flush() error {
 	}
 	n, err := v.w.Write(v.buf)
 	v.node.metrics.bytes.Add(float64(n))
-	if v.buf = v.buf[:0]; cap(v.buf) > 2*flushBytes {
+	if v.buf = v.buf[:0]; cap(v.buf) > keptBytes {
 		v.buf = nil
 	}
 	if err != nil {
