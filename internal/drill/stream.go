@@ -285,7 +285,7 @@ func (a *audience) disturb(ctx context.Context) error {
 func (a *audience) once(ctx context.Context, i int) error {
 	running := a.nodes.addresses()
 	victim := running[a.rng.IntN(len(running))]
-	roll := []int{0, 6, 9}
+	roll := []int{0, 6, 8, 9}
 	what := a.rng.IntN(10)
 	if i < len(roll) {
 		what = roll[i]
@@ -308,7 +308,7 @@ func (a *audience) once(ctx context.Context, i int) error {
 		if err := a.nodes.drain(victim); err != nil {
 			return err
 		}
-	case len(running) <= a.Nodes:
+	case what < 9 && len(running) <= a.Nodes:
 		a.report.Added++
 		if err := a.nodes.start(ctx); err != nil {
 			return err

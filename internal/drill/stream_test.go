@@ -34,7 +34,7 @@ func checkStream(t *testing.T, o StreamOptions) {
 	if !report.OK() {
 		t.Fatalf("the promise is broken; the hub: %s", report.Hub)
 	}
-	if report.Killed == 0 || report.Drained == 0 || report.Backs < o.Clients/2 || report.Copies == 0 || report.Hub.Hidden == 0 {
+	if report.Killed == 0 || report.Drained == 0 || report.Added == 0 || report.Cuts == 0 || report.Backs < o.Clients/2 || report.Copies == 0 || report.Hub.Hidden == 0 {
 		t.Errorf("too little has happened to prove anything: %s", report)
 	}
 }

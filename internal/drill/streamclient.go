@@ -40,6 +40,7 @@ type viewer struct {
 	// partitions are the last offsets seen of each partition, of events.
 	partitions map[int32]int64
 	attempts   int
+	before     bool      // it was subscribed before
 	lost       time.Time // when the connection broke; zero while there is one
 	buf        []byte
 }
@@ -75,10 +76,15 @@ func (s *viewing) subscribed() {
 	s.connected++
 }
 
-func (s *viewing) gone(err error) {
+// gone notes that a subscribed client's connection is over, and how it ended
+// unless that was the client's own doing.
+func (s *viewing) gone(ctx context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.connected--
+	if ctx.Err() != nil {
+		return
+	}
 	if s.codes == nil {
 		s.codes = make(map[string]int)
 	}
@@ -167,7 +173,7 @@ func (v *viewer) run(ctx context.Context) {
 			v.views[0].fault("told never to come back: %v", err)
 			return
 		}
-		if v.lost.IsZero() {
+		if v.before && v.lost.IsZero() {
 			v.lost = time.Now()
 		}
 		if rest(ctx, v.delay()) != nil {
@@ -179,7 +185,7 @@ func (v *viewer) run(ctx context.Context) {
 // ready notes that all subjects are subscribed.
 func (v *viewer) ready() {
 	v.stats.subscribed()
-	v.attempts = 0
+	v.attempts, v.before = 0, true
 	if !v.lost.IsZero() {
 		v.stats.back(v.lost)
 		v.lost = time.Time{}

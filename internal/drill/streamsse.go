@@ -50,7 +50,7 @@ func (v *viewer) events(ctx context.Context) error {
 	s := &eventStream{v: v, conn: conn, r: bufio.NewReaderSize(conn, 2048), id: v.hint}
 	err = s.read()
 	if s.begun {
-		v.stats.gone(err)
+		v.stats.gone(ctx, err)
 	}
 	return err
 }

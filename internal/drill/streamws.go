@@ -57,7 +57,7 @@ func (v *viewer) webSocket(ctx context.Context) error {
 	}
 	err = s.read()
 	if s.ready {
-		v.stats.gone(err)
+		v.stats.gone(ctx, err)
 	}
 	return err
 }
