@@ -154,8 +154,8 @@ func (s *seen) take(id, name, data string) {
 	s.list = append(s.list, m.Value)
 }
 
-// watchSocket subscribes with the official SDK.
-func watchSocket(t *testing.T, to *seen, url, channel string) {
+// watchSocket subscribes with the official SDK, and returns the client.
+func watchSocket(t *testing.T, to *seen, url, channel string) *centrifuge.Client {
 	t.Helper()
 	c := centrifuge.NewProtobufClient("ws"+strings.TrimPrefix(url, "http")+"/connection/websocket", centrifuge.Config{
 		MinReconnectDelay: 10 * time.Millisecond, MaxReconnectDelay: 100 * time.Millisecond,
@@ -184,6 +184,7 @@ func watchSocket(t *testing.T, to *seen, url, channel string) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("not subscribed")
 	}
+	return c
 }
 
 func send(t *testing.T, url, key, value string) {
@@ -246,6 +247,48 @@ func TestPostedAtTheDoorSeenEverywhere(t *testing.T) {
 	}
 	if status, _ := get(t, d.Admin+"/readyz"); status != http.StatusOK {
 		t.Errorf("readyz: %d", status)
+	}
+}
+
+// What a client publishes at one node is durable at that node's stamp, and arrives
+// at both nodes, the publisher's own included, once.
+func TestPublishedByAClient(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	d := startDev(t, devOptions(t.TempDir()))
+	stop := sync.OnceValue(d.stop)
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	here, there := new(seen), new(seen)
+	var client *centrifuge.Client
+	for name, s := range map[string]*seen{"cloud": here, "onprem": there} {
+		url := d.Streams[name]
+		await(t, name+" to be ready", func() bool { status, _ := get(t, url+"/healthz"); return status == http.StatusOK })
+		if c := watchSocket(t, s, url, "messages/tram"); s == here {
+			client = c
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := client.Publish(ctx, "messages/tram", []byte(`{"bell":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*seen{"here": here, "there": there} {
+		await(t, "what was published, "+name, func() bool { return len(s.all()) > 0 })
+		if got := s.all(); !slices.Equal(got, []string{`{"bell":true}`}) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if _, body := get(t, d.Streams["onprem"]+"/v1/topics/messages/last?key=tram"); !strings.Contains(body, `"stamp":"cloud"`) {
+		t.Errorf("not by the node's own stamp: %s", body)
+	}
+	if _, err := client.Publish(ctx, "messages/*", []byte(`{}`)); err == nil {
+		t.Error("published to all keys")
+	}
+	if _, body := get(t, d.Door+"/demo/"); !strings.Contains(body, "<html") {
+		t.Errorf("the demonstration through the door: %.200s", body)
 	}
 }
 
