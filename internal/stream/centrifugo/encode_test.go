@@ -77,6 +77,9 @@ func decodeFrames(t *testing.T, e Encoding, frames []byte) (replies []*protocol.
 		if want := map[Encoding]ws.OpCode{JSON: ws.OpText, Protobuf: ws.OpBinary}[e]; f.Header.OpCode != want || !f.Header.Fin {
 			t.Errorf("%v: frame with opcode %v", e, f.Header.OpCode)
 		}
+		if e == JSON && len(bytes.Trim(f.Payload, "\n")) != len(f.Payload) {
+			t.Errorf("a frame that begins or ends with a line end")
+		}
 		replies = append(replies, decode(t, e, f.Payload)...)
 		sizes = append(sizes, len(f.Payload))
 	}

@@ -1,6 +1,7 @@
 package centrifugo
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -172,14 +173,55 @@ func TestClosedWhileSubscribing(t *testing.T) {
 	}
 }
 
+// One that ends right when the engine has made its subscription gives it back.
+func TestClosedWhenSubscribed(t *testing.T) {
+	made := make(chan func(), 1)
+	n := start(t, hub(2), []string{"t"}, func(s *settings) {
+		s.engine = func(e Engine) Engine { return hooked{e, made} }
+	})
+	s, c := n.join(t, JSON, "alice")
+	made <- func() { s.end(c) }
+	s.Message(encodeCommands(t, JSON, &command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/k", Recover: true}}))
+	until(t, "the end of tasks", s.idle)
+	if got := gauge(t, n.registry, "postroad_stream_client_subscriptions"); got != 0 {
+		t.Errorf("%v subscriptions are left", got)
+	}
+	n.log.Send("t", "k", "1")
+	if r, _ := c.all(); len(r) != 1 {
+		t.Errorf("%d replies", len(r))
+	}
+}
+
+// hooked does something when the engine has made a subscription.
+type hooked struct {
+	Engine
+	made chan func()
+}
+
+func (h hooked) Subscribe(ctx context.Context, r live.Request) (*live.Subscription, error) {
+	sub, err := h.Engine.Subscribe(ctx, r)
+	select {
+	case fn := <-h.made:
+		fn()
+	default:
+	}
+	return sub, err
+}
+
 // Disconnecting drops what waits and what comes.
 func TestNothingAfterDisconnect(t *testing.T) {
 	n := start(t, hub(1), []string{"t"})
 	s, c := n.join(t, JSON, "alice")
 	s.Message([]byte(`{"id":2,"connect":{}}`))
 	s.Message([]byte(`{"id":3,"ping":{}}`))
-	if r, closed := c.all(); len(r) != 1 || closed != 3501 {
-		t.Errorf("%d replies, closed with %d", len(r), closed)
+	s.Message([]byte(`{"id":4,"publish":{"channel":"t/k","data":1}}`))
+	if r, closed := c.all(); len(r) != 1 || closed != 3501 || !s.idle() {
+		t.Errorf("%d replies, closed with %d, idle %v", len(r), closed, s.idle())
+	}
+	n.publish.mu.Lock()
+	defer n.publish.mu.Unlock()
+	if len(n.publish.got) != 0 {
+		t.Error("a message was published")
 	}
 }
 
