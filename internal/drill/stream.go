@@ -64,14 +64,18 @@ type StreamReport struct {
 
 // String is the report for a person.
 func (r StreamReport) String() string {
+	return fmt.Sprintf("%s; %d requests sent at two gateways; the hub has %d records too many\n%s", r.happened(), r.Copies, r.Hub.Hidden, r.Verdict)
+}
+
+// happened is what was done to nodes and clients.
+func (r StreamReport) happened() string {
 	var codes []string
 	for _, c := range slices.Sorted(maps.Keys(r.Codes)) {
 		codes = append(codes, fmt.Sprintf("%s: %d", c, r.Codes[c]))
 	}
 	return fmt.Sprintf("in %.0f s killed %d nodes, asked %d to end, added %d, cut connections %d times;"+
-		" %d times a client came back, after %v at most; connections ended with %s; %d requests sent at two gateways; the hub has %d records too many\n%s",
-		r.Took.Seconds(), r.Killed, r.Drained, r.Added, r.Cuts, r.Backs, r.Slowest.Round(time.Millisecond),
-		strings.Join(codes, ", "), r.Copies, r.Hub.Hidden, r.Verdict)
+		" %d times a client came back, after %v at most; connections ended with %s",
+		r.Took.Seconds(), r.Killed, r.Drained, r.Added, r.Cuts, r.Backs, r.Slowest.Round(time.Millisecond), strings.Join(codes, ", "))
 }
 
 // OK reports whether the hub has all and the clients saw all.

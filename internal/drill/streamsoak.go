@@ -37,7 +37,7 @@ func (m Memory) String() string {
 
 // String is the report for a person.
 func (r SoakReport) String() string {
-	return fmt.Sprintf("%d connections; before: %s; after: %s\n%s", r.Connections, r.Before, r.After, r.StreamReport)
+	return fmt.Sprintf("%d connections; before: %s; after: %s; %s", r.Connections, r.Before, r.After, r.happened())
 }
 
 // Soak lets clients come and go at one node for a time, while messages are sent,
