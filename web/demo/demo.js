@@ -13,7 +13,7 @@ const latency = new Latency();
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 let fresh = []; // when the positions were told that the next frame shows first
 let lost = 0; // when the connection was lost; 0 while it is there
-let resumed = 0; // since when what comes is live
+let resumed = 0; // since when what comes is live; 0 while it is not
 let unreadable = 0;
 let node = "";
 let chosen = new Set(); // ids that stand out
@@ -22,9 +22,9 @@ let paused = false;
 // The stream.
 
 function connecting(code, reason) {
-  if (lost) return; // one more attempt
-  lost = performance.now();
-  if (code === 0) return showState("connecting", "connecting");
+  lost ||= performance.now();
+  resumed = 0;
+  if (code === 0) return showState("connecting", "connecting"); // the page was just opened
   showState("down", "reconnecting");
   note("down", `lost ${node || "the node"}: ${reason} (${code})`);
 }
@@ -53,7 +53,8 @@ function publication(ctx) {
   rate.count(now);
   const v = fleet.take(ctx.data, performance.now());
   if (v === undefined && unreadable++ === 0) note("down", `a message that is no position, at offset ${ctx.offset}`);
-  // What was told before the connection was there says nothing of latency.
+  // What was told before the connection was there, and recovered since or found as
+  // a last value, says nothing of latency.
   if (v && ctx.offset && resumed && v.at >= resumed) fresh.push(v.at);
 }
 
@@ -94,6 +95,7 @@ function watchControls() {
   $("follow").addEventListener("click", () => press($("follow"), !pressed($("follow"))));
   $("pause").addEventListener("click", () => {
     paused = !paused;
+    fresh = [];
     press($("pause"), paused);
     say($("announce"), paused ? "The picture stands still." : "The picture moves again.");
   });
@@ -101,6 +103,7 @@ function watchControls() {
     const { x, y, metres } = map.at(event.offsetX, event.offsetY);
     pick(fleet.nearest(x, y, 18 * metres)?.id ?? "");
   });
+  document.addEventListener("visibilitychange", () => (fresh = []));
   $("all").addEventListener("toggle", () => showTable(fleet, performance.now(), pick));
 }
 
