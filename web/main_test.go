@@ -24,7 +24,7 @@ import (
 
 var (
 	built binary.Built
-	shots = flag.String("shots", "", "directory that TestPictures writes its pictures to")
+	shots = flag.String("shots", "", "directory that TestPageAtTheDoor/pictures writes pictures to")
 )
 
 func TestMain(m *testing.M) { os.Exit(built.Run(m)) }
@@ -35,6 +35,7 @@ type rig struct {
 	t      *testing.T
 	binary drill.Binary
 	config string
+	count  int // of vehicles
 	dev    *drill.Process
 	nodes  map[string]*drill.Process // by host:port; those that run
 	told   *recorder
@@ -44,7 +45,7 @@ type rig struct {
 func newRig(t *testing.T, count int) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, binary: drill.Binary{Path: built.Path(t), Dir: dir, Plain: true}, nodes: map[string]*drill.Process{}}
+	r := &rig{t: t, count: count, binary: drill.Binary{Path: built.Path(t), Dir: dir, Plain: true}, nodes: map[string]*drill.Process{}}
 	r.start(t, drill.DevArgs(filepath.Join(dir, "data"))...)
 	t.Cleanup(func() {
 		if err := r.dev.Stop(); err != nil {
