@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 )
 
 // clientsEnv makes the test binary dial so many clients: "N URL".
@@ -40,6 +41,7 @@ func dialClients(what string) error {
 			return err
 		}
 		conns = append(conns, c)
+		go func() { _, _ = io.Copy(io.Discard, c) }()
 		if _, err := c.Write(hello); err != nil {
 			return err
 		}
@@ -102,7 +104,8 @@ func TestIdleConnectionIsSmall(t *testing.T) {
 	}
 }
 
-func idleBytes(t testing.TB, scheme string, clients int) int64 {
+// crowded runs a Writers with clients of another process while do does.
+func crowded(t testing.TB, scheme string, clients int, before func(), do func(*Writers)) {
 	t.Helper()
 	w, err := NewWriters(DefaultOptions(), Deps{})
 	if err != nil {
@@ -122,22 +125,59 @@ func idleBytes(t testing.TB, scheme string, clients int) int64 {
 	} else {
 		srv.Start()
 	}
-	before := inUse()
+	before()
 	stop := startClients(t, fmt.Sprintf("%d %s://%s", clients, scheme, srv.Listener.Addr()))
-	for end := time.Now().Add(limit); answered.Load() < int64(clients) && time.Now().Before(end); {
-		<-time.After(time.Millisecond)
+	for end := time.Now().Add(limit); answered.Load() < int64(clients); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Errorf("%d of %d clients were heard", answered.Load(), clients)
+			break
+		}
 	}
-	after := inUse()
-	if got := w.Connections(); got != clients {
-		t.Errorf("%d connections", got)
-	}
+	do(w)
 	stop()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	srv.Close()
-	return after - before
+}
+
+func idleBytes(t testing.TB, scheme string, clients int) (bytes int64) {
+	t.Helper()
+	crowded(t, scheme, clients, func() { bytes = -inUse() }, func(*Writers) { bytes += inUse() })
+	return bytes
+}
+
+// BenchmarkFanout says what it takes of the processor, all threads of the process
+// together, to send one block of 150 bytes to each of many connections.
+func BenchmarkFanout(b *testing.B) {
+	for _, scheme := range []string{"ws", "wss"} {
+		b.Run(scheme, func(b *testing.B) {
+			const clients = 500
+			shared := block(strings.Repeat("x", 150))
+			crowded(b, scheme, clients, func() {}, func(w *Writers) {
+				var before, after unix.Rusage
+				if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
+					b.Fatal(err)
+				}
+				n := 0
+				for b.Loop() {
+					for c := range w.Conns() {
+						c.Deliver(nil, shared)
+					}
+					for w.Pending() > 0 {
+						<-time.After(100 * time.Microsecond)
+					}
+					n += clients
+				}
+				if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
+					b.Fatal(err)
+				}
+				used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+				b.ReportMetric(float64(used)/1e3/float64(n), "µs-CPU/delivery")
+			})
+		})
+	}
 }
 
 // inUse is what heap and stacks take after one collection: each shrinks a stack by

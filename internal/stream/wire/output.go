@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,7 +82,7 @@ func writeParts(fd int, parts [][]byte) result {
 		var n int
 		var err error
 		if len(parts) == 1 {
-			n, err = unix.Write(fd, parts[0])
+			n, err = send(fd, parts[0])
 		} else {
 			n, err = unix.Writev(fd, parts)
 		}
@@ -95,4 +96,26 @@ func writeParts(fd int, parts [][]byte) result {
 			return result{err: err}
 		}
 	}
+}
+
+// maxRaw is up to how many bytes a write is too short to tell the scheduler of.
+const maxRaw = 64 << 10
+
+// send writes to a socket what it takes without waiting.
+//
+// The runtime prepares for each system call that it may block, and takes the
+// processor away from one that is not back after 20 µs, which a write to a busy
+// loopback often is not. This one never blocks, and a delivery costs a tenth less
+// without that (BenchmarkFanout). Long ones go the usual way: a collection waits for
+// those that the runtime does not know of.
+func send(fd int, b []byte) (int, error) {
+	if len(b) == 0 || len(b) > maxRaw {
+		return unix.Write(fd, b)
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,32 @@ func TestCloseTimeout(t *testing.T) {
 		}
 		if late := time.Since(begin); late < opts.CloseTimeout || late > opts.CloseTimeout+2*step {
 			t.Errorf("left after %v", late)
+		}
+	})
+}
+
+// A client that is sent more than may wait, and reads it in time, again and again,
+// is not slow: each burst has its own SlowFor.
+func TestBurstsAreNotSlowness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := DefaultOptions()
+		opts.MaxQueuedBytes, opts.SlowFor = 4<<10, time.Second
+		c, rec, _ := piped(t, opts, AcceptOptions{})
+		burst := block(strings.Repeat("x", 10_000))
+		for i := range 50 {
+			rec.conn.Deliver(nil, burst)
+			<-time.After(opts.SlowFor / 2)
+			if f := c.next(); f.Header.OpCode != ws.OpText {
+				t.Fatalf("burst %d: %v", i, f.Header.OpCode)
+			}
+		}
+		// One that is not read in time is.
+		rec.conn.Deliver(nil, burst)
+		<-time.After(opts.SlowFor + 3*step)
+		rec.conn.mu.Lock()
+		defer rec.conn.mu.Unlock()
+		if !rec.conn.ending || rec.conn.code != CodeSlow {
+			t.Errorf("ending %v with %d", rec.conn.ending, rec.conn.code)
 		}
 	})
 }
