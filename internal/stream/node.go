@@ -99,7 +99,7 @@ func New(opts Options, deps Deps) (*Node, error) {
 	}
 	protocol := centrifugo.Deps{
 		Engine: n.engine, Node: deps.Name, Version: deps.Version,
-		Ping: opts.WebSocket.PingInterval, Logger: n.log, Registerer: deps.Registerer,
+		Ping: opts.WebSocket.PingInterval, MaxQueued: opts.WebSocket.MaxQueuedBytes, Logger: n.log, Registerer: deps.Registerer,
 	}
 	if n.publisher != nil { // a nil *publish.Publisher is not a nil Publisher
 		protocol.Publisher = publisher{n.publisher}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -188,4 +190,31 @@ func TestRoom(t *testing.T) {
 		t.Error("it waits on after its context")
 	}
 	n.pending.Store(0)
+}
+
+// A viewer that reads nothing, and to whom something is being written, does not
+// hold up a node that ends its stream.
+func TestStuckViewerGoes(t *testing.T) {
+	log := newLog()
+	n := startNode(t, log, testOptions(), nil, func(n *Node) { n.opts.SSE.WriteTimeout = 5 * time.Minute })
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /v1/topics/one/stream?from=end HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the stream", func() bool { return n.Connections() == 1 && counted(t, n.metrics.bytes) > 0 })
+	value := strings.Repeat("x", 500<<10)
+	for sent := 0; n.pending.Load() == 0; sent++ { // until the sockets are full
+		if sent > 200 {
+			t.Fatal("100 MB wait nowhere")
+		}
+		awaitPosition(t, n, "one", log.Send("one", "a", value).Offset+1)
+	}
+	for _, c := range n.connections.snapshot() {
+		c.stop(leaveDrain)
+	}
+	await(t, "the viewer to be gone", func() bool { return n.Connections() == 0 })
 }

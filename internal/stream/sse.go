@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"postroad/internal/auth"
@@ -101,7 +102,12 @@ func (n *Node) retry() time.Duration { return n.opts.SSE.Retry + rand.N(n.opts.S
 func (n *Node) watch(w http.ResponseWriter, r *http.Request, subject live.Subject, from start, who *auth.Principal) *httpserve.Problem {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	place, err := n.connections.open(addressOf(r), func(why leave) { cancel(&leaveError{why}) })
+	last := &lastWrite{out: http.NewResponseController(w)}
+	defer last.over()
+	place, err := n.connections.open(addressOf(r), func(why leave) {
+		cancel(&leaveError{why})
+		last.hurry()
+	})
 	if err == nil {
 		defer place.done()
 		if !who.Anonymous {
@@ -127,6 +133,36 @@ func (n *Node) watch(w http.ResponseWriter, r *http.Request, subject live.Subjec
 	n.metrics.ended.WithLabelValues(endedBy(ctx, err)).Inc()
 	n.log.Debug("event stream ended", "subject_topic", subject.Topic, "err", errors.Join(err, context.Cause(ctx)))
 	return nil
+}
+
+// lastWrite hurries up a write that is under way when the node ends the stream:
+// without it a viewer that reads nothing would hold up a node that stops for as
+// long as it may take to take what it is sent.
+type lastWrite struct {
+	mu   sync.Mutex
+	out  *http.ResponseController
+	done bool // the handler has returned; guarded by mu
+}
+
+// goodbyeTimeout is how long a viewer may take to take what is left for it when
+// the node ends its stream.
+const goodbyeTimeout = 2 * time.Second
+
+func (l *lastWrite) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.done { // the connection may serve another request by now
+		_ = l.out.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	}
+}
+
+// over says that the handler returns. The connection may serve other requests
+// afterwards.
+func (l *lastWrite) over() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done = true
+	_ = l.out.SetWriteDeadline(time.Time{})
 }
 
 // leaveError is the cause by which the node ends a viewer's context.

@@ -41,10 +41,15 @@ type viewer struct {
 	gap     string   // what is wrong with what it came with, should it not be recovered
 	buf     []byte
 	begun   bool // the header is out
+	// patience is how long a write may take.
+	patience time.Duration
 }
 
 func newViewer(n *Node, w http.ResponseWriter, subject live.Subject) *viewer {
-	return &viewer{node: n, subject: subject, w: w, out: http.NewResponseController(w), wake: make(chan struct{}, 1)}
+	return &viewer{
+		node: n, subject: subject, w: w, out: http.NewResponseController(w), wake: make(chan struct{}, 1),
+		patience: n.opts.SSE.WriteTimeout,
+	}
 }
 
 // Deliver implements live.Receiver: it queues, and bounds what waits.
@@ -307,8 +312,6 @@ func beginningOf(h *live.History) []live.Position {
 
 // run writes until the viewer goes, cannot take what it is sent, or ctx ends.
 func (v *viewer) run(ctx context.Context) error {
-	// The connection may serve other requests afterwards.
-	defer v.out.SetWriteDeadline(time.Time{})
 	if err := v.header(); err != nil {
 		return err
 	}
@@ -358,6 +361,7 @@ func (v *viewer) goodbye(ctx context.Context) error {
 		return nil // the client is gone
 	}
 	v.buf = fmt.Appendf(v.buf, "retry: %d\n: connect again\n\n", v.node.retry().Milliseconds())
+	v.patience = min(v.patience, goodbyeTimeout)
 	return v.flush()
 }
 
@@ -484,7 +488,7 @@ func (v *viewer) flush() error {
 	if len(v.buf) == 0 {
 		return nil
 	}
-	if err := v.out.SetWriteDeadline(time.Now().Add(v.node.opts.SSE.WriteTimeout)); err != nil {
+	if err := v.out.SetWriteDeadline(time.Now().Add(v.patience)); err != nil {
 		return err
 	}
 	n, err := v.w.Write(v.buf)
