@@ -369,6 +369,43 @@ func TestALookBackCutShort(t *testing.T) {
 	}
 }
 
+// What tells how old the gone records are is when the first one retained was
+// produced, not when it was accepted: it may have lain in a queue for long, right
+// behind a copy that was sent at once.
+func TestALateRecordSaysNothingOfThoseBeforeIt(t *testing.T) {
+	clause(t, 1, func(w *world) error {
+		w.put(rec("k", "seen elsewhere", 1))
+		late := rec("filler", "late", 2)
+		late.Accepted = time.Now().Add(-5 * time.Hour)
+		w.put(late)
+		w.put(rec("k", "again", 1))
+		w.hub.Truncate(topicName, 0, 1)
+		at := w.node().subscribe(key("k"), nil).start.Positions[0]
+		at.Next = 1
+		return w.node().subscribe(key("k"), []live.Position{at}).recovers(false)
+	}, "alwaysSure")
+}
+
+// A log of which retention has left nothing: what was gone when the node saw it
+// cannot be repeated by what is accepted a horizon later.
+func TestALogThatIsAllGone(t *testing.T) {
+	clause(t, 1, func(w *world) error {
+		w.fill(10)
+		w.hub.Truncate(topicName, 0, 10)
+		n := w.node()
+		c := n.subscribe(key("k"), nil)
+		<-time.After(w.opts.DedupeHorizon / 2)
+		w.put(rec("k", "too soon", 1))
+		synctest.Wait()
+		soon := n.subscribe(key("k"), c.start.Positions).recovers(false)
+		<-time.After(w.opts.DedupeHorizon/2 + time.Second)
+		here := n.subscribe(key("k"), nil).start.Positions
+		w.put(rec("k", "late enough", 2))
+		synctest.Wait()
+		return first(soon, n.subscribe(key("k"), here).recovers(true, "late enough"))
+	}, "alwaysSure")
+}
+
 // What cannot be complete within the limits is not recovered: bytes, records, age.
 func TestWhatExceedsALimitIsNotRecovered(t *testing.T) {
 	limits := map[string]func(*live.Options){

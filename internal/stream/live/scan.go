@@ -114,6 +114,8 @@ func (s *scanner) read(ctx context.Context, batch []*scanRequest) error {
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, ErrChanged) && !errors.Is(err, ErrNotReady):
+			return fmt.Errorf("topic %q: %w: %w", s.p.of.topic.name, err, ErrNotReady)
 		case !errors.Is(err, ErrGone):
 			return fmt.Errorf("read partition %d of topic %q again: %w", s.p.n, s.p.of.topic.name, err)
 		case try == tries:
@@ -132,7 +134,7 @@ func (s *scanner) readOnce(ctx context.Context, batch []*scanRequest) error {
 		return err
 	}
 	if int(p.n) >= len(bounds) {
-		return ErrChanged
+		return fmt.Errorf("%w: %w", ErrChanged, ErrNotReady)
 	}
 	p.mu.Lock()
 	to := p.head
