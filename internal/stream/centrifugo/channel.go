@@ -32,6 +32,9 @@ type channel struct {
 type hold struct {
 	blocks []*live.Block
 	bytes  int
+	// mergeAt is from how many bytes on it is worth while to look for messages
+	// that newer ones have replaced.
+	mergeAt int
 	// ended says that the subscription is over, by the engine or since too much
 	// was held.
 	ended bool
@@ -61,6 +64,32 @@ func (ch *channel) held(b *live.Block) bool {
 		h.bytes += len(b.Bytes)
 	}
 	return true
+}
+
+// condense leaves out, where the topic allows it, held messages that newer ones of
+// their key have replaced: a client on a slow line that begins with the last values
+// of many keys could otherwise be told again and again to begin anew.
+func (ch *channel) condense() {
+	s := ch.session
+	s.mu.Lock()
+	h := ch.hold
+	if h == nil || h.bytes < max(h.mergeAt, maxHeld/4) {
+		s.mu.Unlock()
+		return
+	}
+	blocks := h.blocks
+	s.mu.Unlock()
+	merged := ch.sub.Merge(blocks)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if merged != nil && !h.ended {
+		for _, b := range blocks {
+			h.bytes -= len(b.Bytes)
+		}
+		h.bytes += len(merged.Bytes)
+		h.blocks = append([]*live.Block{merged}, h.blocks[len(blocks):]...)
+	}
+	h.mergeAt = 2 * h.bytes
 }
 
 // Ended implements live.Receiver.

@@ -7,13 +7,9 @@ import (
 	"postroad/internal/stream/live"
 )
 
-const (
-	// pace is how many bytes may wait for a client before it is sent more of what
-	// a subscription begins with: much less than makes it count as slow.
-	pace = 512 << 10
-	// paceStep is how often that is looked at.
-	paceStep = 5 * time.Millisecond
-)
+// paceStep is how often it is looked at whether a client has taken what it was
+// sent.
+const paceStep = 5 * time.Millisecond
 
 // follow sends what belongs behind the reply, no faster than the client takes it,
 // and then lets live blocks through.
@@ -53,12 +49,13 @@ func (s *session) pieces(ctx context.Context, ch *channel, records []*live.Recor
 // paced waits until the client has taken most of what was sent. Without this a
 // client on a slow line could never be sent more than may wait for one.
 func (s *session) paced(ctx context.Context, ch *channel) bool {
-	if s.conn.Waiting() <= pace {
+	ch.condense()
+	if s.conn.Waiting() <= s.p.pace {
 		return s.wanted(ch)
 	}
 	tick := time.NewTicker(paceStep)
 	defer tick.Stop()
-	for s.conn.Waiting() > pace {
+	for s.conn.Waiting() > s.p.pace {
 		select {
 		case <-ctx.Done():
 			return false
@@ -67,6 +64,7 @@ func (s *session) paced(ctx context.Context, ch *channel) bool {
 		if !s.wanted(ch) {
 			return false
 		}
+		ch.condense()
 	}
 	return true
 }

@@ -63,6 +63,9 @@ type Deps struct {
 	// Ping is how often the writers ping: clients are told, and give up a
 	// connection that is silent for longer.
 	Ping time.Duration
+	// MaxQueued is how many bytes may wait for a connection before its client
+	// counts as slow; 0 is 1 MiB.
+	MaxQueued int
 	// Logger is slog.Default where nil.
 	Logger *slog.Logger
 	// Registerer takes the metrics; nil for none.
@@ -79,6 +82,9 @@ type Protocol struct {
 	// about is the data of each answer to connect: what an application should know
 	// of the node, since one SDK does not hand on the field for its name.
 	about []byte
+	// pace is how many bytes may wait for a client before it is sent more of what
+	// a subscription begins with.
+	pace int
 }
 
 // New checks the options and registers metrics.
@@ -94,6 +100,9 @@ func New(opts Options, deps Deps) (*Protocol, error) {
 		return nil, fmt.Errorf("metrics of clients: %w", err)
 	}
 	p := &Protocol{opts: opts, deps: deps, log: deps.Logger, metrics: m}
+	if p.pace = deps.MaxQueued / 2; p.pace == 0 {
+		p.pace = 512 << 10
+	}
 	if p.log == nil {
 		p.log = slog.Default()
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/centrifugal/protocol"
@@ -51,7 +52,7 @@ func TestRecoveryIsPaced(t *testing.T) {
 	both(t, func(t *testing.T, e Encoding) {
 		s, c := n.join(t, e, "alice")
 		epoch := n.connect(t, e, "alice").subscribe(&protocol.SubscribeRequest{Channel: "t/k"}).Epoch
-		c.setWaiting(pace + 1)
+		c.setWaiting(n.protocol.pace + 1)
 		asked := make(chan struct{}, 1<<20)
 		c.asked = func() { asked <- struct{}{} }
 		s.Message(encodeCommands(t, e, &command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/k", Recover: true, Epoch: epoch, Offset: 0}}))
@@ -94,7 +95,7 @@ func TestUnsubscribeEndsRecovery(t *testing.T) {
 	both(t, func(t *testing.T, e Encoding) {
 		s, c := n.join(t, e, "alice")
 		epoch := n.connect(t, e, "alice").subscribe(&protocol.SubscribeRequest{Channel: "t/k"}).Epoch
-		c.setWaiting(pace + 1)
+		c.setWaiting(n.protocol.pace + 1)
 		s.Message(encodeCommands(t, e,
 			&command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/k", Recover: true, Epoch: epoch}},
 			&command{Id: 3, Unsubscribe: &protocol.UnsubscribeRequest{Channel: "t/k"}},
@@ -117,7 +118,7 @@ func TestHeldTooMuch(t *testing.T) {
 	n := start(t, log, []string{"t"}, shortReplies)
 	s, c := n.join(t, JSON, "alice")
 	epoch := n.connect(t, JSON, "alice").subscribe(&protocol.SubscribeRequest{Channel: "t/k"}).Epoch
-	c.setWaiting(pace + 1)
+	c.setWaiting(n.protocol.pace + 1)
 	s.Message(encodeCommands(t, JSON, &command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/k", Recover: true, Epoch: epoch}}))
 	until(t, "the reply", func() bool { r, _ := c.all(); return len(r) == 2 })
 	s.mu.Lock()
@@ -136,6 +137,60 @@ func TestHeldTooMuch(t *testing.T) {
 	if last := replies[len(replies)-1].Push; last == nil || last.Unsubscribe == nil || last.Unsubscribe.Code != unsubscribedInsufficient {
 		t.Errorf("the last is %v", last)
 	}
+}
+
+// Where the topic conflates, what newer messages have replaced is left out of what
+// is held, so that it does not grow too much.
+func TestHeldIsCondensed(t *testing.T) {
+	log := hub(0)
+	for i := range 100 {
+		log.Send("t", fmt.Sprint(i), `"old"`)
+	}
+	n := start(t, log, []string{"t"}, func(s *settings) { s.live.Topics[0].Conflate = true })
+	both(t, func(t *testing.T, e Encoding) {
+		s, c := n.join(t, e, "alice")
+		c.setWaiting(n.protocol.pace + 1)
+		s.Message(encodeCommands(t, e, &command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/*"}}))
+		until(t, "the reply", func() bool { r, _ := c.all(); return len(r) == 2 })
+		value := func(i int) string { return fmt.Sprintf(`"%d%s"`, i, strings.Repeat("x", 64<<10)) }
+		var last live.Record
+		for i := range 3 * maxHeld >> 16 {
+			last = log.Send("t", fmt.Sprint(i%3), value(i))
+			held := func() (offset int64, bytes int) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				h := s.channels[0].hold
+				if len(h.blocks) == 0 {
+					return -1, 0
+				}
+				records := h.blocks[len(h.blocks)-1].Records
+				return records[len(records)-1].Offset, h.bytes
+			}
+			until(t, "its being held", func() bool {
+				offset, bytes := held()
+				return offset == last.Offset && bytes < maxHeld/2
+			})
+		}
+		c.setWaiting(0)
+		until(t, "the end of tasks", s.idle)
+		replies, closed := c.all()
+		newest := map[string]string{}
+		offset := uint64(0)
+		for _, r := range replies[2:] {
+			if r.Push == nil || r.Push.Pub == nil {
+				t.Fatalf("%v", r)
+			}
+			if r.Push.Pub.Offset != 0 && r.Push.Pub.Offset <= offset {
+				t.Fatalf("offset %d after %d", r.Push.Pub.Offset, offset)
+			}
+			offset = max(offset, r.Push.Pub.Offset)
+			newest[r.Push.Pub.Tags[tagKey]] = string(r.Push.Pub.Data)
+		}
+		if closed != 0 || len(newest) != 100 || offset != uint64(last.Offset)+1 || newest[string(last.Key)] != string(last.Value) {
+			t.Errorf("closed with %d, %d keys, up to %d", closed, len(newest), offset)
+		}
+		s.end(c)
+	})
 }
 
 // A connection that ends while a subscription of it is being made leaves nothing

@@ -237,6 +237,43 @@ func TestLiveBehindRecovery(t *testing.T) {
 	})
 }
 
+// A subscription that begins with far more than may wait for a connection is sent
+// all of it, as the client takes it, over a real connection; and so is what was
+// missed by one that comes back.
+func TestMoreThanMayWait(t *testing.T) {
+	const keys = 200
+	log := hub(0)
+	value := []byte(`"` + strings.Repeat("x", 64<<10) + `"`)
+	for i := range keys {
+		log.Send("t", fmt.Sprint(i), string(value))
+	}
+	n := start(t, log, []string{"t"}, func(s *settings) {
+		s.live.Recovery.MaxBytes = 64 << 20
+		s.wire.MaxQueuedBytes, s.wire.MaxBurstBytes = 512<<10, 1<<20
+		s.deps = func(d *Deps) { d.MaxQueued = s.wire.MaxQueuedBytes }
+	})
+	both(t, func(t *testing.T, e Encoding) {
+		epoch := ""
+		for _, from := range []uint64{0, 1} { // afresh, and from a position
+			c := n.connect(t, e, "alice")
+			c.send(&command{Subscribe: &protocol.SubscribeRequest{Channel: "t/*", Recover: from > 0, Epoch: epoch, Offset: from}})
+			until(t, "the client's having more than it takes", func() bool { return n.writers.Pending() > 200<<10 })
+			if got := n.writers.Pending(); got > 512<<10 {
+				t.Errorf("%d bytes wait", got)
+			}
+			r := c.read().Subscribe
+			epoch = r.Epoch
+			for i := range keys - int(from) {
+				if _, pub := c.pub(); pub.Tags[tagKey] != fmt.Sprint(i+int(from)) {
+					t.Fatalf("publication %d has key %s", i, pub.Tags[tagKey])
+				}
+			}
+			c.conn.Close()
+			until(t, "the end of the connection", func() bool { return n.writers.Pending() == 0 })
+		}
+	})
+}
+
 // What cannot be recovered begins with the last value, and says so.
 func TestUnrecovered(t *testing.T) {
 	log := hub(5)
