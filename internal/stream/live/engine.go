@@ -159,7 +159,7 @@ func (e *Engine) Ready() error {
 		case why != nil:
 			errs = append(errs, fmt.Errorf("topic %q: %w", name, why))
 		default:
-			errs = append(errs, fmt.Errorf("topic %q: the hub was not asked yet", name))
+			errs = append(errs, fmt.Errorf("topic %q: the hub has not answered yet", name))
 		}
 	}
 	return errors.Join(errs...)

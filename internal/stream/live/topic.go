@@ -32,7 +32,7 @@ func (t *topic) now() (*state, error) {
 	t.mu.Unlock()
 	switch {
 	case st == nil && why == nil:
-		return nil, fmt.Errorf("topic %q: the hub was not asked yet: %w", t.name, ErrNotReady)
+		return nil, fmt.Errorf("topic %q: the hub has not answered yet: %w", t.name, ErrNotReady)
 	case st == nil:
 		return nil, fmt.Errorf("topic %q: %w: %w", t.name, why, ErrNotReady)
 	case !st.loaded.Load() && !st.flaws().readyAtOnce:
@@ -155,7 +155,10 @@ func (t *topic) await(ctx context.Context) {
 func (t *topic) follow(ctx context.Context, st *state, from []int64) {
 	for fails := 0; ; {
 		r := &reading{topic: t, state: st, ctx: ctx}
-		err := t.engine.deps.Log.Follow(ctx, t.name, from, r.take)
+		err := r.load() // where the topic is empty there is nothing to wait for
+		if err == nil {
+			err = t.engine.deps.Log.Follow(ctx, t.name, from, r.take)
+		}
 		if ctx.Err() != nil || errors.Is(err, ErrChanged) {
 			return
 		}

@@ -233,6 +233,25 @@ func TestReadySaysWhoIsBehind(t *testing.T) {
 	}
 }
 
+// A node of topics that are empty is ready as soon as it knows.
+func TestAnEmptyTopicIsReadyAtOnce(t *testing.T) {
+	if err := in(t, "", 3, func(w *world) error {
+		n := w.starting()
+		for p := range int32(3) {
+			n.view.Hold(topicName, p, 0)
+		}
+		synctest.Wait()
+		c := n.subscribe(everything, nil)
+		for p := range int32(3) {
+			n.view.Hold(topicName, p, -1)
+		}
+		w.put(rec("k", "a", 1))
+		return first(n.Ready(), c.shows("a"))
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A hub that cannot be asked when the node starts is asked again.
 func TestAHubThatIsAwayAtFirst(t *testing.T) {
 	if err := in(t, "", 1, func(w *world) error {
