@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -37,7 +38,11 @@ func npmCI(t *testing.T) string {
 	}
 	cmd := exec.CommandContext(t.Context(), npm, "ci")
 	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil && os.Getenv("CI") != "true" && regexp.MustCompile(`ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH`).Match(out) {
+		t.Skip("NO NETWORK: npm cannot fetch the package that the SDK is compared with")
+	}
+	if err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 	return filepath.Join(dir, "node_modules")
