@@ -235,9 +235,16 @@ func (a *audience) watch(ctx context.Context) error {
 func (a *audience) everyone(ctx context.Context) error {
 	err := Until(ctx, 2*startTimeout, "all clients are subscribed", func() (bool, error) { return a.stats.count() == a.Clients, nil })
 	if err != nil {
-		return fmt.Errorf("%w: %d of %d are\n%s", err, a.stats.count(), a.Clients, a.complaints())
+		return fmt.Errorf("%w: %d of %d are\n%s", err, a.stats.count(), a.Clients, a.failures())
 	}
 	return nil
+}
+
+// failures are complaints, and how the last connections ended.
+func (a *audience) failures() string {
+	a.stats.mu.Lock()
+	defer a.stats.mu.Unlock()
+	return a.complaints() + "\n" + strings.Join(a.stats.refusals, "\n")
 }
 
 // complaints are some of what clients found wrong.

@@ -135,12 +135,19 @@ func (b *Balancer) serve(ctx context.Context, client net.Conn) {
 	other := make(chan struct{})
 	go func() {
 		defer close(other)
-		_, _ = io.Copy(node, client) // whatever ended it, the pair is over
+		relay(node, client)
 		p.cut()
 	}()
-	_, _ = io.Copy(client, node)
+	relay(client, node)
 	p.cut()
 	<-other
+}
+
+// relay copies until one of the two is gone. Not by the kernel, as io.Copy would:
+// that takes a pipe for each direction, and thousands of clients as many files
+// again.
+func relay(to io.Writer, from io.Reader) {
+	_, _ = io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 4<<10)) // whatever ended it, the pair is over
 }
 
 // dial tries the backends in a random order.

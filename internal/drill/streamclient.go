@@ -62,6 +62,18 @@ type viewing struct {
 	backs []back
 	// codes counts how connections ended. Guarded by mu.
 	codes map[string]int
+	// refusals are the last attempts to subscribe that failed. Guarded by mu.
+	refusals []string
+}
+
+// maxRefusals is how many are kept.
+const maxRefusals = 10
+
+func (s *viewing) refused(k kind, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusals = append(s.refusals, fmt.Sprintf("%s: %v", k, err))
+	s.refusals = s.refusals[max(0, len(s.refusals)-maxRefusals):]
 }
 
 // back is a client that is subscribed again.
@@ -168,6 +180,7 @@ func (v *viewer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		v.stats.refused(v.kind, err)
 		var closed closedError
 		if errors.As(err, &closed) && (closed.code >= 3500 && closed.code < 4000 || closed.code >= 4500 && closed.code < 5000) {
 			v.views[0].fault("told never to come back: %v", err)

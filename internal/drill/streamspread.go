@@ -89,7 +89,7 @@ func (a *audience) killOne(ctx context.Context, report *SpreadReport) error {
 		return len(a.stats.since(killed)) >= report.Cut && a.stats.count() == a.Clients, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %d of %d are\n%s", err, len(a.stats.since(killed)), report.Cut, a.complaints())
+		return fmt.Errorf("%w: %d of %d are\n%s", err, len(a.stats.since(killed)), report.Cut, a.failures())
 	}
 	by := time.Now()
 	report.Bucket = spreadBucket
