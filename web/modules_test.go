@@ -20,8 +20,8 @@ func TestModules(t *testing.T) {
 	if err != nil || len(tests) < 2 {
 		t.Fatalf("tests: %q, %v", tests, err)
 	}
-	// The modules end in .js, as browsers want them served; node is told apart.
-	args := append([]string{"--experimental-default-type=module", "--test"}, tests...)
+	// That the page's .js are modules node is told by package.json.
+	args := append([]string{"--test"}, tests...)
 	cmd := exec.CommandContext(t.Context(), node, args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -36,7 +36,7 @@ func npmCI(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), npm, "ci")
+	cmd := exec.CommandContext(t.Context(), npm, "ci", "--prefer-offline", "--fetch-retries=2", "--fetch-retry-maxtimeout=5000")
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil && os.Getenv("CI") != "true" && regexp.MustCompile(`ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH`).Match(out) {
