@@ -450,6 +450,28 @@ func TestWhatExceedsALimitIsNotRecovered(t *testing.T) {
 	}
 }
 
+// Section 8: limits do not count the look-back, be it large, many and old.
+func TestLimitsDoNotCountTheLookBack(t *testing.T) {
+	clause(t, 1, func(w *world) error {
+		w.opts.Ring.MaxRecords = 1
+		w.opts.Recovery.MaxBytes, w.opts.Recovery.MaxHeldBytes = 1024, 1024
+		w.opts.Recovery.MaxRecords, w.opts.Recovery.MaxAge = 5, time.Minute
+		n := w.node()
+		c := n.subscribe(key("k"), nil)
+		for i := range 90 {
+			w.put(rec("k", fmt.Sprintf("%0100d", i), uint64(i+1)))
+		}
+		synctest.Wait()
+		<-time.After(time.Hour)
+		left := c.positions()
+		w.put(rec("k", "new", 100))
+		w.put(rec("k", "repeat", 1))
+		w.fill(2)
+		synctest.Wait()
+		return n.subscribe(key("k"), left).recovers(true, "new")
+	}, "noLookBack")
+}
+
 // A crowd that comes back after a node's death costs the hub two readings of a
 // partition, not one each; each gets what it missed itself.
 func TestScansAreJoined(t *testing.T) {
