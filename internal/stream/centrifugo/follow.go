@@ -49,7 +49,6 @@ func (s *session) pieces(ctx context.Context, ch *channel, records []*live.Recor
 // paced waits until the client has taken most of what was sent. Without this a
 // client on a slow line could never be sent more than may wait for one.
 func (s *session) paced(ctx context.Context, ch *channel) bool {
-	ch.condense()
 	if s.conn.Waiting() <= s.p.pace {
 		return s.wanted(ch)
 	}
