@@ -196,7 +196,9 @@ func TestRoom(t *testing.T) {
 // hold up a node that ends its stream.
 func TestStuckViewerGoes(t *testing.T) {
 	log := newLog()
-	n := startNode(t, log, testOptions(), nil, func(n *Node) { n.opts.SSE.WriteTimeout = 5 * time.Minute })
+	n := startNode(t, log, testOptions(), nil, func(n *Node) {
+		n.opts.SSE.WriteTimeout, n.opts.SSE.QueueBytes = 5*time.Minute, 64<<20
+	})
 	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +209,7 @@ func TestStuckViewerGoes(t *testing.T) {
 	}
 	await(t, "the stream", func() bool { return n.Connections() == 1 && counted(t, n.metrics.bytes) > 0 })
 	value := strings.Repeat("x", 500<<10)
-	for sent := 0; n.pending.Load() == 0; sent++ { // until the sockets are full
+	for sent := 0; n.pending.Load() < 5<<20; sent++ { // until the sockets are full
 		if sent > 200 {
 			t.Fatal("100 MB wait nowhere")
 		}
