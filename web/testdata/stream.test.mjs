@@ -72,6 +72,16 @@ for (const n of [1, 3, 7, 8, 9, 24]) {
   });
 }
 
+test("what is not there may be told before what is", () => {
+  const told = open();
+  sdk.emit("connected", {});
+  const subs = sdk.subs;
+  subs.get("vehicles/*@0").emit("subscribed", {});
+  for (const p of [4, 3, 5, 6, 7]) subs.get(`vehicles/*@${p}`).emit("unsubscribed", { code: 102, reason: "unknown channel" });
+  for (const p of [2, 1]) subs.get(`vehicles/*@${p}`).emit("subscribed", {});
+  assert.deepEqual(told.resumed, [{ partitions: 3, recovered: 0, again: false }]);
+});
+
 test("after a loss it says what was recovered, once all partitions have told", () => {
   const told = open();
   sdk.emit("connected", {});
