@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	frontdoor "postroad/internal/door"
 )
 
 // request is an attempt as the door saw it.
@@ -465,6 +467,66 @@ func TestOverTheNetwork(t *testing.T) {
 	cancel()
 	if err := <-ran; err != nil {
 		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestStampKilled: behind a front door with two stamps one is killed; the other
+// takes the positions of all vehicles from then on, and nothing is refused.
+func TestStampKilled(t *testing.T) {
+	var stamps [2]*door
+	var servers [2]*httptest.Server
+	var origins []frontdoor.Origin
+	for i, name := range []string{"onprem", "cloud"} {
+		stamps[i] = &door{}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+		mux.Handle("/", stamps[i])
+		servers[i] = httptest.NewServer(mux)
+		origins = append(origins, frontdoor.Origin{Name: name, URL: servers[i].URL, Priority: i + 1})
+	}
+	fo := frontdoor.DefaultOptions()
+	fo.Origins, fo.Probe.Interval = origins, 20*time.Millisecond
+	front, err := frontdoor.New(fo, frontdoor.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(front.Handler())
+	o, reg := options(40), prometheus.NewRegistry()
+	o.Interval, o.StandingInterval, o.MaxBackoff = 100*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
+	s, err := New(o, Deps{URL: srv.URL, Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	for _, run := range []func(context.Context) error{front.Run, s.Run} {
+		ended.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, func() bool { _, n := stamps[0].seen(); return len(n) >= 20 }, "20 requests at the first stamp")
+	_ = servers[0].Listener.Close()
+	servers[0].CloseClientConnections()
+	servers[0].Close()
+	eventually(t, func() bool { _, n := stamps[1].seen(); return len(n) >= 40 }, "40 requests at the second stamp")
+	cancel()
+	ended.Wait()
+	srv.Close()
+	servers[1].Close()
+	if n := metric(t, reg, "postroad_vehicles_refused_messages_total"); n != 0 {
+		t.Errorf("%v positions refused", n)
+	}
+	_, stored := stamps[1].seen()
+	told := make(map[string]bool)
+	for _, r := range stored {
+		for _, p := range positions(t, r.body) {
+			told[p.ID] = true
+		}
+	}
+	if len(told) != 40 {
+		t.Errorf("%d vehicles tell the second stamp where they are, want 40", len(told))
 	}
 }
 
