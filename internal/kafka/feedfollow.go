@@ -135,6 +135,8 @@ type feedPart struct {
 	fails  int // answers in a row that were errors
 	// out says that the hub holds nothing at next.
 	out bool
+	// met says that it was answered for.
+	met bool
 	// served is the turn in which records came last.
 	served int
 }
@@ -287,8 +289,14 @@ func (w *feeding) ask(ctx context.Context) {
 			b = &feedBroker{room: feedBytes, stamps: map[string]string{}}
 			w.brokers[broker] = b
 		}
+		wait := feedWait
+		for _, p := range positions {
+			if !w.parts[p.partition].met { // fn is told at once how far it goes
+				wait = 0
+			}
+		}
 		f := fetch{
-			topic: w.topic, id: w.was.ID, level: kgo.ReadCommitted(), wait: feedWait,
+			topic: w.topic, id: w.was.ID, level: kgo.ReadCommitted(), wait: wait,
 			bytes: b.room, partBytes: min(feedPartBytes, b.room), positions: positions,
 		}
 		w.wg.Go(func() { w.fetch(ctx, broker, &f, b.stamps) })
@@ -332,6 +340,7 @@ func (w *feeding) take(ctx context.Context, a *answered) error {
 		if part.next != p.From || part.leader != a.broker { // another was asked meanwhile
 			continue
 		}
+		part.met = part.met || p.end >= 0
 		if part.next = p.Next; p.Next > p.From {
 			part.served = w.turn
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -67,6 +68,33 @@ func TestFeedTellsOfIdlePartitions(t *testing.T) {
 	})
 	if len(r.got) > 0 {
 		t.Errorf("shown %v", r.got)
+	}
+}
+
+// Whoever begins at the end is told so at once, and waits for what comes only then.
+func TestFeedTellsAtOnce(t *testing.T) {
+	t.Parallel()
+	c, addr := startCluster(t)
+	var mu sync.Mutex
+	var waits []int32
+	c.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		waits = append(waits, r.(*kmsg.FetchRequest).MaxWaitMillis)
+		return nil, nil, false
+	})
+	r := startFeed(t, newFeed(t, options(addr), nil), "messages", 0, 0, 0)
+	asked := func() []int32 {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(waits)
+	}
+	r.until(func() bool { return len(r.last) == 3 })
+	clear(r.last)
+	r.until(func() bool { return len(r.last) == 3 })
+	if got := asked(); len(got) < 2 || got[0] != 0 || got[1] != int32(feedWait.Milliseconds()) {
+		t.Errorf("the broker was to wait for %v ms", got)
 	}
 }
 
