@@ -38,8 +38,8 @@ func (s *session) connect(t *task) bool {
 	}
 	t.let, t.alone = let, true
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.state == over {
+		s.mu.Unlock()
 		return false
 	}
 	s.principal = let
@@ -48,11 +48,14 @@ func (s *session) connect(t *task) bool {
 	s.state = connecting
 	if len(let.Channels) > 0 || len(t.cmd.Connect.Subs) > 0 {
 		s.enqueue(t)
+		s.mu.Unlock()
 		return true
 	}
 	s.state = connected
+	result := s.connectResult()
+	s.mu.Unlock()
 	s.conn.StartPings()
-	s.succeed(t, &protocol.Reply{Connect: s.connectResult()})
+	s.succeed(t, &protocol.Reply{Connect: result})
 	return true
 }
 
@@ -111,7 +114,9 @@ func (s *session) connectWith(ctx context.Context, t *task) {
 		for _, o := range openings {
 			s.drop(o.ch)
 		}
-		s.refuse(t, err)
+		if !errors.Is(err, errOver) && !gone(ctx, err) {
+			s.refuse(t, err)
+		}
 		return
 	}
 	s.mu.Lock()

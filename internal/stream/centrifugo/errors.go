@@ -143,5 +143,8 @@ func authError(err error) error {
 	return errInternal()
 }
 
+// errOver: the session ended meanwhile, and nobody is left to be answered.
+var errOver = errors.New("the session is over")
+
 // gone says that an error is nothing but the client's having left.
 func gone(ctx context.Context, err error) bool { return ctx.Err() != nil && errors.Is(err, ctx.Err()) }

@@ -286,7 +286,7 @@ func (s *session) do(ctx context.Context, t *task) {
 		err = errNotAvailable()
 	}
 	switch {
-	case err != nil && gone(ctx, err):
+	case errors.Is(err, errOver), err != nil && gone(ctx, err):
 	case err != nil:
 		s.fail(t.cmd.Id, t.method, err)
 	case reply != nil:

@@ -247,6 +247,30 @@ func TestClosedWhenSubscribed(t *testing.T) {
 	}
 }
 
+// A token that came while a subscription was being made, and does not allow it,
+// ends it.
+func TestRefreshWhileSubscribing(t *testing.T) {
+	made := make(chan func(), 1)
+	n := start(t, hub(2), []string{"t"}, func(s *settings) {
+		s.engine = func(e Engine) Engine { return hooked{e, made} }
+	})
+	s, c := n.join(t, JSON, "carol")
+	made <- func() {
+		s.Message(encodeCommands(t, JSON, &command{Id: 3, Refresh: &protocol.RefreshRequest{Token: "carol-less"}}))
+		until(t, "the refresh", func() bool { r, _ := c.all(); return len(r) == 2 })
+	}
+	s.Message(encodeCommands(t, JSON, &command{Id: 2, Subscribe: &protocol.SubscribeRequest{Channel: "t/k", Recover: true}}))
+	until(t, "the end of tasks", s.idle)
+	r, _ := c.all()
+	if len(r) != 3 || r[1].Refresh == nil || len(s.channels) != 0 {
+		t.Fatalf("%v, %d channels", r, len(s.channels))
+	}
+	checkAnswer(t, r[2], 2, 103, false)
+	if got := gauge(t, n.registry, "postroad_stream_client_subscriptions"); got != 0 {
+		t.Errorf("%v subscriptions are left", got)
+	}
+}
+
 // hooked does something when the engine has made a subscription.
 type hooked struct {
 	Engine

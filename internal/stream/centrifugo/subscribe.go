@@ -2,6 +2,7 @@ package centrifugo
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/centrifugal/protocol"
@@ -82,20 +83,19 @@ func (s *session) open(ctx context.Context, o *opening) error {
 	}
 	sub, err := s.p.deps.Engine.Subscribe(ctx, r)
 	if err == nil {
-		s.p.metrics.subscriptions.Inc()
-		s.mu.Lock()
-		o.ch.sub = sub
-		if s.find(o.ch.name) != o.ch {
-			err = context.Canceled // the session is over
-		}
-		s.mu.Unlock()
-		if err != nil {
-			o.ch.close()
+		err = s.opened(o, sub)
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, errOver):
+		o.ch.close()
+		return err
+	default:
+		s.drop(o.ch)
+		if gone(ctx, err) {
 			return err
 		}
-	}
-	if err == nil && o.req.Recover && !o.start.Recovered && o.req.Flag&flagRejectUnrecovered != 0 {
-		err = live.ErrUnrecoverable
+		err = s.openFault(o, err)
 	}
 	if o.req.Recover {
 		if err == nil && o.start.Recovered {
@@ -105,12 +105,32 @@ func (s *session) open(ctx context.Context, o *opening) error {
 			s.p.metrics.failed.Inc()
 		}
 	}
-	if err == nil {
-		return nil
+	return err
+}
+
+// opened takes up the engine's subscription, unless it came too late or is not what
+// was asked for. That the client may read it is looked at again: a token that came
+// while the hub was read may allow less, and refresh ended only what was there.
+func (s *session) opened(o *opening, sub *live.Subscription) error {
+	s.p.metrics.subscriptions.Inc()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.ch.sub = sub
+	switch {
+	case s.find(o.ch.name) != o.ch:
+		return errOver
+	case !s.principal.MayRead(o.subject.String()):
+		return errPermissionDenied()
+	case o.req.Recover && !o.start.Recovered && o.req.Flag&flagRejectUnrecovered != 0:
+		return errUnrecoverable()
 	}
-	s.drop(o.ch)
-	if gone(ctx, err) {
-		return err
+	return nil
+}
+
+// openFault is how a subscription that could not be made is answered.
+func (s *session) openFault(o *opening, err error) *fault {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f
 	}
 	f := engineFault(err)
 	if f.code == errInternal().code {
