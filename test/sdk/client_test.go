@@ -75,7 +75,7 @@ type client struct {
 
 // patience bounds what a test waits for, on a machine that is busy with other
 // things.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // start runs a client that connects to a node or a balancer at host:port.
 func (c command) start(t *testing.T, name, protocol, host string) *client {
