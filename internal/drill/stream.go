@@ -47,10 +47,10 @@ type StreamOptions struct {
 type StreamReport struct {
 	// Killed, Drained, Added and Cuts count what happened.
 	Killed, Drained, Added, Cuts int
-	// Backs is how many times a client came back, Slowest how long it was away
-	// at most.
-	Backs   int
-	Slowest time.Duration
+	// Backs is how many times a client came back. Half of them were away no
+	// longer than Median, 99 of 100 no longer than Late, and none than Slowest.
+	Backs                 int
+	Median, Late, Slowest time.Duration
 	// Codes counts how connections ended: by code, or broken.
 	Codes map[string]int
 	// Copies is how many requests were sent twice, at two gateways.
@@ -74,8 +74,9 @@ func (r StreamReport) happened() string {
 		codes = append(codes, fmt.Sprintf("%s: %d", c, r.Codes[c]))
 	}
 	return fmt.Sprintf("in %.0f s killed %d nodes, asked %d to end, added %d, cut connections %d times;"+
-		" %d times a client came back, after %v at most; connections ended with %s",
-		r.Took.Seconds(), r.Killed, r.Drained, r.Added, r.Cuts, r.Backs, r.Slowest.Round(time.Millisecond), strings.Join(codes, ", "))
+		" %d times a client came back, half of them within %v, 99 of 100 within %v, all within %v; connections ended with %s",
+		r.Took.Seconds(), r.Killed, r.Drained, r.Added, r.Cuts, r.Backs, r.Median.Round(time.Millisecond), r.Late.Round(time.Millisecond),
+		r.Slowest.Round(time.Millisecond), strings.Join(codes, ", "))
 }
 
 // OK reports whether the hub has all and the clients saw all.
@@ -414,8 +415,13 @@ func (a *audience) sum() {
 	a.stats.mu.Lock()
 	defer a.stats.mu.Unlock()
 	a.report.Codes, a.report.Backs, a.report.Copies = maps.Clone(a.stats.codes), len(a.stats.backs), a.load.again.Load()
+	away := make([]time.Duration, 0, len(a.stats.backs))
 	for _, b := range a.stats.backs {
-		a.report.Slowest = max(a.report.Slowest, b.took)
+		away = append(away, b.took)
+	}
+	if n := len(away); n > 0 {
+		slices.Sort(away)
+		a.report.Median, a.report.Late, a.report.Slowest = away[n/2], away[n*99/100], away[n-1]
 	}
 }
 
