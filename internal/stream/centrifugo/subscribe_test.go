@@ -591,6 +591,7 @@ func TestTime(t *testing.T) {
 	h.Tick(now.Add(10 * time.Second))
 	h.Tick(now.Add(17 * time.Second))
 	late.wantClose(3502)
+	late.conn.Close() // or the node would wait for an answer
 
 	n.people.expire("alice", now.Add(time.Minute))
 	c := n.connect(t, JSON, "alice")
@@ -605,6 +606,7 @@ func TestTime(t *testing.T) {
 	checkAnswer(t, c.ask(&command{Ping: &protocol.PingRequest{}}), c.next, 0, false)
 	h.Tick(now.Add(147 * time.Second))
 	c.wantClose(3005)
+	c.conn.Close()
 	until(t, "the count of ends", func() bool {
 		return metric(t, n.registry, "postroad_stream_client_disconnects_total", "code=3005") == 1 &&
 			metric(t, n.registry, "postroad_stream_client_disconnects_total", "code=3502") == 1
