@@ -3,10 +3,9 @@
 //
 // What goes out is queued by reference: a Block that ten thousand connections are
 // sent is one piece of memory, made once, with the headers of its frames in it.
-// Connections belong to shards. A shard waits a moment after the first thing was
-// queued (Options.WriteDelay), and then gives each of its connections all that
-// waits for it in one write, since the system call is most of what a delivery
-// costs. A write never waits for a client: where the socket takes no more, a
+// Connections belong to shards. A shard goes round at most every
+// Options.WriteDelay, and gives each of its connections all that waits for it in
+// one write, since the system call is most of what a delivery costs. A write never waits for a client: where the socket takes no more, a
 // goroutine goes on with that connection alone until its queue is empty. TLS has
 // no write that can be left half done, so its connections always have such a
 // goroutine while something waits for them.

@@ -8,9 +8,10 @@ import (
 
 // Options are the settings of connections.
 type Options struct {
-	// WriteDelay is how long a message waits for others that go to the same
-	// connection, so that they share one write. Longer costs latency and saves
-	// processor time. 0 writes at once. Default 2ms.
+	// WriteDelay is how long a message waits at most for others that go to the
+	// same connection, so that they share one write. After a pause as long as this
+	// messages go out at once. Longer costs latency and saves processor time. 0
+	// never waits. Default 2ms.
 	WriteDelay time.Duration `yaml:"write_delay"`
 	// Writers is how many goroutines write; each has its share of the
 	// connections. 0 is one a core. Default 0.

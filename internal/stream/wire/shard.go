@@ -3,6 +3,7 @@ package wire
 import (
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,15 +32,15 @@ type shard struct {
 
 	mu      sync.Mutex // guards the following
 	dirty   []*Conn    // have something to send
-	since   time.Time  // when the first of them was listed
 	watched []*Conn    // have a deadline
 	// wheel holds every connection in one slot. A hand moves one slot a step and
 	// pings; another follows, and looks who has not answered.
 	wheel [][]*Conn
 
 	// Owned by the goroutine of run.
-	batch []*Conn // reused
-	round []*Conn // reused
+	last  time.Time // when the last flush began
+	batch []*Conn   // reused
+	round []*Conn   // reused
 	out   output
 	wrote result
 	write func(fd uintptr) bool
@@ -100,9 +101,6 @@ func (s *shard) list(c *Conn) {
 	s.mu.Lock()
 	first := len(s.dirty) == 0
 	s.dirty = append(s.dirty, c)
-	if first {
-		s.since = time.Now()
-	}
 	s.mu.Unlock()
 	if first {
 		select {
@@ -143,18 +141,31 @@ func (s *shard) run(stop <-chan struct{}) {
 	}
 }
 
-// gather waits until what was listed first has waited for WriteDelay.
+// gather waits, so that what comes together goes out together: after a pause until
+// nobody adds to the list any more, else until WriteDelay after the last flush began.
 func (s *shard) gather(delay *time.Timer, stop <-chan struct{}) {
-	s.mu.Lock()
-	rest := s.opts.WriteDelay - time.Since(s.since)
-	s.mu.Unlock()
-	if rest <= 0 {
+	began := time.Now()
+	defer func() { s.last = time.Now() }()
+	rest := s.opts.WriteDelay - began.Sub(s.last)
+	if rest > 0 {
+		delay.Reset(rest)
+		select {
+		case <-delay.C:
+		case <-stop:
+		}
 		return
 	}
-	delay.Reset(rest)
-	select {
-	case <-delay.C:
-	case <-stop:
+	// Without this the first connection of a thousand that are sent the same would
+	// be written to alone, and the others would wait for WriteDelay.
+	for listed := 0; time.Since(began) < s.opts.WriteDelay; {
+		runtime.Gosched()
+		s.mu.Lock()
+		n := len(s.dirty)
+		s.mu.Unlock()
+		if n == listed {
+			return
+		}
+		listed = n
 	}
 }
 

@@ -182,20 +182,31 @@ func TestBurstsAreNotSlowness(t *testing.T) {
 	})
 }
 
-// Messages that come within WriteDelay of each other share a write.
+// After a pause a message goes out at once; those that come within WriteDelay of it
+// share the next write.
 func TestWriteDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := DefaultOptions()
 		opts.WriteDelay = 5 * time.Millisecond
 		c, rec, _ := piped(t, opts, AcceptOptions{})
-		begin := time.Now()
-		rec.conn.Send([]byte("one"))
-		<-time.After(4 * time.Millisecond)
-		rec.conn.Send([]byte("two"))
-		b := make([]byte, 100)
-		n, err := c.r.Read(b)
-		if err != nil || string(b[:n]) != "\x81\x03one\x81\x03two" || time.Since(begin) != opts.WriteDelay {
-			t.Errorf("%q after %v (%v)", b[:n], time.Since(begin), err)
+		read := func(want string, after time.Duration, since time.Time) {
+			t.Helper()
+			b := make([]byte, 100)
+			n, err := c.r.Read(b)
+			if err != nil || string(b[:n]) != want || time.Since(since) != after {
+				t.Errorf("%q after %v (%v), want %q after %v", b[:n], time.Since(since), err, want, after)
+			}
+		}
+		for range 3 {
+			begin := time.Now()
+			rec.conn.Send([]byte("now"))
+			read("\x81\x03now", 0, begin)
+			<-time.After(time.Millisecond)
+			rec.conn.Send([]byte("one"))
+			<-time.After(3 * time.Millisecond)
+			rec.conn.Send([]byte("two"))
+			read("\x81\x03one\x81\x03two", opts.WriteDelay, begin)
+			<-time.After(time.Minute)
 		}
 	})
 }
