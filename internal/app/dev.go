@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"postroad/internal/config"
 	"postroad/internal/console"
@@ -101,6 +102,10 @@ func (p process) devHub(o DevOptions) (*hub.Hub, error) {
 	return hub.New(opts, hub.Deps{Log: p.log})
 }
 
+// devRetain is how long the stamps of a development process keep what they have
+// forwarded.
+const devRetain = time.Hour
+
 // devStamps makes both stamps, or none.
 func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err error) {
 	for _, x := range []struct{ name, region, listen string }{
@@ -112,6 +117,9 @@ func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err e
 		settings.HTTP.Listen = x.listen
 		settings.Queue.Dir = filepath.ToSlash(filepath.Join(o.Dir, x.name))
 		settings.Hub.Brokers = []string{hubAddr}
+		// The vehicles post some 4 GB a day: a trial that is left alone for a week
+		// must not fill the disk with what can be had again by running on.
+		settings.Queue.Retain = devRetain
 		settings.Queue.UnsafeFileSystem = true // a trial in a container's own layer is worth having
 		s, err := newStamp(settings, queue.WritesAndDrains, p)
 		if err != nil {
