@@ -75,18 +75,22 @@ func (p publication) offset(r *live.Record) uint64 {
 func (e encoder) frames(name string, p publication, records []*live.Record) []byte {
 	buf := e.scratch.Get().(*[]byte)
 	payload := (*buf)[:0]
-	var head, out []byte
-	if e.encoding == JSON {
-		head = appendJSONString(append(make([]byte, 0, 40+len(name)), `{"push":{"channel":`...), name)
-		head = append(head, `,"pub":`...)
-	}
+	var out []byte
+	head := 0 // in JSON, how much of payload is what all messages begin with
 	for _, r := range records {
 		before := len(payload)
 		if e.encoding == JSON {
 			if before > 0 {
 				payload = append(payload, '\n')
 			}
-			payload = append(appendJSONPublication(append(payload, head...), p, r), '}', '}')
+			if head == 0 {
+				payload = appendJSONString(append(payload, `{"push":{"channel":`...), name)
+				payload = append(payload, `,"pub":`...)
+				head = len(payload)
+			} else {
+				payload = append(payload, payload[:head]...)
+			}
+			payload = append(appendJSONPublication(payload, p, r), '}', '}')
 		} else {
 			payload = appendProtobufPush(payload, name, p, r)
 		}
