@@ -54,8 +54,6 @@ class Events(SubscriptionEventHandler):
         self.channel = channel
 
     async def on_publication(self, ctx):
-        # Nothing is awaited here: a handler that the loss of the connection
-        # interrupts is called again with the same publication.
         say(event="publication", channel=self.channel, **publication(ctx.pub))
 
     async def on_subscribed(self, ctx):
