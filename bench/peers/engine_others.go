@@ -32,7 +32,7 @@ func (e *gorillaEngine) register(mux *http.ServeMux) error {
 		if err != nil {
 			return
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }() // the client is gone then
 		_, subject, err := c.ReadMessage()
 		if err != nil {
 			return
