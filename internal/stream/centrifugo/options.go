@@ -22,7 +22,7 @@ type Options struct {
 	Concurrent int `yaml:"concurrent"`
 	// MaxReplyBytes is how many bytes of messages stand in one answer; recovered
 	// ones beyond it follow behind the answer, a page of history ends there. It
-	// must be below what SDKs take as one message, 1 MiB in one of them. 4096 to
+	// must be below what SDKs take as one message, 1 MiB in some of them. 4096 to
 	// 524288. Default 262144 (256 KiB).
 	MaxReplyBytes int `yaml:"max_reply_bytes"`
 	// MaxHistory is how many messages a page of history holds at most. 1 to
