@@ -18,7 +18,7 @@ import (
 )
 
 // maxFrame is the largest frame that every official SDK takes: centrifuge-python
-// before 0.7 closes the connection beyond it.
+// 0.5 closes the connection beyond it.
 const maxFrame = 1 << 20
 
 // socket is one WebSocket connection of a viewer.

@@ -26,8 +26,8 @@ func TestSDKs(t *testing.T) {
 		w.t = t
 		key := name + "-" + protocol + "/ä%" // of its own, and not harmless in a subject
 		subject := topic + "/" + strings.NewReplacer("%", "%25", "/", "%2F").Replace(key)
-		watcher := c.start(t, name, protocol, w.balancer.Addr())
-		p := c.start(t, name, protocol, w.balancer.Addr())
+		watcher := c.start(t, name, protocol, w.balancer.Addr(), "")
+		p := c.start(t, name, protocol, w.balancer.Addr(), "")
 		p.wait("it is connected", func(e event) bool { return e.Event == "connected" })
 		receive(t, &w, p, key, subject)
 		publish(t, watcher, p, subject)

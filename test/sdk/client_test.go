@@ -77,10 +77,11 @@ type client struct {
 // things.
 const patience = 2 * time.Minute
 
-// start runs a client that connects to a node or a balancer at host:port.
-func (c command) start(t *testing.T, name, protocol, host string) *client {
+// start runs a client that connects to a node or a balancer at host:port, with a
+// token where that is not empty.
+func (c command) start(t *testing.T, name, protocol, host, token string) *client {
 	t.Helper()
-	args := append(slices.Clone(c[1:]), "ws://"+host+"/connection/websocket", protocol)
+	args := append(slices.Clone(c[1:]), "ws://"+host+"/connection/websocket", protocol, token)
 	p := &client{t: t, name: name, protobuf: protocol == "protobuf", cmd: exec.CommandContext(context.WithoutCancel(t.Context()), c[0], args...), ended: make(chan struct{})}
 	p.cmd.Stderr = &p.errs
 	out, err := p.cmd.StdoutPipe()

@@ -51,7 +51,7 @@ func recoverAll(t *testing.T, w *world) {
 			c := l.ready(t)
 			for _, protocol := range l.protocols {
 				// A client belongs to the test as a whole.
-				r.clients = append(r.clients, c.start(w.t, l.name+"-"+protocol, protocol, w.balancer.Addr()))
+				r.clients = append(r.clients, c.start(w.t, l.name+"-"+protocol, protocol, w.balancer.Addr(), ""))
 			}
 		})
 	}

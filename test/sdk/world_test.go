@@ -3,6 +3,7 @@ package sdk
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ type world struct {
 	stamps   map[string]*drill.Process
 	balancer *drill.Balancer
 	config   string
+	// secret is the file of the key that tokens are signed with.
+	secret string
 	// node is the one that runs; nil where none does.
 	node *drill.Process
 	http *http.Client
@@ -54,7 +57,8 @@ func newWorld(t *testing.T, brokers string) *world {
 			"--set", "queue.dir="+filepath.Join(w.binary.Dir, name), "--set", "hub.brokers="+w.brokers)
 		gateways = append(gateways, w.gateway(name))
 	}
-	w.config = filepath.Join(w.binary.Dir, "stream.yaml")
+	w.config, w.secret = filepath.Join(w.binary.Dir, "stream.yaml"), filepath.Join(w.binary.Dir, "secret")
+	write(t, w.secret, []byte(rand.Text()+rand.Text()))
 	// The ring holds next to nothing of what clients will have missed.
 	err := drill.StreamConfig(w.config, w.brokers, gateways, []string{"ring: {max_records: 500}"}, topic)
 	if err != nil {
@@ -99,7 +103,7 @@ func (w *world) gateway(stamp string) string { return w.stamps[stamp].Addresses.
 // startNode starts a stream node and sends clients there.
 func (w *world) startNode() {
 	w.t.Helper()
-	w.node = w.start("stream", "--config", w.config)
+	w.node = w.start("stream", "--config", w.config, "--set", "auth.keys=hmac="+w.secret, "--set", "auth.policies=* read */*")
 	host, err := w.node.Addresses.StreamHost()
 	if err != nil {
 		w.t.Fatal(err)

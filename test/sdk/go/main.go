@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1], os.Args[2] == "protobuf", os.Stdin, os.Stdout); err != nil {
+	if err := run(os.Args[1], os.Args[3], os.Args[2] == "protobuf", os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -54,10 +54,10 @@ func (p *program) say(o object) {
 	p.err = errors.Join(p.err, p.out.Encode(o))
 }
 
-func run(url string, binary bool, in io.Reader, out io.Writer) error {
+func run(url, token string, binary bool, in io.Reader, out io.Writer) error {
 	p := &program{out: json.NewEncoder(out)}
 	p.out.SetEscapeHTML(false)
-	p.connect(url, binary)
+	p.connect(url, token, binary)
 	defer p.client.Close()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 4<<20)
@@ -73,9 +73,9 @@ func run(url string, binary bool, in io.Reader, out io.Writer) error {
 	return errors.Join(p.err, lines.Err())
 }
 
-func (p *program) connect(url string, binary bool) {
+func (p *program) connect(url, token string, binary bool) {
 	// begin: connect
-	config := centrifuge.Config{MaxReconnectDelay: 2 * time.Second}
+	config := centrifuge.Config{Token: token, MaxReconnectDelay: 2 * time.Second}
 	client := centrifuge.NewJsonClient(url, config)
 	if binary {
 		client = centrifuge.NewProtobufClient(url, config)
@@ -88,12 +88,21 @@ func (p *program) connect(url string, binary bool) {
 		p.say(object{"event": "disconnected", "code": e.Code, "reason": e.Reason})
 	})
 	client.OnError(func(e centrifuge.ErrorEvent) { p.say(object{"event": "error", "message": e.Error.Error()}) })
+	p.client = client
+	p.server()
 	err := client.Connect()
 	// end
-	p.client = client
 	if err != nil {
 		p.say(object{"event": "error", "message": err.Error()})
 	}
+}
+
+// server says what the token's channels bring.
+func (p *program) server() {
+	p.client.OnPublication(func(e centrifuge.ServerPublicationEvent) { p.say(publication(e.Channel, e.Publication)) })
+	p.client.OnSubscribed(func(e centrifuge.ServerSubscribedEvent) {
+		p.say(object{"event": "subscribed", "channel": e.Channel, "recoverable": e.Recoverable, "was_recovering": e.WasRecovering, "recovered": e.Recovered})
+	})
 }
 
 func (p *program) do(c command) {

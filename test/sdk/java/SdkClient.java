@@ -18,7 +18,7 @@ import java.util.Map;
 /**
  * A client made with centrifuge-java, which speaks Protobuf alone.
  *
- * <p>Argument: URL. Commands come in on standard input and events go out on
+ * <p>Arguments: URL protobuf TOKEN, which may be empty. Commands come in on standard input and events go out on
  * standard output, a line of JSON each.
  */
 public final class SdkClient {
@@ -82,6 +82,21 @@ public final class SdkClient {
         @Override
         public void onError(Client client, ErrorEvent e) {
             say(event("event", "error", "message", String.valueOf(e.getError())));
+        }
+
+        // What the token's channels bring.
+
+        @Override
+        public void onPublication(Client client, ServerPublicationEvent e) {
+            Map<String, Object> event = event("event", "publication", "channel", e.getChannel());
+            event.putAll(publication(e.getOffset(), e.getData(), e.getTags()));
+            say(event);
+        }
+
+        @Override
+        public void onSubscribed(Client client, ServerSubscribedEvent e) {
+            say(event("event", "subscribed", "channel", e.getChannel(), "recoverable", e.getRecoverable(),
+                "was_recovering", e.wasRecovering(), "recovered", e.getRecovered()));
         }
     }
 
@@ -160,6 +175,7 @@ public final class SdkClient {
     public static void main(String[] args) throws Exception {
         // begin: connect
         Options options = new Options();
+        options.setToken(args[2]);
         options.setMaxReconnectDelay(2000);
         Client client = new Client(args[0], options, new Connection());
         client.connect();

@@ -1,6 +1,6 @@
 // A client made with centrifuge-js under Node.js.
 //
-// Arguments: URL json|protobuf. Commands come in on standard input and events go
+// Arguments: URL json|protobuf TOKEN, which may be empty. Commands come in on standard input and events go
 // out on standard output, a line of JSON each.
 
 import { createInterface } from 'node:readline';
@@ -10,7 +10,7 @@ import { Centrifuge } from 'centrifuge';
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 // end
 
-const [url, protocol] = process.argv.slice(2);
+const [url, protocol, token] = process.argv.slice(2);
 const binary = protocol === 'protobuf';
 const say = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
@@ -29,13 +29,19 @@ const failed = (id) => (e) => say({ event: 'failed', id, code: e.code ?? 0, mess
 
 // begin: connect
 const Client = binary ? ProtobufCentrifuge : Centrifuge;
-const client = new Client(url, { websocket: WebSocket, maxReconnectDelay: 2000 });
+const client = new Client(url, { token, websocket: WebSocket, maxReconnectDelay: 2000 });
 client.on('connected', (c) => say({ event: 'connected', client: c.client }));
 client.on('connecting', (c) => say({ event: 'connecting', code: c.code, reason: c.reason }));
 client.on('disconnected', (c) => say({ event: 'disconnected', code: c.code, reason: c.reason }));
 client.on('error', (c) => say({ event: 'error', message: `${c.type}: ${c.error.message}` }));
 client.connect();
 // end
+
+// What the token's channels bring.
+client.on('publication', (p) => say({ event: 'publication', channel: p.channel, ...publication(p) }));
+client.on('subscribed', (c) => say({
+  event: 'subscribed', channel: c.channel, recoverable: c.recoverable, was_recovering: c.wasRecovering, recovered: c.recovered,
+}));
 
 function subscribe(channel) {
   // begin: subscribe

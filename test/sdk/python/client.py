@@ -1,7 +1,7 @@
 """A client made with centrifuge-python.
 
-Arguments: URL json|protobuf. Commands come in on standard input and events go
-out on standard output, a line of JSON each.
+Arguments: URL json|protobuf TOKEN, which may be empty. Commands come in on
+standard input and events go out on standard output, a line of JSON each.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sys
 from centrifuge import Client, ClientEventHandler, ReplyError, StreamPosition, SubscriptionEventHandler
 # end
 
-URL, BINARY = sys.argv[1], sys.argv[2] == "protobuf"
+URL, BINARY, TOKEN = sys.argv[1], sys.argv[2] == "protobuf", sys.argv[3]
 
 
 def say(**event):
@@ -46,6 +46,17 @@ class Connection(ClientEventHandler):
 
     async def on_error(self, ctx):
         say(event="error", message=f"{ctx.code}: {ctx.error!r}")
+
+    # What the token's channels bring.
+
+    async def on_publication(self, ctx):
+        say(event="publication", channel=ctx.channel, **publication(ctx.pub))
+
+    async def on_subscribed(self, ctx):
+        say(
+            event="subscribed", channel=ctx.channel, recoverable=ctx.recoverable, was_recovering=ctx.was_recovering,
+            recovered=ctx.recovered,
+        )
 
 
 # begin: handler
@@ -107,7 +118,7 @@ async def answer(command, call):
 
 async def main():
     # begin: connect
-    client = Client(URL, events=Connection(), use_protobuf=BINARY, max_reconnect_delay=2.0)
+    client = Client(URL, events=Connection(), token=TOKEN, use_protobuf=BINARY, max_reconnect_delay=2.0)
     await client.connect()
     # end
     tasks = set()
