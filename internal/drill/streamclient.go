@@ -60,6 +60,9 @@ type viewing struct {
 	// backs are the times at which clients whose connection broke were
 	// subscribed again, and how long that took. Guarded by mu.
 	backs []back
+	// dials are the times at which clients that had lost a connection had one
+	// again, before they were subscribed. Guarded by mu.
+	dials []time.Time
 	// codes counts how connections ended. Guarded by mu.
 	codes map[string]int
 	// refusals are the last attempts to subscribe that failed. Guarded by mu.
@@ -118,6 +121,19 @@ func (s *viewing) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.connected
+}
+
+// dialledSince are the connections that were made again after a time.
+func (s *viewing) dialledSince(t time.Time) []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []time.Time
+	for _, at := range s.dials {
+		if at.After(t) {
+			found = append(found, at)
+		}
+	}
+	return found
 }
 
 // since are those that came back after a time.
@@ -193,6 +209,16 @@ func (v *viewer) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// dialled notes that a node has taken the connection.
+func (v *viewer) dialled() {
+	if v.lost.IsZero() {
+		return
+	}
+	v.stats.mu.Lock()
+	defer v.stats.mu.Unlock()
+	v.stats.dials = append(v.stats.dials, time.Now())
 }
 
 // ready notes that all subjects are subscribed.

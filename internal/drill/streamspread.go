@@ -18,20 +18,21 @@ type SpreadReport struct {
 	// subscribed again, and the last client had all that was acknowledged by
 	// the time when everyone was back.
 	Back, Complete time.Duration
-	// Buckets are how many came back in each piece of time after the kill.
-	Buckets []int
+	// Dials are how many connections were made again in each piece of time after
+	// the kill, Subscribed how many clients were subscribed again.
+	Dials, Subscribed []int
 	// Bucket is how long such a piece is.
 	Bucket time.Duration
 }
 
-// Spike is the most that came back in one piece of time, against the mean of
-// those from the first to the last that anybody came back in.
+// Spike is the most connections that were made in one piece of time, against the
+// mean of those from the first to the last in which any were.
 func (r SpreadReport) Spike() float64 {
-	first := slices.IndexFunc(r.Buckets, func(n int) bool { return n > 0 })
+	first := slices.IndexFunc(r.Dials, func(n int) bool { return n > 0 })
 	if first < 0 {
 		return 0
 	}
-	used, sum := r.Buckets[first:], 0
+	used, sum := r.Dials[first:], 0
 	for _, n := range used {
 		sum += n
 	}
@@ -41,12 +42,20 @@ func (r SpreadReport) Spike() float64 {
 // String is the report for a person.
 func (r SpreadReport) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "a node with %d of the clients was killed: all were back after %.2f s and complete after %.2f s; the most that came back in %v is %.2f times the mean:",
+	fmt.Fprintf(&b, "a node with %d of the clients was killed: all were back after %.2f s and complete after %.2f s; the most connections in %v were %.2f times the mean",
 		r.Cut, r.Back.Seconds(), r.Complete.Seconds(), r.Bucket, r.Spike())
-	for i, n := range r.Buckets {
-		fmt.Fprintf(&b, " %.2fs:%d", (time.Duration(i) * r.Bucket).Seconds(), n)
-	}
+	histogram(&b, "connected", r.Dials)
+	histogram(&b, "subscribed", r.Subscribed)
 	return b.String() + "\n" + r.StreamReport.String()
+}
+
+func histogram(b *strings.Builder, what string, counts []int) {
+	fmt.Fprintf(b, "\n%s after seconds:", what)
+	for i, n := range counts {
+		if n > 0 {
+			fmt.Fprintf(b, " %.2f: %d", (time.Duration(i) * spreadBucket).Seconds(), n)
+		}
+	}
 }
 
 // spreadBucket is how finely it is looked at when clients come back.
@@ -95,15 +104,24 @@ func (a *audience) killOne(ctx context.Context, report *SpreadReport) error {
 	report.Bucket = spreadBucket
 	for _, b := range a.stats.since(killed) {
 		report.Back = max(report.Back, b.at.Sub(killed))
-		i := int(b.at.Sub(killed) / spreadBucket)
-		report.Buckets = append(report.Buckets, make([]int, max(0, i+1-len(report.Buckets)))...)
-		report.Buckets[i]++
+		report.Subscribed = bucket(report.Subscribed, b.at.Sub(killed))
+	}
+	for _, at := range a.stats.dialledSince(killed) {
+		report.Dials = bucket(report.Dials, at.Sub(killed))
 	}
 	if err := a.caughtUp(ctx, by); err != nil {
 		return err
 	}
 	report.Complete = time.Since(killed)
 	return rest(ctx, a.Rest)
+}
+
+// bucket counts one more at a time after the kill.
+func bucket(counts []int, after time.Duration) []int {
+	i := int(after / spreadBucket)
+	counts = append(counts, make([]int, max(0, i+1-len(counts)))...)
+	counts[i]++
+	return counts
 }
 
 // caughtUp waits until every client of one key has all that was acknowledged by

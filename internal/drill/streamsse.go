@@ -84,6 +84,7 @@ func (s *eventStream) read() error {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 300)) // only for the message
 		return fmt.Errorf("%w: %s: %s", ErrAnswer, resp.Status, text)
 	}
+	s.v.dialled()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 0, 2048), 4*maxFrame)
 	for {

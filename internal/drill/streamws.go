@@ -48,6 +48,7 @@ func (v *viewer) webSocket(ctx context.Context) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	v.dialled()
 	if r == nil {
 		r = bufio.NewReaderSize(conn, 2048)
 	}
