@@ -4,5 +4,5 @@ package simulation
 
 import "testing"
 
-// TestProofSimulationStream plays thousands of seeds with stream nodes.
+// TestProofSimulationStream plays a thousand seeds with stream nodes.
 func TestProofSimulationStream(t *testing.T) { manyStreams(t, 1000) }
