@@ -99,9 +99,7 @@ func positionFor(since []Position, p *partition, views int) (Position, bool) {
 	return Position{}, false
 }
 
-// byKey reports whether the subject's records stand in one partition because of
-// their key.
-func (c *catchUp) byKey() bool { return !c.request.Subject.All && c.request.Subject.Key != "" }
+func (c *catchUp) byKey() bool { return c.request.Subject.byKey() }
 
 // scattered reports whether they would, but do not.
 func (c *catchUp) scattered() bool { return c.byKey() && c.foreign }
@@ -139,7 +137,7 @@ func (c *catchUp) attempt() (s *Subscription, done bool, err error) {
 		}
 	}()
 	for _, p := range c.view {
-		if p.over {
+		if p.over || p.skipping {
 			return nil, false, fmt.Errorf("topic %q: %w: %w", c.state.topic.name, ErrChanged, ErrNotReady)
 		}
 	}

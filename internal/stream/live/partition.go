@@ -26,6 +26,9 @@ type partition struct {
 	mu sync.Mutex // guards all that follows
 	// over says that the topic is not what it was.
 	over bool
+	// skipping is true while the subscriptions that a gap ends are told, before the
+	// head goes over it: nobody is to sit down then.
+	skipping bool
 	// head is how far it was read: all below was taken up.
 	head int64
 	// known is the offset from which on all that was shown of any key is known.
@@ -196,30 +199,34 @@ func (p *partition) handByKey(batch []taken, groups []*keyState, records []*Reco
 
 // gap takes up that what was between the last batch and from is gone: nothing is
 // known of it. Without telling those who listen they would miss it and not know.
+// They are told before the head goes over it: a viewer that took a position from
+// behind the gap, and was told then, would come back with it as if nothing had
+// been missed.
 func (p *partition) gap(from int64) {
-	now := time.Now()
-	p.judge.begin(from, from, now)
+	p.judge.begin(from, from, time.Now())
 	p.next = from
+	if !p.of.flaws().silentGap {
+		p.mu.Lock()
+		p.skipping = true
+		gone := p.everyone(nil, func(*Subscription) bool { return true })
+		p.mu.Unlock()
+		for _, s := range gone {
+			s.end(ErrChanged)
+		}
+	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.shows, p.known, p.head = from, from, from
 	p.ring.clear(from)
-	gone := p.everyone(nil, func(*audience) bool { return true })
-	p.mu.Unlock()
-	if p.of.flaws().silentGap {
-		return
-	}
-	for _, s := range gone {
-		s.end(ErrChanged)
-	}
+	p.skipping = false
 }
 
-// everyone appends the subscriptions of the audiences that which picks. The lock
-// is held.
-func (p *partition) everyone(to []*Subscription, which func(*audience) bool) []*Subscription {
+// everyone appends the subscriptions that which picks. The lock is held.
+func (p *partition) everyone(to []*Subscription, which func(*Subscription) bool) []*Subscription {
 	add := func(a *audience) {
-		if which(a) {
-			for i := range a.members {
-				to = append(to, a.members[i].s)
+		for i := range a.members {
+			if s := a.members[i].s; which(s) {
+				to = append(to, s)
 			}
 		}
 	}

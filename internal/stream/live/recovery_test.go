@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postroad/internal/message"
 	"postroad/internal/stream/live"
 	"postroad/internal/stream/live/livetest"
 )
@@ -337,6 +338,32 @@ func TestAForeignPartitionedTopicIsNotRecovered(t *testing.T) {
 			n.subscribe(key("k"), during.positions()).recovers(false), // one partition is in view now, and it brings four
 			expect(later.start.Recoverable, "not recoverable after the horizon"),
 			n.subscribe(key("k"), later.positions()).recovers(true),
+		)
+	}, "foreignFine")
+}
+
+// stray is a record of the key in another partition than the key's.
+func (w *world) stray(k, value string, id uint64) live.Record {
+	r := rec(k, value, id)
+	n := int32(w.hub.Partitions(topicName))
+	r.Partition = (message.PartitionOf([]byte(k), n) + 1) % n
+	return r
+}
+
+// Of a compacted topic nobody has positions; who hears one partition only, that of
+// a key, is told all the same once the key's messages stand in another one, too.
+func TestForeignPartitioningOfACompactedTopic(t *testing.T) {
+	clause(t, 2, func(w *world) error {
+		w.hub.SetCompacted(topicName, true)
+		n := w.node()
+		c, all := n.subscribe(key("k"), nil), n.subscribe(everything, nil)
+		w.hub.Append(topicName, w.stray("k", "stray", 1))
+		synctest.Wait()
+		back := n.subscribe(key("k"), nil)
+		w.hub.Append(topicName, w.stray("k", "another", 2))
+		return first(
+			matchesErr(c.over, live.ErrChanged), back.shows("another"), expect(back.over == nil, "ended: %v", back.over),
+			all.shows("stray", "another"), expect(all.over == nil, "ended: %v", all.over),
 		)
 	}, "foreignFine")
 }

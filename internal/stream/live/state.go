@@ -65,11 +65,12 @@ func (st *state) markForeign(produced time.Time) {
 		p.mu.Lock()
 		st.foreignBelow[i].Store(p.head)
 		if !was {
-			gone = p.everyone(gone, func(a *audience) bool { return a.of != nil && a.positioned })
+			gone = p.everyone(gone, func(s *Subscription) bool { return s.subject.byKey() && len(s.more) == 0 })
 		}
 		p.mu.Unlock()
 	}
-	// Their positions would leave out what stands elsewhere.
+	// They hear one partition only, and their positions would leave out what stands
+	// elsewhere.
 	for _, s := range gone {
 		s.end(fmt.Errorf("%w: keys stand in several partitions", ErrChanged))
 	}
@@ -122,7 +123,7 @@ func (st *state) retire() {
 	for _, p := range st.parts {
 		p.mu.Lock()
 		p.over = true
-		gone = p.everyone(gone, func(*audience) bool { return true })
+		gone = p.everyone(gone, func(*Subscription) bool { return true })
 		p.mu.Unlock()
 	}
 	for _, s := range gone {

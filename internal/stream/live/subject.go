@@ -22,6 +22,10 @@ type Subject struct {
 	Partition int32
 }
 
+// byKey reports whether the subject's records stand in one partition because of
+// their key.
+func (s Subject) byKey() bool { return !s.All && s.Key != "" }
+
 // ErrSubject: a name is no subject.
 var ErrSubject = errors.New("no subject")
 

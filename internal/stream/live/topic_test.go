@@ -79,6 +79,55 @@ func TestAGapEndsSubscriptions(t *testing.T) {
 	}, "silentGap")
 }
 
+// told is a client that looks around in the moment it is told of its end.
+type told struct {
+	*client
+	look func()
+}
+
+func (t *told) Ended(s *live.Subscription, why error) {
+	t.look()
+	t.client.Ended(s, why)
+}
+
+// While those who listen are told of a gap one after the other, no position leads
+// over it, and nobody begins before it: who is told later would come back with
+// such a position and miss what is gone without hearing of it.
+func TestNoPositionOverAGapBeforeAllAreTold(t *testing.T) {
+	clause(t, 1, func(w *world) error {
+		n := w.node()
+		var errs []error
+		look := func() {
+			at, err := n.Positions(key("k"))
+			_, begun := n.trySubscribe(key("k"), nil)
+			errs = append(errs, err, matchesErr(begun, live.ErrNotReady),
+				expect(len(at) == 1 && at[0].Next <= 1, "position %v while not all are told", at))
+		}
+		var all []*told
+		for range 3 {
+			c := &told{client: &client{n: n, next: map[int32]int64{}, epochs: map[int32]string{}}, look: look}
+			if _, err := n.Subscribe(w.t.Context(), live.Request{Subject: key("k"), Name: "t/k", Receiver: c}); err != nil {
+				return err
+			}
+			all = append(all, c)
+		}
+		w.put(rec("k", "a", 1))
+		synctest.Wait()
+		n.view.SetAway(true)
+		w.put(rec("k", "gone", 2))
+		w.fill(10)
+		w.hub.Truncate(topicName, 0, 8)
+		n.view.SetAway(false)
+		<-time.After(10 * time.Second)
+		for _, c := range all {
+			errs = append(errs, c.shows("a"), matchesErr(c.over, live.ErrChanged))
+		}
+		at, err := n.Positions(key("k"))
+		return first(append(errs, err, expect(len(errs) == 3*5, "%d looks", len(errs)), expect(at[0].Next > 8, "stuck at %v", at),
+			n.subscribe(key("k"), nil).recovers(false))...)
+	}, "silentGap")
+}
+
 // Section 8: before ready: look-back done, last values loaded. A node that takes
 // subscribers earlier would show them what came long before, as if it were new.
 func TestNotReadyBeforeItsLookBack(t *testing.T) {
