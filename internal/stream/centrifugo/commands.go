@@ -2,6 +2,8 @@ package centrifugo
 
 import (
 	"context"
+	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/centrifugal/protocol"
@@ -76,7 +78,7 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 	if req.Since != nil {
 		r.Since = []live.Position{position(subject, req.Since.Epoch, req.Since.Offset)}
 	}
-	h, err := s.p.deps.Engine.History(ctx, r)
+	h, err := s.past(ctx, r)
 	if err != nil {
 		if gone(ctx, err) {
 			return nil, err
@@ -94,4 +96,27 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 		result.Publications = []*protocol.Publication{} // in JSON, centrifuge-python fails over a null
 	}
 	return &protocol.Reply{History: result}, nil
+}
+
+// historyTime is how long a page is looked for; SDKs wait for an answer for 5
+// seconds.
+const historyTime = 4 * time.Second
+
+// past returns the page that r asks for, which holds no records only where there
+// are none: clients take such a page for the end, and the protocol has no other
+// word for it. So where a reading ends before it has found one, since the messages
+// of a key stand further apart than Options.Recovery of the engine lets one reading
+// go, the next goes on behind it. The error is live.ErrBusy where that takes too
+// long.
+func (s *session) past(ctx context.Context, r live.HistoryRequest) (*live.History, error) {
+	for end := time.Now().Add(historyTime); ; {
+		h, err := s.p.deps.Engine.History(ctx, r)
+		switch {
+		case err != nil, len(h.Records) > 0, !h.More:
+			return h, err
+		case !time.Now().Before(end), slices.Equal(h.Positions, r.Since):
+			return nil, live.ErrBusy
+		}
+		r.Since = h.Positions
+	}
 }
