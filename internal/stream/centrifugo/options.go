@@ -28,8 +28,9 @@ type Options struct {
 	// MaxHistory is how many messages a page of history holds at most. 1 to
 	// 10000. Default 1000.
 	MaxHistory int `yaml:"max_history"`
-	// ConnectTimeout is how long a client may take to send connect before its
-	// connection is closed with 3502. 1s to 5m. Default 15s.
+	// ConnectTimeout is how long a client may take to send connect, or to go once
+	// its connect was refused, before its connection is closed with 3502. It counts
+	// from when the connection was accepted. 1s to 5m. Default 15s.
 	ConnectTimeout time.Duration `yaml:"connect_timeout"`
 	// ExpiryGrace is how long a client has, once its token is no longer good, to
 	// send another before its connection is closed with 3005. 0s to 10m.

@@ -69,14 +69,16 @@ func (s *session) Message(payload []byte) {
 	}
 }
 
-// Tick implements wire.Handler.
+// Tick implements wire.Handler. A client that was refused has as long to go as one
+// that never asked: it is not pinged and has no token that runs out, so that without
+// this anybody could hold all places of limits.connections.
 func (s *session) Tick(now time.Time) {
 	s.mu.Lock()
 	state, expires := s.state, s.expires
 	s.mu.Unlock()
 	switch grace := int64(s.p.opts.ExpiryGrace / time.Second); {
 	case state == over:
-	case state == fresh && now.Unix()-s.since > int64(s.p.opts.ConnectTimeout/time.Second):
+	case (state == fresh || state == refused) && now.Unix()-s.since > int64(s.p.opts.ConnectTimeout/time.Second):
 		s.disconnect(byeStale())
 	case expires != 0 && now.Unix() > expires+grace:
 		s.disconnect(byeExpired())
