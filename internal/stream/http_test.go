@@ -112,6 +112,23 @@ func read(t *testing.T, url string) (h historyJSON, values []string) {
 	return h, values
 }
 
+// onlyBackward takes a position from history in reverse to where it is none: it may
+// be one ahead of the log, and what comes there would be left out.
+func onlyBackward(t *testing.T, n *rig, history string) {
+	t.Helper()
+	h, _ := read(t, history+"&reverse=true&from=end")
+	stream := n.url + "/v1/topics/cars/stream?key=a"
+	for _, url := range []string{history + "&from=" + h.Position, stream + "&from=" + h.Position} {
+		a := ask(t, http.MethodGet, url)
+		if name, detail := a.problem(t); a.status != http.StatusBadRequest || name != "bad-request" || !strings.Contains(detail, "reverse=true") {
+			t.Errorf("forward from a position of reverse: %d %s", a.status, a.body)
+		}
+	}
+	if e := watch(t, stream, "Last-Event-ID", h.Position).nextEvent(t); e.name != "gap" {
+		t.Errorf("a stream that comes back with a position of reverse begins with %+v", e)
+	}
+}
+
 func TestHistoryInPages(t *testing.T) {
 	log := newLog()
 	n := startNode(t, log, testOptions(), nil)
@@ -145,6 +162,7 @@ func TestHistoryInPages(t *testing.T) {
 			t.Errorf("%s: %q", row.name, got)
 		}
 	}
+	onlyBackward(t, n, url)
 	end, values := read(t, url+"&from=end")
 	if len(values) != 0 || end.More {
 		t.Errorf("from the end: %v", end)

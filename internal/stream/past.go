@@ -76,7 +76,7 @@ func (n *Node) last(w http.ResponseWriter, r *http.Request, topic string) {
 		n.problemOf(r.Context(), err).Write(w)
 		return
 	}
-	answer := lastJSON{Topic: topic, Key: subject.Key, Position: positionText(at)}
+	answer := lastJSON{Topic: topic, Key: subject.Key, Position: positionOf(at).text()}
 	if n := len(records); n > 0 { // one key has one, in whichever partition
 		m := jsonOf(topic, records[n-1])
 		answer.Message = &m
@@ -84,18 +84,11 @@ func (n *Node) last(w http.ResponseWriter, r *http.Request, topic string) {
 	writeJSON(w, answer)
 }
 
-// positionText is empty where there are more partitions than a position holds.
-func positionText(at []live.Position) string {
-	if len(at) == 0 || len(at) > maxView {
-		return ""
-	}
-	return positionOf(at).String()
-}
-
 // historyJSON is the answer of GET /v1/topics/{topic}/history.
 type historyJSON struct {
 	Messages []messageJSON `json:"messages"`
-	// Position is where the next request, or a stream, goes on, given as from.
+	// Position is where the next request, or a stream, goes on, given as from; with
+	// reverse=true only another such request.
 	Position string `json:"position"`
 	More     bool   `json:"more"`
 }
@@ -121,7 +114,9 @@ func (n *Node) past(w http.ResponseWriter, r *http.Request, topic string) {
 		n.problemOf(r.Context(), err).Write(w)
 		return
 	}
-	answer := historyJSON{Messages: make([]messageJSON, 0, len(h.Records)), Position: positionText(h.Positions), More: h.More}
+	at := positionOf(h.Positions)
+	at.reverse = req.Reverse
+	answer := historyJSON{Messages: make([]messageJSON, 0, len(h.Records)), Position: at.text(), More: h.More}
 	for _, rec := range h.Records {
 		answer.Messages = append(answer.Messages, jsonOf(topic, rec))
 	}
@@ -165,10 +160,16 @@ func (n *Node) readPast(r *http.Request, req *live.HistoryRequest) *httpserve.Pr
 		if err != nil {
 			return badRequest("from must be beginning, end or a position")
 		}
+		if p.reverse && !req.Reverse {
+			return badRequest(reverseOnly)
+		}
 		req.Since = p.since(now)
 	}
 	return nil
 }
+
+// reverseOnly: going forward from there could leave out a message.
+const reverseOnly = "from is a position of history with reverse=true, which only history with reverse=true goes on from"
 
 func writeJSON(w http.ResponseWriter, v any) {
 	h := w.Header()

@@ -33,7 +33,7 @@ type start struct {
 func startOf(r *http.Request) (start, *httpserve.Problem) {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		p, err := parsePosition(id)
-		if err != nil {
+		if err != nil || p.reverse {
 			return start{lost: "the id of the last event is no position of this topic"}, nil
 		}
 		return start{since: &p}, nil
@@ -49,6 +49,9 @@ func startOf(r *http.Request) (start, *httpserve.Problem) {
 		p, err := parsePosition(from)
 		if err != nil {
 			return start{}, badRequest("from must be beginning, end, last or the id of an event")
+		}
+		if p.reverse {
+			return start{}, badRequest(reverseOnly)
 		}
 		return start{since: &p}, nil
 	}

@@ -18,8 +18,15 @@ const maxView = 64
 // errPosition: a text is no position that this version wrote.
 var errPosition = errors.New("no position")
 
-// tokenVersion begins every position, so that a later form can be told apart.
-const tokenVersion = 1
+// What a position begins with, so that its forms, and later ones, can be told
+// apart.
+const (
+	// tokenForward: streams and history go on from it.
+	tokenForward = 1
+	// tokenReverse: only history in reverse goes on from it. It may be one ahead of
+	// the log, and a stream that began there would leave out what comes next.
+	tokenReverse = 2
+)
 
 // position is how far a viewer has got in each partition of its view, which are
 // the partitions from first on. Its text is the id of SSE events and what
@@ -28,6 +35,8 @@ type position struct {
 	first  int32
 	epochs [8]byte // hash of the epochs of the partitions
 	next   []int64 // Kafka offset after the last record, by partition
+	// reverse marks one that history in reverse answered.
+	reverse bool
 }
 
 // positionOf takes the positions of consecutive partitions, ascending.
@@ -66,14 +75,17 @@ func (p position) set(partition int32, next int64) bool {
 
 // append adds the text: letters, digits, "-" and "_".
 //
-//	version  1 byte
+//	form     1 byte: tokenForward or tokenReverse
 //	first    uvarint
 //	count    uvarint, 1 to 64
 //	epochs   8 bytes
 //	next     count uvarints
 func (p position) append(b []byte) []byte {
 	var raw [1 + 2*binary.MaxVarintLen32 + 8 + maxView*binary.MaxVarintLen64]byte
-	r := append(raw[:0], tokenVersion)
+	r := append(raw[:0], tokenForward)
+	if p.reverse {
+		r[0] = tokenReverse
+	}
 	r = binary.AppendUvarint(r, uint64(p.first))
 	r = binary.AppendUvarint(r, uint64(len(p.next)))
 	r = append(r, p.epochs[:]...)
@@ -85,6 +97,14 @@ func (p position) append(b []byte) []byte {
 
 func (p position) String() string { return string(p.append(nil)) }
 
+// text is empty where there are none, or more partitions than a position holds.
+func (p position) text() string {
+	if len(p.next) == 0 || len(p.next) > maxView {
+		return ""
+	}
+	return p.String()
+}
+
 // maxToken is the longest text of a position, in bytes.
 const maxToken = (1+2*binary.MaxVarintLen32+8+maxView*binary.MaxVarintLen64)*4/3 + 4
 
@@ -95,12 +115,12 @@ func parsePosition(s string) (position, error) {
 		return position{}, fmt.Errorf("%w: longer than any", errPosition)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) == 0 || b[0] != tokenVersion {
+	if err != nil || len(b) == 0 || b[0] != tokenForward && b[0] != tokenReverse {
 		return position{}, fmt.Errorf("%w: not of a form that is known here", errPosition)
 	}
 	r := uvarints{b: b[1:]}
 	first, count := r.next(math.MaxInt32), r.next(maxView)
-	var p position
+	p := position{reverse: b[0] == tokenReverse}
 	if r.bad || count == 0 || len(r.b) < len(p.epochs) {
 		return position{}, fmt.Errorf("%w: cut short", errPosition)
 	}

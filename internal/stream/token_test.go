@@ -36,8 +36,12 @@ func TestPositionComesBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := p.since(all); !reflect.DeepEqual(got, all) {
+			if got := p.since(all); !reflect.DeepEqual(got, all) || p.reverse {
 				t.Fatalf("came back as %v, was %v", got, all)
+			}
+			p.reverse = true
+			if back, err := parsePosition(p.String()); err != nil || !reflect.DeepEqual(back, p) || p.String() == text {
+				t.Fatalf("in reverse it came back as %v, %v", back, err)
 			}
 		})
 	}
@@ -95,6 +99,9 @@ func TestPositionMovesOn(t *testing.T) {
 func FuzzPosition(f *testing.F) {
 	f.Add(positionOf(view(0, 1)).String())
 	f.Add(positionOf(view(7, 1, 200, 70000, math.MaxInt64)).String())
+	backward := positionOf(view(0, 5))
+	backward.reverse = true
+	f.Add(backward.String())
 	f.Add("AQAB")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {

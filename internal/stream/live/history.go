@@ -33,7 +33,8 @@ type History struct {
 	// producing.
 	Records []*Record
 	// Positions, by partition in view, are those of the last record looked at:
-	// with them as Since the next request goes on.
+	// with them as Since the next request goes on. Those of a request with Reverse
+	// are for another one only: they may be one ahead of the log.
 	Positions []Position
 	// Heads are how far this node has read, by partition in view.
 	Heads []Position
