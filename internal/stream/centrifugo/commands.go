@@ -91,7 +91,7 @@ func (s *session) history(ctx context.Context, req *protocol.HistoryRequest) (*p
 		result.Epoch, result.Offset = h.Heads[0].Epoch, uint64(h.Heads[0].Next)
 	}
 	room := s.p.opts.MaxReplyBytes
-	result.Publications, _ = s.encoding.publications(h.Records, publication{positioned: one, keyed: subject.All}, &room)
+	result.Publications, _ = s.encoding.publications(h.Records, publication{positioned: one, keyed: subject.All}, &room, true)
 	if result.Publications == nil {
 		result.Publications = []*protocol.Publication{} // in JSON, centrifuge-python fails over a null
 	}

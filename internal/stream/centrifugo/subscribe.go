@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/centrifugal/protocol"
 
@@ -167,7 +170,8 @@ func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 	if o.subject.All {
 		room = new(int)
 	}
-	r.Publications, o.rest = s.encoding.publications(start.Missed, publication{positioned: true, keyed: o.subject.All}, room)
+	whole := *room == s.p.opts.MaxReplyBytes
+	r.Publications, o.rest = s.encoding.publications(start.Missed, publication{positioned: true, keyed: o.subject.All}, room, whole)
 	switch n := len(r.Publications); {
 	case len(o.rest) == 0:
 	case n == 0:
@@ -180,19 +184,50 @@ func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 }
 
 // publications are as many records as there is room for in an answer, in bytes,
-// and those that are left. One that fits into no answer takes all of the room.
-func (e Encoding) publications(records []*live.Record, p publication, room *int) (pubs []*protocol.Publication, rest []*live.Record) {
+// and those that are left. One that fits into no answer is let in alone, where the
+// room is whole; without that what others took of it would come on top, and the
+// answer be larger than an SDK takes.
+func (e Encoding) publications(records []*live.Record, p publication, room *int, whole bool) (pubs []*protocol.Publication, rest []*live.Record) {
 	for i, r := range records {
 		if *room <= 0 {
 			return pubs, records[i:]
 		}
 		pub := e.publication(p, r)
-		if *room -= pub.SizeVT(); *room < 0 && i > 0 {
+		size := e.size(pub)
+		if size > *room && (i > 0 || !whole) {
 			return pubs, records[i:]
 		}
+		*room -= size
 		pubs = append(pubs, pub)
 	}
 	return pubs, nil
+}
+
+// size is what a publication takes of an answer, at most. In JSON a small message
+// is less than what stands around it.
+func (e Encoding) size(pub *protocol.Publication) int {
+	if e == Protobuf {
+		return sizeBytes(pub.SizeVT())
+	}
+	n := len(`{"data":,"offset":,"tags":{}},`) + len(pub.Data)
+	n += len(strconv.FormatUint(pub.Offset, 10))
+	for name, value := range pub.Tags {
+		n += len(`"":"",`) + len(name) + sizeText(value)
+	}
+	return n
+}
+
+// sizeText is how long a text is in a string of JSON, at most. What encodes answers
+// escapes more than appendJSONString, for the sake of HTML.
+func sizeText(s string) (n int) {
+	for _, r := range s {
+		if r < ' ' || strings.ContainsRune("\"\\<>&\u2028\u2029\ufffd", r) {
+			n += len(`\u0000`)
+		} else {
+			n += utf8.RuneLen(r)
+		}
+	}
+	return n
 }
 
 // publication is one that stands in an answer.
