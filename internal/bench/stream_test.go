@@ -84,6 +84,16 @@ func TestCrowd(t *testing.T) {
 	if err := c.join(t.Context(), 30, func(i int) string { return keyName(i % 2) }); err != nil {
 		t.Fatal(err)
 	}
+	// A client has its answer before its connection is among those of the server.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(30 * time.Second); w.Connections() < 30; {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%d of 30 connections", w.Connections())
+		}
+	}
 	stop, listened := make(chan struct{}), make(chan error, 1)
 	go func() { listened <- c.listen(stop) }()
 	for range 10 {

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"postroad/internal/forward"
@@ -113,6 +115,7 @@ func shown(t testing.TB, addr, topic string, w int) []kafka.Record {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	awaitMarkers(t, addr, topic)
 	var got []kafka.Record
 	err = r.Follow(ctx, kafka.FollowOptions{Topic: topic, UntilEnd: true}, func(r kafka.Record) error {
 		got = append(got, r)
@@ -122,6 +125,32 @@ func shown(t testing.TB, addr, topic string, w int) []kafka.Record {
 		t.Fatal("Follow:", err, ctx.Err())
 	}
 	return got
+}
+
+// awaitMarkers waits until readers of committed records may read all of a topic. A
+// hub answers that a transaction is committed before its markers stand in every
+// partition: a reader that asked for the ends at once would miss its records.
+func awaitMarkers(t testing.TB, addr, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	adm := kadm.NewClient(client)
+	poll(t, "the markers of the last transaction", func() bool {
+		committed, err := adm.ListCommittedOffsets(t.Context(), topic)
+		if err != nil {
+			return false
+		}
+		ends, err := adm.ListEndOffsets(t.Context(), topic)
+		whole := err == nil
+		ends.Each(func(end kadm.ListedOffset) {
+			c, ok := committed.Lookup(topic, end.Partition)
+			whole = whole && ok && c.Err == nil && end.Err == nil && c.Offset == end.Offset
+		})
+		return whole
+	})
 }
 
 // judge compares what readers see with what was stored: each message exactly
