@@ -79,17 +79,44 @@ func (ch *channel) condense() {
 	}
 	blocks := h.blocks
 	s.mu.Unlock()
-	merged := ch.sub.Merge(blocks)
+	merged := mergedOf(ch.sub, blocks)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if merged != nil && !h.ended {
-		for _, b := range blocks {
-			h.bytes -= len(b.Bytes)
-		}
-		h.bytes += len(merged.Bytes)
-		h.blocks = append([]*live.Block{merged}, h.blocks[len(blocks):]...)
+		h.bytes += bytesOf(merged) - bytesOf(blocks)
+		h.blocks = append(merged, h.blocks[len(blocks):]...)
 	}
 	h.mergeAt = 2 * h.bytes
+}
+
+// mergedOf returns one block for each partition of blocks; nil where they cannot be
+// merged. One block of several partitions would break the order in the writers,
+// which merge again by Block.Partition: what it holds of the others would come
+// behind newer blocks of theirs, and a client of topic/* end with old values.
+func mergedOf(sub *live.Subscription, blocks []*live.Block) (merged []*live.Block) {
+	var order []int32
+	parts := make(map[int32][]*live.Block)
+	for _, b := range blocks {
+		if parts[b.Partition] == nil {
+			order = append(order, b.Partition)
+		}
+		parts[b.Partition] = append(parts[b.Partition], b)
+	}
+	for _, p := range order {
+		b := sub.Merge(parts[p])
+		if b == nil {
+			return nil
+		}
+		merged = append(merged, b)
+	}
+	return merged
+}
+
+func bytesOf(blocks []*live.Block) (n int) {
+	for _, b := range blocks {
+		n += len(b.Bytes)
+	}
+	return n
 }
 
 // Ended implements live.Receiver.

@@ -40,21 +40,37 @@ func (s *session) pieces(ctx context.Context, ch *channel, records []*live.Recor
 		}
 		b := &live.Block{Partition: records[0].Partition, Records: records[:n:n]}
 		b.Bytes = s.p.encoders[s.encoding].frames(ch.name, p, b.Records)
-		s.conn.Deliver(sub, b)
+		if !s.deliver(ch, sub, b) {
+			return false
+		}
 		records = records[n:]
 	}
+	return true
+}
+
+// deliver queues a piece while it is wanted. Both are one step: without this an
+// unsubscribe and another subscribe to the name could be answered in between, and
+// offsets of long ago come behind the new answer, or a piece behind the push that
+// a refreshed token has ended the subscription with.
+func (s *session) deliver(ch *channel, sub *live.Subscription, b *live.Block) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.wants(ch) {
+		return false
+	}
+	s.conn.Deliver(sub, b)
 	return true
 }
 
 // paced waits until the client has taken most of what was sent. Without this a
 // client on a slow line could never be sent more than may wait for one.
 func (s *session) paced(ctx context.Context, ch *channel) bool {
-	if s.conn.Waiting() <= s.p.pace {
-		return s.wanted(ch)
+	if s.roomy() {
+		return true
 	}
 	tick := time.NewTicker(paceStep)
 	defer tick.Stop()
-	for s.conn.Waiting() > s.p.pace {
+	for !s.roomy() {
 		select {
 		case <-ctx.Done():
 			return false
@@ -68,11 +84,18 @@ func (s *session) paced(ctx context.Context, ch *channel) bool {
 	return true
 }
 
-// wanted says whether a channel is still one of the session, and the client has
-// not asked to unsubscribe it.
+// roomy says whether so little waits for the client that more may be sent.
+func (s *session) roomy() bool { return s.conn.Waiting() <= s.p.pace }
+
 func (s *session) wanted(ch *channel) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.wants(ch)
+}
+
+// wants says whether a channel is still one of the session, and the client has
+// not asked to unsubscribe it. The caller holds mu.
+func (s *session) wants(ch *channel) bool {
 	if s.find(ch.name) != ch {
 		return false
 	}

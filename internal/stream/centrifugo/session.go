@@ -185,11 +185,14 @@ func (s *session) take(t *task) bool {
 	if t.cmd.Connect != nil {
 		return s.connect(t)
 	}
+	// A subscribe waits until its client takes more, which must not keep the reader
+	// from hearing its pongs.
+	atOnce := quick(t.cmd) && (t.cmd.Subscribe == nil || s.roomy())
 	s.mu.Lock()
 	switch {
-	case !s.blocked(t, len(s.tasks)) && quick(t.cmd):
+	case atOnce && !s.blocked(t, len(s.tasks)):
 		s.mu.Unlock()
-		s.do(context.Background(), t)
+		s.do(s.conn.Context(), t)
 		return true
 	case len(s.tasks) >= s.p.opts.MaxCommands:
 		s.mu.Unlock()

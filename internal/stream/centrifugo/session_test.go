@@ -348,6 +348,7 @@ func TestBytesOfAnIdleSession(t *testing.T) {
 type idleConn struct{ sink }
 
 func (*idleConn) Binary() bool                            { return true }
+func (*idleConn) Context() context.Context                { return context.Background() }
 func (*idleConn) Send([]byte)                             {}
 func (*idleConn) Deliver(*live.Subscription, *live.Block) {}
 func (*idleConn) Waiting() int                            { return 0 }
