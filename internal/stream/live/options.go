@@ -99,7 +99,9 @@ type LastValuesOptions struct {
 	// topic: 0 to 1099511627776. Default 67108864.
 	MaxBytes int64 `yaml:"max_bytes"`
 	// Age is how far back the hub is read for them when a node starts: 0 to 8760h.
-	// Default 24h.
+	// Where it is less than recovery.max_age, clients of one key of a topic with
+	// several partitions cannot be recovered from before that: a node does not know
+	// then whether the key's messages stood in one partition. Default 24h.
 	Age time.Duration `yaml:"age"`
 }
 

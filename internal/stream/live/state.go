@@ -19,6 +19,8 @@ type state struct {
 	parts []*partition
 	ends  []int64 // what it held when reading began
 	fresh *asker
+	// changed has the topic opened anew. It is set once, before others see the state.
+	changed func()
 	// loaded says that all it held when reading began was read.
 	loaded atomic.Bool
 
@@ -49,11 +51,35 @@ func (st *state) foreign() bool {
 	return time.Now().UnixNano() < st.foreignUntil.Load() && !st.flaws().foreignFine
 }
 
+// doubtUnread takes note of the positions from which a key is not to be recovered,
+// since a record of it may stand in another partition below where that is read
+// from: where it is not read as far back as clients may be recovered.
+func (st *state) doubtUnread(o *Options) {
+	if len(st.parts) == 1 || o.LastValues.Age >= o.Recovery.MaxAge {
+		return
+	}
+	whole := true
+	for _, p := range st.parts {
+		whole = whole && p.shows == 0
+	}
+	if whole {
+		return // nothing ever stood below
+	}
+	for i, p := range st.parts {
+		st.foreignBelow[i].Store(p.shows)
+	}
+}
+
 // markForeign takes up that a record produced at that time stands in another
 // partition than its key's. It is called by whoever reads the topic.
 func (st *state) markForeign(produced time.Time) {
 	horizon := st.topic.engine.opts.DedupeHorizon
 	was := st.foreign()
+	if now := time.Now(); st.loaded.Load() && now.After(produced) {
+		// It came just now, however old its producer says it is: a record copied
+		// from elsewhere, whose keys will go on to stand here.
+		produced = now
+	}
 	if until := produced.Add(horizon).UnixNano(); until > st.foreignUntil.Load() {
 		st.foreignUntil.Store(until)
 	}
@@ -89,21 +115,26 @@ func (st *state) placeForeign(ctx context.Context) error {
 		return fmt.Errorf("place %v in topic %q: %w", produced, st.topic.name, err)
 	}
 	for i := range min(len(offsets), len(st.parts)) {
-		st.foreignBelow[i].Store(offsets[i])
+		st.foreignBelow[i].Store(max(offsets[i], st.foreignBelow[i].Load()))
 	}
 	return nil
 }
 
 // confirm reports whether the hub's topic is still the one that st is of. Whatever
 // was read of it meanwhile is another topic's where it is not: records missed in
-// one that was made anew just then would be taken for none.
+// one that was made anew just then would be taken for none. Where it is not, the
+// topic is opened anew: who follows it may not see what is other, and no reading
+// would ever be answered again. Whether it is gone for good is his to find out.
 func (st *state) confirm(ctx context.Context) error {
 	if st.flaws().silentChange {
 		return nil
 	}
 	is, err := st.topic.engine.deps.Log.Describe(ctx, st.topic.name)
 	switch {
-	case errors.Is(err, message.ErrNotFound), err == nil && is != st.is:
+	case err == nil && is != st.is:
+		st.changed()
+		fallthrough
+	case errors.Is(err, message.ErrNotFound):
 		return fmt.Errorf("topic %q: %w: %w", st.topic.name, ErrChanged, ErrNotReady)
 	case err != nil:
 		return fmt.Errorf("describe topic %q: %w", st.topic.name, err)

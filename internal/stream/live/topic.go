@@ -59,12 +59,15 @@ func (t *topic) run(ctx context.Context) {
 			continue
 		}
 		fails = 0
+		followed, changed := context.WithCancel(ctx)
+		st.changed = changed
 		t.set(st, nil)
 		if len(from) == 0 {
 			t.await(ctx)
 		} else {
-			t.follow(ctx, st, from)
+			t.follow(followed, st, from)
 		}
+		changed()
 		if ctx.Err() != nil {
 			return // whoever drains the node ends its subscriptions
 		}
@@ -113,6 +116,7 @@ func (t *topic) open(ctx context.Context) (*state, []int64, error) {
 		st.foreignBelow[i].Store(-1)
 		from[i] = t.place(st, int32(i), b, aged[i], seen)
 	}
+	st.doubtUnread(&t.engine.opts)
 	return st, from, nil
 }
 
@@ -151,7 +155,8 @@ func (t *topic) await(ctx context.Context) {
 	}
 }
 
-// follow reads a state until ctx ends or the topic is not what it was.
+// follow reads a state until ctx ends, as it does with state.changed, or the topic
+// is not what it was.
 func (t *topic) follow(ctx context.Context, st *state, from []int64) {
 	for fails := 0; ; {
 		r := &reading{topic: t, state: st, ctx: ctx}
