@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"postroad/internal/auth"
+	"postroad/internal/httpserve"
 )
 
 const (
@@ -150,7 +151,12 @@ func judge(resp *http.Response, body []byte) *Error {
 	case http.StatusRequestEntityTooLarge, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestURITooLong:
 		e.Kind, e.final = ErrTooLarge, true
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusInsufficientStorage, http.StatusRequestTimeout:
-		e.Kind = ErrUnavailable
+		// Surely not stored, if the gateway says so. A mesh or a proxy in between
+		// has the same statuses for a request that went through, and whose answer
+		// it did not get.
+		if e.Kind = ErrUnknown; strings.HasPrefix(e.Type, httpserve.ProblemPrefix) {
+			e.Kind = ErrUnavailable
+		}
 	case http.StatusConflict:
 		// Another attempt with this key is being stored: it is not this one's to
 		// say whether it will be.

@@ -76,6 +76,8 @@ func TestFaults(t *testing.T) {
 		"stores and hangs":             {[]fault{late}, nil, nil, 2},
 		"busy":                         {[]fault{busy}, nil, nil, 1},
 		"full":                         {[]fault{full}, nil, nil, 1},
+		"stored behind a mesh":         {[]fault{mesh}, nil, nil, 2},
+		"a mesh, then busy":            {[]fault{mesh, busy, busy}, []fault{busy, busy, busy}, ErrUnknown, 1},
 		"bad gateway":                  {[]fault{broken}, nil, nil, 1},
 		"another's page":               {[]fault{page}, nil, nil, 1},
 		"an empty answer":              {[]fault{empty}, nil, nil, 1},
@@ -122,7 +124,7 @@ func TestFaults(t *testing.T) {
 func storm(t *testing.T, seed uint64, change func(*Options, *Deps)) []string {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 7))
-	faults := []fault{works, works, works, works, lost, half, cut, busy, full, broken, page, late, hangs}
+	faults := []fault{works, works, works, works, lost, half, cut, busy, full, mesh, broken, page, late, hangs}
 	stamps := []*stamp{newStamp(t, "a", nil), newStamp(t, "b", nil)}
 	for _, s := range stamps {
 		for range 120 {
@@ -316,9 +318,26 @@ func TestAnswers(t *testing.T) {
 	} {
 		e := judge(&http.Response{StatusCode: status, Header: http.Header{
 			"Content-Type": {"application/problem+json"}, "Retry-After": {"999999"},
-		}}, []byte(`{"type":"urn:x","title":"T","detail":"`+strings.Repeat("d", 2*maxDetail)+`"}`))
-		if !errors.Is(e, want) || len(e.Detail) > maxDetail || e.Type != "urn:x" || e.after != maxAfter {
+		}}, []byte(`{"type":"urn:postroad:problem:x","title":"T","detail":"`+strings.Repeat("d", 2*maxDetail)+`"}`))
+		if !errors.Is(e, want) || len(e.Detail) > maxDetail || e.Type != "urn:postroad:problem:x" || e.after != maxAfter {
 			t.Errorf("%d: %+v, want %v", status, e, want)
+		}
+	}
+}
+
+// A proxy between a node and a gateway answers for it, also where the request went
+// through and only the answer did not come. What it says is not that nothing is
+// stored: told that, a client publishes again, and readers see the message twice.
+func TestAnswersOfAProxy(t *testing.T) {
+	for kind, body := range map[string]string{
+		"text/plain": "upstream reset", "text/html": `{"type":"urn:postroad:problem:unavailable"}`,
+		"application/problem+json": `{"type":"about:blank","title":"Service Unavailable"}`,
+	} {
+		for _, status := range []int{408, 429, 503, 507} {
+			e := judge(&http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}}, []byte(body))
+			if !errors.Is(e, ErrUnknown) || e.final {
+				t.Errorf("%d %s: %+v, want %v", status, body, e, ErrUnknown)
+			}
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"postroad/internal/auth"
 	"postroad/internal/durable"
 	"postroad/internal/gateway"
+	"postroad/internal/httpserve"
 	"postroad/internal/message"
 	"postroad/internal/queue"
 	"postroad/internal/wal"
@@ -73,6 +74,7 @@ const (
 	late   fault = "late"  // stored, and not answered
 	busy   fault = "busy"  // 503, not stored
 	full   fault = "full"  // 507, not stored
+	mesh   fault = "mesh"  // stored, and 503 of a proxy in between that got no answer
 	broken fault = "broken"
 	page   fault = "page"  // 200 of somebody else's
 	empty  fault = "empty" // 200 with nothing in it
@@ -164,9 +166,12 @@ func (s *stamp) serve(w http.ResponseWriter, r *http.Request, inner http.Handler
 		s.hang(r)
 	case busy:
 		w.Header().Set("Retry-After", "0")
-		w.WriteHeader(http.StatusServiceUnavailable)
+		httpserve.Problem{Name: "unavailable", Status: http.StatusServiceUnavailable}.Write(w)
 	case full:
-		w.WriteHeader(http.StatusInsufficientStorage)
+		httpserve.Problem{Name: "insufficient-storage", Status: http.StatusInsufficientStorage}.Write(w)
+	case mesh:
+		inner.ServeHTTP(httptest.NewRecorder(), r)
+		http.Error(w, "upstream connect error or disconnect/reset before headers", http.StatusServiceUnavailable)
 	case broken:
 		w.WriteHeader(http.StatusBadGateway)
 	case page:
