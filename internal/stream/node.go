@@ -61,6 +61,7 @@ type Node struct {
 	metrics     *nodeMetrics
 	slots       chan struct{} // one entry for each request that reads the past
 	pending     atomic.Int64  // bytes that wait for event streams
+	waited      waited
 	draining    atomic.Bool
 }
 
@@ -199,11 +200,37 @@ func (n *Node) pendingBytes() int64 { return n.pending.Load() + n.writers.Pendin
 const (
 	// roomLook is how often it is looked whether there is room again.
 	roomLook = 5 * time.Millisecond
-	// roomWait is the longest that one batch of the hub's waits for it. It is short:
-	// some clients that read nothing, until they are let go, shall slow the others
-	// down and not stop them.
-	roomWait = 250 * time.Millisecond
+	// roomWait is the longest that reading waits for it in each roomEvery, over all
+	// topics and partitions. It is short: some clients that read nothing, until they
+	// are let go, shall slow the others down and not stop them. Were it for each
+	// batch, a round over 64 partitions would take 16 s, and the node be not ready.
+	roomWait  = 250 * time.Millisecond
+	roomEvery = time.Second
 )
+
+// waited is how long reading waited for room.
+type waited struct {
+	mu    sync.Mutex
+	since time.Time     // guarded by mu
+	sum   time.Duration // since then; guarded by mu
+}
+
+// left is for how long reading may wait now.
+func (w *waited) left() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.since) >= roomEvery {
+		w.since, w.sum = now, 0
+	}
+	return roomWait - w.sum
+}
+
+// add notes a wait. Topics that wait at the same time spend for each other.
+func (w *waited) add(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sum += d
+}
 
 // room waits while more is still to be sent than may be. Without it a burst of the
 // hub's would be in memory once for each client that is behind, and the kernel
@@ -212,8 +239,13 @@ func (n *Node) room(ctx context.Context) error {
 	if n.pendingBytes() <= n.opts.Limits.PendingBytes {
 		return nil
 	}
+	wait := n.waited.left()
+	if wait <= 0 {
+		return ctx.Err()
+	}
 	n.metrics.waits.Inc()
-	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	defer func(begin time.Time) { n.waited.add(time.Since(begin)) }(time.Now())
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	look := time.NewTicker(roomLook)
 	defer look.Stop()

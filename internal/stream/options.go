@@ -91,7 +91,7 @@ type LimitOptions struct {
 	// PendingBytes is how much may wait to be sent on all connections together,
 	// in bytes; what several are sent is one piece of memory and counts for each.
 	// Above it the node reads from the hub slowly, until clients have caught up
-	// or were let go. 1048576 to 1099511627776. Default 268435456 (256 MiB).
+	// or were let go: it waits for them up to 250 ms of each second. 1048576 to 1099511627776. Default 268435456 (256 MiB).
 	PendingBytes int64 `yaml:"pending_bytes"`
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postroad/internal/stream/live"
@@ -190,6 +191,63 @@ func TestRoom(t *testing.T) {
 		t.Error("it waits on after its context")
 	}
 	n.pending.Store(0)
+}
+
+// However many batches come while nothing is taken, reading waits a quarter of a
+// second of each second, and not for each of them: a round over many partitions would
+// last longer than a node may be behind.
+func TestRoomIsWaitedForOnceARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, err := New(testOptions(), Deps{Log: newLog(), Auth: verifier(t, "*/*")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.pending.Store(n.opts.Limits.PendingBytes + 1)
+		for range 3 {
+			begin := time.Now()
+			var topics sync.WaitGroup
+			for range 2 {
+				topics.Go(func() {
+					for range 64 {
+						if err := n.room(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			topics.Wait()
+			if took := time.Since(begin); took != roomWait {
+				t.Errorf("a round took %v, want %v", took, roomWait)
+			}
+			<-time.After(roomEvery - roomWait)
+		}
+	})
+}
+
+// A viewer that reads nothing is let go, however little waits for it: it would hold
+// that, and its part of what may wait in all, for as long as it likes.
+func TestViewerThatTakesNothing(t *testing.T) {
+	log := newLog()
+	n := startNode(t, log, testOptions(), nil, func(n *Node) {
+		n.opts.SSE.WriteTimeout, n.opts.SSE.QueueBytes = 100*time.Millisecond, 64<<20
+	})
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /v1/topics/one/stream?from=end HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the stream", func() bool { return n.Connections() == 1 && counted(t, n.metrics.bytes) > 0 })
+	value := strings.Repeat("x", 500<<10)
+	for sent := 0; n.pending.Load() < 5<<20 && n.Connections() > 0; sent++ { // until the sockets are full
+		if sent > 200 {
+			t.Fatal("100 MB wait nowhere")
+		}
+		awaitPosition(t, n, "one", log.Send("one", "a", value).Offset+1)
+	}
+	await(t, "the viewer to be let go", func() bool { return n.Connections() == 0 && n.pending.Load() == 0 })
 }
 
 // A viewer that reads nothing, and to whom something is being written, does not

@@ -212,18 +212,34 @@ func (r *reading) take(b *Batch) error {
 		}
 		r.confirmed = true
 	}
-	if st.loaded.Load() && e.deps.Room != nil {
-		if err := e.deps.Room(r.ctx); err != nil {
-			return fmt.Errorf("wait for room: %w", err)
+	p := st.parts[b.Partition]
+	if st.loaded.Load() && len(b.Records) > 0 {
+		if err := r.room(p, b); err != nil {
+			return err
 		}
 	}
-	p := st.parts[b.Partition]
 	if b.From > p.next {
 		e.deps.Logger.Warn("records were removed before they were read", "topic", r.topic.name, "partition", p.n, "from", p.next, "to", b.From)
 		p.gap(b.From)
 	}
 	p.take(b)
 	return r.load()
+}
+
+// room waits until there is room for records. That the hub was heard of is noted
+// before: without that a node whose clients are slow would take the hub for away.
+func (r *reading) room(p *partition, b *Batch) error {
+	room := r.topic.engine.deps.Room
+	if room == nil {
+		return nil
+	}
+	p.mu.Lock()
+	p.lag.hear(time.Now(), p.head, b.End)
+	p.mu.Unlock()
+	if err := room(r.ctx); err != nil {
+		return fmt.Errorf("wait for room: %w", err)
+	}
+	return nil
 }
 
 // load notes that everything the topic held in the beginning was read.

@@ -34,6 +34,11 @@ func (c *Conn) chase() {
 // socket: what fits one record of TLS.
 const streamJoin = 16 << 10
 
+// streamPiece is the most that is written at once to one. How much of it the client
+// took shows only when it has taken all: one that takes megabytes slowly would be
+// held for one that takes nothing.
+const streamPiece = 64 << 10
+
 // streamBuffers are the buffers for that.
 type streamBuffers struct{ pool sync.Pool }
 
@@ -68,7 +73,7 @@ func (c *Conn) chaseStream() {
 func (c *Conn) writeStream(out *output, buffer *[]byte) (int, error) {
 	defer out.clear()
 	if len(out.parts) == 1 || len(out.parts[0])+len(out.parts[1]) > streamJoin {
-		return c.nc.Write(out.parts[0])
+		return c.nc.Write(out.parts[0][:min(len(out.parts[0]), streamPiece)])
 	}
 	b := (*buffer)[:0]
 	for _, p := range out.parts {

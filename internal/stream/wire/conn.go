@@ -87,6 +87,9 @@ type Conn struct {
 	pinging                     bool
 	pinged                      uint32 // the step of the last ping; 0 before
 	deadline                    uint32 // a step
+	// stuck is the step at which something was seen to wait, of which nothing was
+	// written since; 0 where there is no such.
+	stuck uint32
 	// ending: the close frame is queued, nothing follows it. answered: the
 	// client's close frame came. over: nothing is written or read any more; polite
 	// where both close frames went their way.
@@ -273,6 +276,9 @@ func (c *Conn) written(n int) {
 	c.held = 0
 	if c.over {
 		return
+	}
+	if n > 0 {
+		c.stuck = 0
 	}
 	c.forget(n)
 	n += c.sent

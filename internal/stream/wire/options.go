@@ -24,7 +24,10 @@ type Options struct {
 	// it the connection is closed at once, with 3008. Default 8388608 (8 MiB).
 	MaxBurstBytes int `yaml:"max_burst_bytes"`
 	// SlowFor is how long a client may be slow before its connection is closed
-	// with 3008. Default 5s.
+	// with 3008. One that takes nothing of what waits for it, however little that
+	// is, is closed likewise: after slow_for, or after ping_interval and
+	// pong_timeout together where that is longer, since a client whose network is
+	// away for a moment is given as long before its silence ends it. Default 5s.
 	SlowFor time.Duration `yaml:"slow_for"`
 	// PingInterval is how often a connection is pinged. Default 25s.
 	PingInterval time.Duration `yaml:"ping_interval"`
@@ -39,6 +42,9 @@ type Options struct {
 	// frame, the client's answer to it. Default 5s.
 	CloseTimeout time.Duration `yaml:"close_timeout"`
 }
+
+// patience is how long a client may take nothing of what waits for it.
+func (o Options) patience() time.Duration { return max(o.SlowFor, o.PingInterval+o.PongTimeout) }
 
 // DefaultOptions are those of the field comments.
 func DefaultOptions() Options {

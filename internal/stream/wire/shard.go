@@ -12,7 +12,8 @@ import (
 const (
 	// step is the grain of pings and deadlines.
 	step = 250 * time.Millisecond
-	// tickEvery is how often Handler.Tick is called, in steps.
+	// tickEvery is how often Handler.Tick is called, and it is looked who takes
+	// nothing, in steps.
 	tickEvery = int(5 * time.Second / step)
 )
 
@@ -20,10 +21,11 @@ const (
 //
 // Lock order: Conn.mu, then shard.mu.
 type shard struct {
-	opts    Options
-	metrics *metrics
-	log     *slog.Logger
-	buffers streamBuffers
+	opts     Options
+	patience uint32 // Options.patience in steps
+	metrics  *metrics
+	log      *slog.Logger
+	buffers  streamBuffers
 
 	pending, connections atomic.Int64
 	// now counts the steps of the wheel; from 1, so that 0 is "never".
@@ -54,7 +56,10 @@ type result struct {
 }
 
 func newShard(opts Options, m *metrics, log *slog.Logger) *shard {
-	s := &shard{opts: opts, metrics: m, log: log, wake: make(chan struct{}, 1), wheel: make([][]*Conn, opts.PingInterval/step)}
+	s := &shard{
+		opts: opts, patience: uint32(opts.patience() / step), metrics: m, log: log,
+		wake: make(chan struct{}, 1), wheel: make([][]*Conn, opts.PingInterval/step),
+	}
 	s.now.Store(1)
 	s.write = func(fd uintptr) bool {
 		s.wrote = writeParts(int(fd), s.out.parts)

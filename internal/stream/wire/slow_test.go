@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -53,6 +54,34 @@ func TestClientThatNeverReads(t *testing.T) {
 			t.Errorf("the other client got %q", f.Payload)
 		}
 		n.stop()
+	}
+}
+
+// The same of one that sends a frame now and then, and for which less waits than may.
+func TestSocketThatTakesNothing(t *testing.T) {
+	n := newNode(t, false, withOptions(func(o *Options) { o.PingInterval, o.PongTimeout, o.SlowFor = time.Second, step, step }))
+	c, rec := cramped(t, n)
+	rec.conn.StartPings()
+	b := block(strings.Repeat("x", 10_000))
+	until(t, "the socket is full", func() bool {
+		if rec.conn.Waiting() < 100<<10 {
+			rec.conn.Deliver(nil, b)
+		}
+		return active(rec.conn) == chasing && rec.conn.Waiting() >= 100<<10
+	})
+	for begin := time.Now(); ; {
+		select {
+		case got := <-rec.closed:
+			if got != "3008 slow" {
+				t.Errorf("Closed %q", got)
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Since(begin) > limit {
+			t.Fatalf("not let go; %d bytes wait", n.w.Pending())
+		}
+		_ = ws.WriteFrame(c.conn, ws.MaskFrame(ws.NewTextFrame([]byte("{}")))) // it fails at the end
 	}
 }
 

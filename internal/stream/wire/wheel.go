@@ -13,7 +13,7 @@ func (s *shard) turn(now time.Time) {
 	s.each(hand, func(c *Conn) { c.sendPing(at) })
 	s.each((hand-pong+slots)%slots, func(c *Conn) { c.checkPong(at, uint32(pong)) })
 	for i := hand % tickEvery; i < slots; i += tickEvery {
-		s.each(i, func(c *Conn) { c.tick(now) })
+		s.each(i, func(c *Conn) { c.checkTaken(at); c.tick(now) })
 	}
 	s.deadlines(at)
 }
@@ -50,6 +50,28 @@ func (c *Conn) checkPong(at, timeout uint32) {
 	c.mu.Lock()
 	late := c.pinged != 0 && at-c.pinged >= timeout && int32(c.heard.Load()-c.pinged) < 0
 	list := late && c.end(CodeNoPong, reasonNoPong, true)
+	c.mu.Unlock()
+	if list {
+		c.shard.list(c)
+	}
+}
+
+// checkTaken ends a connection of which something waits and nothing was written
+// for Options.patience, however little it is. Without it a client that reads
+// nothing and sends a frame now and then, which answers every ping, could hold as
+// much as may wait for as long as it likes, and a few hundred of them all that the
+// node has room for.
+func (c *Conn) checkTaken(at uint32) {
+	c.mu.Lock()
+	list := false
+	switch {
+	case c.ending || c.over || len(c.queue) == 0:
+		c.stuck = 0
+	case c.stuck == 0:
+		c.stuck = at
+	case at-c.stuck >= c.shard.patience:
+		list = c.end(CodeSlow, reasonSlow, true)
+	}
 	c.mu.Unlock()
 	if list {
 		c.shard.list(c)

@@ -156,6 +156,55 @@ func TestCloseTimeout(t *testing.T) {
 	})
 }
 
+// A client that reads nothing is let go, however little waits for it and whatever it
+// sends: it would hold that for as long as it likes.
+func TestClientThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opts := DefaultOptions()
+		c, rec, w := piped(t, opts, AcceptOptions{})
+		rec.conn.StartPings()
+		rec.conn.Send([]byte("little"))
+		for begin := time.Now(); ; {
+			select {
+			case got := <-rec.closed:
+				took := time.Since(begin)
+				least := opts.PingInterval + opts.PongTimeout
+				if got != "3008 slow" || took < least || took > least+15*time.Second || w.Pending() != 0 {
+					t.Errorf("Closed %q after %v; %d bytes wait", got, took, w.Pending())
+				}
+				return
+			case <-time.After(time.Second):
+			}
+			if time.Since(begin) > 5*time.Minute {
+				t.Fatalf("not let go; %d bytes wait", w.Pending())
+			}
+			_ = ws.WriteFrame(c.conn, ws.MaskFrame(ws.NewTextFrame([]byte("{}")))) // it fails at the end
+		}
+	})
+}
+
+// A client that takes what waits for it slowly stays, be it one large block.
+func TestClientThatTakesLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, rec, _ := piped(t, DefaultOptions(), AcceptOptions{})
+		rec.conn.StartPings()
+		rec.conn.Deliver(nil, block(strings.Repeat("x", 12*streamPiece)))
+		for piece := make([]byte, streamPiece); rec.conn.Waiting() >= streamPiece; {
+			for range 3 {
+				<-time.After(10 * time.Second)
+				c.send(ws.NewTextFrame([]byte("{}")))
+			}
+			if _, err := io.ReadFull(c.r, piece); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if rec.conn.isEnding() {
+			t.Errorf("let go with %d", rec.conn.code)
+		}
+	})
+}
+
 // A client that is sent more than may wait, and reads it in time, again and again,
 // is not slow: each burst has its own SlowFor.
 func TestBurstsAreNotSlowness(t *testing.T) {
