@@ -38,14 +38,18 @@ func TestCondensedByPartition(t *testing.T) {
 		for k := range keys {
 			log.Send("wide", fmt.Sprint(k), value(round+1))
 		}
-		until(t, "what is held is condensed", func() bool {
+		until(t, "all is held, and was condensed", func() bool {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			h, held := s.channels[0].hold, 0
 			for _, b := range h.blocks {
-				held += len(b.Records)
+				for _, r := range b.Records {
+					if r.Value[1] == byte('1'+round) {
+						held++
+					}
+				}
 			}
-			return len(h.blocks) > 0 && held <= keys && h.mergeAt > 0
+			return held == keys && h.mergeAt > 0
 		})
 	}
 	c.setWaiting(0)
