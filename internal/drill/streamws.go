@@ -241,8 +241,9 @@ func (s *socket) push(p *protocol.Push) error {
 // publication enters a message into what was seen.
 func (s *socket) publication(i int, p *protocol.Publication) {
 	view, at := s.v.views[i], &s.v.positions[i]
-	if p.Offset == 0 { // a last value: no message of the log at this place
+	if p.Tags["postroad-last"] != "" { // a last value: no message that comes now
 		view.snapshot()
+		at.offset = max(at.offset, p.Offset)
 		return
 	}
 	if p.Offset <= at.offset {

@@ -56,11 +56,12 @@ func receive(t *testing.T, w *world, p *client, key, subject string) {
 	w.drain("east")
 	shown, _ := w.hub(t.Context())
 	all := fmt.Sprintf("%s/*@%d", topic, w.partitionOf(shown, key))
-	if e := p.subscribe(subject); !e.Recoverable {
-		t.Errorf("not recoverable: %+v", e)
+	begun := p.subscribe(subject)
+	if !begun.Recoverable {
+		t.Errorf("not recoverable: %+v", begun)
 	}
-	if e := p.got(subject, first.Value); e.Offset != 0 {
-		t.Errorf("the last value has an offset, and would be taken for a position: %+v", e)
+	if e := p.got(subject, first.Value); !e.last() || e.Offset <= begun.Offset {
+		t.Errorf("the last value is not marked, or would set the position of %+v back: %+v", begun, e)
 	}
 	p.subscribe(all)
 	if e := p.got(all, first.Value); e.Tags["key"] != strings.TrimPrefix(subject, topic+"/") {
@@ -99,7 +100,7 @@ func publish(t *testing.T, watcher, p *client, subject string) {
 		if e := p.answer(p.ask(ask{Do: "publish", Channel: subject, Data: value})); e.Event != "done" {
 			t.Fatalf("%+v", e)
 		}
-		if e := watcher.got(subject, value); e.Offset == 0 {
+		if e := watcher.got(subject, value); e.Offset == 0 || e.last() {
 			t.Errorf("%+v", e)
 		}
 		p.got(subject, value)

@@ -42,6 +42,10 @@ type event struct {
 	Message string `json:"message"`
 }
 
+// last says whether a publication is a last value, which is what is true and not
+// what just happens.
+func (e event) last() bool { return e.Tags["postroad-last"] != "" }
+
 // ask is a line that a client is sent.
 type ask struct {
 	Do      string `json:"do"`

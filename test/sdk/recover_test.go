@@ -188,7 +188,7 @@ func (r *recovery) complete(p *client) {
 	counts, at := make(map[string]int), 0
 	p.until(fmt.Sprintf("it has received %v", want), func(events []event) bool {
 		for ; at < len(events); at++ {
-			if e := events[at]; e.Event == "publication" && e.Offset > 0 {
+			if e := events[at]; e.Event == "publication" && !e.last() {
 				counts[e.Channel]++
 			}
 		}
@@ -205,7 +205,7 @@ func (r *recovery) complete(p *client) {
 func (r *recovery) judge(p *client) {
 	r.t.Helper()
 	received := make(map[string][]string) // by subject and key
-	for _, e := range p.all(func(e event) bool { return e.Event == "publication" && e.Offset > 0 }) {
+	for _, e := range p.all(func(e event) bool { return e.Event == "publication" && !e.last() }) {
 		value, err := p.value(e)
 		if err != nil {
 			r.t.Fatalf("%s: %+v: %v", p.name, e, err)
@@ -263,7 +263,7 @@ func (r *recovery) told(p *client) (problems []string) {
 		}
 		// The last value before anybody looked, and no more of its kind: what
 		// was recovered has no need of it.
-		snapshots := p.all(func(e event) bool { return e.Event == "publication" && e.Channel == subject && e.Offset == 0 })
+		snapshots := p.all(func(e event) bool { return e.Event == "publication" && e.Channel == subject && e.last() })
 		if subject == topic+"/"+busy && len(snapshots) != 1 || len(snapshots) > len(r.mine) {
 			problems = append(problems, fmt.Sprintf("%s: %d last values", subject, len(snapshots)))
 		}

@@ -55,7 +55,7 @@ function publication(ctx) {
   if (v === undefined && unreadable++ === 0) note("down", `a message that is no position, at offset ${ctx.offset}`);
   // What was told before the connection was there, and recovered since or found as
   // a last value, says nothing of latency.
-  if (v && ctx.offset && resumed && v.at >= resumed) fresh.push(v.at);
+  if (v && !ctx.tags?.["postroad-last"] && resumed && v.at >= resumed) fresh.push(v.at);
 }
 
 // The controls.

@@ -15,6 +15,9 @@ const (
 	tagKey = "key"
 	// tagData says how a value that is not JSON stands in a JSON string.
 	tagData = "postroad-data"
+	// tagLast marks last values: what is true now, not what just happens.
+	tagLast  = "postroad-last"
+	lastTrue = "true"
 
 	dataText   = "text"
 	dataBase64 = "base64"

@@ -20,11 +20,16 @@
 //     in the reply or behind it, so one cut off in between resumes where it stood;
 //     and none meets a message larger than it takes.
 //   - Last values are never in the reply. Two SDKs drop publications in the
-//     results of connect unless they are recovered ones, one forgets the offset of
-//     a reply that has publications without offsets. They follow as pushes without
-//     an offset, which leaves alone what the client holds. To a subscription made
-//     at connect they carry the offset the subscription began at: the Protobuf
-//     decoder of one SDK reads an absent offset there as 0 and keeps that.
+//     results of connect unless they are recovered ones, one drops the tags of
+//     publications in a reply. They follow as pushes with a tag that marks them.
+//     In subjects with positions the reply has the offset before the first of
+//     them, each carries its own, and the final one that at which the subscription
+//     began: one cut off in between comes back to those that it has not seen, and
+//     what was sent since. Had the reply the offset of the beginning, it would come
+//     back behind all of them, and the rest be lost in silence. The final one's own
+//     would be no place to come back to for a key that is silent for longer than
+//     the hub keeps messages. An offset of 0, before the first message of all, is
+//     one that SDKs keep, and come back with or without a field for it.
 //
 // It knows nothing of tokens, gateways and sockets: Deps brings an authenticator
 // and a publisher, wire the connections, live what there is to see. Presence,

@@ -56,15 +56,18 @@ func (e encoder) Encode(name string, positioned, keyed bool, records []*live.Rec
 type publication struct {
 	// positioned: the record's offset.
 	positioned bool
-	// at is the offset instead, where it is not 0.
-	at uint64
+	// at is the offset of the record final instead.
+	at    uint64
+	final *live.Record
 	// keyed: the record's key.
 	keyed bool
+	// last: that it is a last value.
+	last bool
 }
 
 func (p publication) offset(r *live.Record) uint64 {
 	switch {
-	case p.at != 0:
+	case r == p.final:
 		return p.at
 	case p.positioned:
 		return offsetOf(r)
@@ -123,21 +126,24 @@ func appendJSONPublication(dst []byte, p publication, r *live.Record) []byte {
 	if offset := p.offset(r); offset != 0 {
 		dst = strconv.AppendUint(append(dst, `,"offset":`...), offset, 10)
 	}
-	if tag != "" || p.keyed {
-		dst = append(dst, `,"tags":{`...)
-		if p.keyed {
-			dst = append(dst, `"`+tagKey+`":`...)
-			dst = appendJSONString(dst, live.EscapeKey(string(r.Key)))
-		}
-		if tag != "" {
-			if p.keyed {
-				dst = append(dst, ',')
-			}
-			dst = append(append(append(dst, `"`+tagData+`":"`...), tag...), '"')
-		}
-		dst = append(dst, '}')
+	if tag == "" && !p.keyed && !p.last {
+		return append(dst, '}')
 	}
-	return append(dst, '}')
+	dst = append(dst, `,"tags":`...)
+	next := byte('{')
+	if p.keyed {
+		dst = append(append(dst, next), `"`+tagKey+`":`...)
+		dst = appendJSONString(dst, live.EscapeKey(string(r.Key)))
+		next = ','
+	}
+	if p.last {
+		dst = append(append(dst, next), `"`+tagLast+`":"`+lastTrue+`"`...)
+		next = ','
+	}
+	if tag != "" {
+		dst = append(append(append(append(dst, next), `"`+tagData+`":"`...), tag...), '"')
+	}
+	return append(dst, '}', '}')
 }
 
 // Field tags of the protocol's messages: the number, shifted by 3, and the wire
@@ -180,6 +186,9 @@ func sizePublication(p publication, r *live.Record, key string) int {
 	if p.keyed {
 		n += sizeBytes(sizeBytes(len(tagKey)) + sizeBytes(len(key)))
 	}
+	if p.last {
+		n += sizeBytes(sizeBytes(len(tagLast)) + sizeBytes(len(lastTrue)))
+	}
 	return n
 }
 
@@ -192,12 +201,19 @@ func appendPublication(dst []byte, p publication, r *live.Record, key string) []
 		dst = binary.AppendUvarint(append(dst, fieldPublicationOffset), offset)
 	}
 	if p.keyed {
-		entry := sizeBytes(len(tagKey)) + sizeBytes(len(key))
-		dst = binary.AppendUvarint(append(dst, fieldPublicationTags), uint64(entry))
-		dst = appendBytes(append(dst, fieldEntryKey), tagKey)
-		dst = appendBytes(append(dst, fieldEntryValue), key)
+		dst = appendTag(dst, tagKey, key)
+	}
+	if p.last {
+		dst = appendTag(dst, tagLast, lastTrue)
 	}
 	return dst
+}
+
+// appendTag appends an entry of a publication's tags.
+func appendTag(dst []byte, name, value string) []byte {
+	dst = binary.AppendUvarint(append(dst, fieldPublicationTags), uint64(sizeBytes(len(name))+sizeBytes(len(value))))
+	dst = appendBytes(append(dst, fieldEntryKey), name)
+	return appendBytes(append(dst, fieldEntryValue), value)
 }
 
 // appendBytes appends a field's bytes behind their length.

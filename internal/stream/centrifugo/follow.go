@@ -14,12 +14,12 @@ const paceStep = 5 * time.Millisecond
 // follow sends what belongs behind the reply, no faster than the client takes it,
 // and then lets live blocks through.
 func (s *session) follow(ctx context.Context, o *opening) {
-	last := publication{keyed: o.subject.All}
-	if o.ch.server {
-		last.at = o.at // see the package's comment
+	last := publication{keyed: o.subject.All, last: true, positioned: o.start.Recoverable}
+	if n := len(o.start.Last); n > 0 && o.start.Recoverable {
+		last.at, last.final = o.at, o.start.Last[n-1]
 	}
 	// Last values must not be merged with live records: what is made of them would
-	// carry their own offsets.
+	// lose the offset of the final one, and their tag.
 	if s.pieces(ctx, o.ch, o.rest, publication{positioned: true, keyed: o.subject.All}, o.ch.sub) &&
 		s.pieces(ctx, o.ch, o.start.Last, last, nil) {
 		s.release(o.ch)

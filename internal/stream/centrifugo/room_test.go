@@ -18,7 +18,10 @@ func TestLargeMessageBehindConnect(t *testing.T) {
 	log.Send("t", "b", "0")
 	n := start(t, log, []string{"t"})
 	both(t, func(t *testing.T, e Encoding) {
-		at := n.connect(t, e, "alice").subscribe(&protocol.SubscribeRequest{Channel: "t/b"})
+		client := n.connect(t, e, "alice")
+		at := client.subscribe(&protocol.SubscribeRequest{Channel: "t/b"})
+		_, last := client.pub()
+		at.Offset = last.Offset
 		texts := [2]string{strings.Repeat("x", 250<<10), strings.Repeat("y", 890_000)}
 		log.Send("t", "a", `"`+texts[0]+`"`)
 		log.Send("t", "b", `"`+texts[1]+`"`)

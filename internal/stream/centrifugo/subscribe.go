@@ -153,7 +153,8 @@ func position(subject live.Subject, epoch string, offset uint64) live.Position {
 // one the subscription begins at: an SDK takes it for its position, and one that is
 // cut off before the rest has come must ask for the rest. With no room at all the
 // client's position is what it was; so it is for subjects of several keys, since
-// one SDK drops the tags of what stands in an answer, and with them the keys.
+// one SDK drops the tags of what stands in an answer, and with them the keys. Where
+// last values follow it is that before the first of them, for the same reason.
 func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 	start := &o.start
 	r := &protocol.SubscribeResult{
@@ -165,6 +166,9 @@ func (s *session) result(o *opening, room *int) *protocol.SubscribeResult {
 		r.Offset = o.at
 	}
 	if !r.Recovered {
+		if r.Recoverable && len(start.Last) > 0 {
+			r.Offset = uint64(start.Last[0].Offset) // before the first of them: see the package's comment
+		}
 		return r
 	}
 	if o.subject.All {

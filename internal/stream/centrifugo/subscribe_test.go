@@ -12,8 +12,9 @@ import (
 	"postroad/internal/stream/live"
 )
 
-// A subscription begins with the last value, which has no offset and stands behind
-// the reply, and goes on live with offsets.
+// A subscription begins with the last value, which stands behind the reply with the
+// offset that the subscription begins at, and goes on live. The reply has the
+// offset before it, or one cut off in between would never be told of it.
 func TestSubscribeFromNow(t *testing.T) {
 	log := hub(5)
 	n := start(t, log, []string{"t"})
@@ -21,11 +22,11 @@ func TestSubscribeFromNow(t *testing.T) {
 		c := n.connect(t, e, "alice")
 		_, end := log.All("t", 0)
 		r := c.subscribe(&protocol.SubscribeRequest{Channel: "/t/k"})
-		if !r.Recoverable || !r.Positioned || r.Offset != uint64(end) || len(r.Epoch) != 16 || r.WasRecovering || r.Recovered ||
+		if !r.Recoverable || !r.Positioned || r.Offset != uint64(end)-1 || len(r.Epoch) != 16 || r.WasRecovering || r.Recovered ||
 			len(r.Publications) != 0 || r.Expires || r.Delta || r.Id != 0 || r.Type != 0 {
 			t.Errorf("subscribe is answered %v", r)
 		}
-		if name, pub := c.pub(); name != "/t/k" || pub.Offset != 0 || string(pub.Data) != `{"n":4}` && e == JSON || len(pub.Tags) != 0 {
+		if name, pub := c.pub(); name != "/t/k" || pub.Offset != uint64(end) || string(pub.Data) != `{"n":4}` && e == JSON || len(pub.Tags) != 1 || !lastTagged(pub) {
 			t.Errorf("last value %v of %s", pub, name)
 		}
 		for i := range 3 {
@@ -63,12 +64,13 @@ func TestSubscribeToAll(t *testing.T) {
 			if r.Recoverable != row.recoverable || r.Positioned != row.recoverable || (r.Offset != 0) != row.recoverable || (r.Epoch != "") != row.recoverable {
 				t.Errorf("%s: %v", row.topic, r)
 			}
-			got := map[string]string{}
+			got, at := map[string]string{}, r.Offset
 			for range 3 {
 				_, pub := c.pub()
-				if pub.Offset != 0 {
-					t.Errorf("%s: last value with an offset: %v", row.topic, pub)
+				if (pub.Offset > at) != row.recoverable || !lastTagged(pub) {
+					t.Errorf("%s: last value behind offset %d: %v", row.topic, at, pub)
 				}
+				at = pub.Offset
 				got[pub.Tags[tagKey]] = string(pub.Data)
 			}
 			if want := map[string]string{row.key + "0": "6", row.key + "1": "7", row.key + "2": "8"}; fmt.Sprint(got) != fmt.Sprint(want) {
@@ -84,7 +86,6 @@ func TestSubscribeToAll(t *testing.T) {
 				t.Errorf("%s: live %v, want offset %d", row.topic, pub, want)
 			}
 			c = n.connect(t, e, "alice")
-			at := r.Offset
 			r = c.subscribe(&protocol.SubscribeRequest{Channel: row.topic + "/*", Recover: true, Epoch: r.Epoch, Offset: at})
 			if !r.WasRecovering || r.Recovered != row.recoverable || len(r.Publications) != 0 || r.Offset != at {
 				t.Errorf("%s: recovery: %v", row.topic, r)
@@ -185,10 +186,10 @@ func TestRecoveryInPieces(t *testing.T) {
 	// A client that was to be at the end is told so, with its own offset.
 	c := n.connect(t, JSON, "alice")
 	at := c.subscribe(&protocol.SubscribeRequest{Channel: "t/k"})
-	c.pub()
+	_, last := c.pub()
 	c2 := n.connect(t, JSON, "alice")
-	r := c2.subscribe(&protocol.SubscribeRequest{Channel: "t/k", Recover: true, Epoch: at.Epoch, Offset: at.Offset})
-	if !r.Recovered || len(r.Publications) != 0 || r.Offset != at.Offset {
+	r := c2.subscribe(&protocol.SubscribeRequest{Channel: "t/k", Recover: true, Epoch: at.Epoch, Offset: last.Offset})
+	if !r.Recovered || len(r.Publications) != 0 || r.Offset != last.Offset {
 		t.Errorf("recovery of nothing: %v", r)
 	}
 	for labels, least := range map[string]float64{"outcome=asked": 7, "outcome=complete": 7} {
@@ -291,10 +292,10 @@ func TestUnrecovered(t *testing.T) {
 		} {
 			c := n.connect(t, e, "alice")
 			r := c.subscribe(req)
-			if !r.WasRecovering || r.Recovered || !r.Recoverable || r.Offset != 5 || r.Epoch != epoch || len(r.Publications) != 0 {
+			if !r.WasRecovering || r.Recovered || !r.Recoverable || r.Offset != 4 || r.Epoch != epoch || len(r.Publications) != 0 {
 				t.Errorf("epoch %q offset %d: %v", req.Epoch, req.Offset, r)
 			}
-			if _, pub := c.pub(); pub.Offset != 0 || string(pub.Data) != `{"n":4}` {
+			if _, pub := c.pub(); pub.Offset != 5 || string(pub.Data) != `{"n":4}` {
 				t.Errorf("last value %v", pub)
 			}
 		}
@@ -370,6 +371,7 @@ func TestServerSideSubscriptions(t *testing.T) {
 	log.Send("t", "c1", `"one"`)
 	n := start(t, log, []string{"t"}, func(s *settings) { s.opts.MaxReplyBytes = 4096 })
 	both(t, func(t *testing.T, e Encoding) {
+		_, end := log.All("t", 0)
 		c := n.dial(t, e)
 		first := c.ask(&command{Connect: &protocol.ConnectRequest{Token: "carol t/k t/c1 t/forbidden nonsense"}}).Connect
 		if len(first.Subs) != 2 || first.Subs["t/k"] == nil || first.Subs["t/c1"] == nil {
@@ -379,10 +381,9 @@ func TestServerSideSubscriptions(t *testing.T) {
 		if !k.Recoverable || k.Recovered || k.WasRecovering || k.Offset == 0 || len(k.Publications) != 0 {
 			t.Errorf("t/k: %v", k)
 		}
-		// Last values carry the position here: one SDK would otherwise forget it.
 		for range 2 {
-			if name, pub := c.pub(); pub.Offset != first.Subs[name].Offset {
-				t.Errorf("last value of %s: %v, want offset %d", name, pub, first.Subs[name].Offset)
+			if name, pub := c.pub(); pub.Offset != uint64(end) || pub.Offset <= first.Subs[name].Offset {
+				t.Errorf("last value of %s: %v, want offset %d", name, pub, end)
 			}
 		}
 		checkAnswer(t, c.ask(&command{Subscribe: &protocol.SubscribeRequest{Channel: "t/k"}}), c.next, 105, false)
