@@ -82,11 +82,15 @@ func (ch *channel) condense() {
 	merged := mergedOf(ch.sub, blocks)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	looked := bytesOf(blocks)
 	if merged != nil && !h.ended {
-		h.bytes += bytesOf(merged) - bytesOf(blocks)
+		h.bytes += bytesOf(merged) - looked
 		h.blocks = append(merged, h.blocks[len(blocks):]...)
+		looked = bytesOf(merged)
 	}
-	h.mergeAt = 2 * h.bytes
+	// Not what came meanwhile: on a slow machine that may be so much that twice
+	// of it is more than may be held, and it would never be merged again.
+	h.mergeAt = 2 * looked
 }
 
 // mergedOf returns one block for each partition of blocks; nil where they cannot be
