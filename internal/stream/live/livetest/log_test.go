@@ -96,10 +96,14 @@ func TestFollow(t *testing.T) {
 			l.Append("t", live.Record{})
 		}
 		v.SetAway(false)
+		<-time.After(10 * time.Second) // it may have found the hub away, and try again later
 		synctest.Wait()
 		v.Hold("t", 0, 6)
+		v.SetAway(true)
 		l.Append("t", live.Record{})
 		l.Append("t", live.Record{})
+		v.SetAway(false)
+		<-time.After(10 * time.Second)
 		synctest.Wait()
 		l.Abort("t", 0, 1)
 		l.Truncate("t", 0, 8)
