@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"postroad/test/browser"
 )
 
 const (
@@ -24,8 +25,8 @@ const (
 // TestPageSends follows one message after another from the form to the hub.
 func TestPageSends(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
-	b.until(`[...document.querySelectorAll(".endpoint")].every(e => e.innerText.includes("healthy,"))`)
+	b := openPage(t, s.url, desk)
+	b.Until(`[...document.querySelectorAll(".endpoint")].every(e => e.innerText.includes("healthy,"))`)
 	if n := eval[int](b, `document.querySelectorAll(".endpoint").length`); n != 3 {
 		t.Fatalf("%d endpoints", n)
 	}
@@ -33,8 +34,8 @@ func TestPageSends(t *testing.T) {
 	b.choose("cloud")
 	b.fill("sender", "sensor-7")
 	b.fill("value", "hello {n}")
-	b.click("send")
-	b.until(`document.querySelector("#answers > li .arrival.seen") !== null`)
+	b.Click("send")
+	b.Until(`document.querySelector("#answers > li .arrival.seen") !== null`)
 	for _, want := range []string{"200", "accepted by cloud", "correlation id", "receipt", "in the hub after", "partition 0, offset 0"} {
 		if got := eval[string](b, topAnswer); !strings.Contains(got, want) {
 			t.Errorf("the answer lacks %q: %s", want, got)
@@ -50,13 +51,13 @@ func TestPageSends(t *testing.T) {
 	}
 
 	b.choose("door")
-	b.click("send")
-	b.until(`document.querySelectorAll("#answers > li .arrival.seen").length === 2`)
+	b.Click("send")
+	b.Until(`document.querySelectorAll("#answers > li .arrival.seen").length === 2`)
 	if got := eval[string](b, topAnswer); !strings.Contains(got, "accepted by onprem through door") {
 		t.Errorf("the newest answer is not on top: %s", got)
 	}
 	s.hub.put("onprem", "feed0000-0000-8000-8000-000000000000", "other", "from elsewhere")
-	b.until(rows + ` === 3`)
+	b.Until(rows + ` === 3`)
 	if got := eval[string](b, topMessage); !strings.Contains(got, "from elsewhere") || strings.Contains(got, "sent from here") {
 		t.Errorf("the newest message: %s", got)
 	}
@@ -66,10 +67,10 @@ func TestPageSends(t *testing.T) {
 // TestPageErrors: a problem is shown by title and detail, silence as such.
 func TestPageErrors(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
+	b := openPage(t, s.url, desk)
 	answer := func(parts ...string) {
 		t.Helper()
-		b.until(fmt.Sprintf(`(%s).includes(%q)`, topAnswer, parts[0]))
+		b.Until(fmt.Sprintf(`(%s).includes(%q)`, topAnswer, parts[0]))
 		got := eval[string](b, topAnswer)
 		for _, want := range parts {
 			if !strings.Contains(got, want) {
@@ -79,22 +80,22 @@ func TestPageErrors(t *testing.T) {
 	}
 	b.choose("onprem")
 	b.fill("sender", "")
-	b.click("send")
+	b.Click("send")
 	answer("400", "Bad request · onprem", "senderId is missing or empty")
 	s.onprem.sick.Store(true)
-	b.click("send")
+	b.Click("send")
 	answer("503", "Not available now · onprem", "draining", "may be tried again after 2 s")
 	s.onpremListener.Config.SetKeepAlivesEnabled(false)
 	_ = s.onpremListener.Listener.Close()
 	s.onpremListener.CloseClientConnections()
-	b.click("send")
+	b.Click("send")
 	answer("none", "No answer · onprem", "connection refused")
-	b.until(`document.querySelector("input[value=onprem]").closest("label").innerText.includes("unhealthy")`)
+	b.Until(`document.querySelector("input[value=onprem]").closest("label").innerText.includes("unhealthy")`)
 	if n := eval[int](b, `document.querySelectorAll("#answers > li").length`); n != 3 {
 		t.Errorf("%d answers", n)
 	}
-	b.click("clear-answers")
-	b.until(`document.querySelectorAll("#answers > li").length === 0 && !document.querySelector("#no-answers").hidden`)
+	b.Click("clear-answers")
+	b.Until(`document.querySelectorAll("#answers > li").length === 0 && !document.querySelector("#no-answers").hidden`)
 	b.sane(s.url)
 }
 
@@ -103,18 +104,18 @@ func TestPagePauses(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
 	s.hub.put("onprem", "id-before", "k", "before the page was opened")
 	eventually(t, "the message kept", func() bool { return len(s.recent.from(0).messages) == 1 })
-	b := openBrowser(t, s.url, 1280, 900)
-	b.until(rows + ` === 1`)
-	b.click("pause")
+	b := openPage(t, s.url, desk)
+	b.Until(rows + ` === 1`)
+	b.Click("pause")
 	for i := range 3 {
 		s.hub.put("cloud", fmt.Sprint("id-", i), "k", fmt.Sprint("meanwhile ", i))
 	}
-	b.until(`document.querySelector("#pause").innerText === "Resume (3 new)"`)
+	b.Until(`document.querySelector("#pause").innerText === "Resume (3 new)"`)
 	if n := eval[int](b, rows); n != 1 {
 		t.Errorf("%d rows while paused", n)
 	}
-	b.click("pause")
-	b.until(rows + ` === 4`)
+	b.Click("pause")
+	b.Until(rows + ` === 4`)
 	if got := eval[string](b, topMessage); !strings.Contains(got, "meanwhile 2") {
 		t.Errorf("the newest message: %s", got)
 	}
@@ -126,15 +127,15 @@ func TestPageIsBounded(t *testing.T) {
 	o := DefaultOptions()
 	o.RecentMessages = 20
 	s := newSite(t, o, nil)
-	b := openBrowser(t, s.url, 1280, 900)
+	b := openPage(t, s.url, desk)
 	for i := range 1000 {
 		s.hub.put("onprem", fmt.Sprint("id-", i), "k", fmt.Sprint("value ", i))
 	}
-	b.until(`(` + topMessage + `).includes("value 999")`)
+	b.Until(`(` + topMessage + `).includes("value 999")`)
 	if n := eval[int](b, rows); n > 200 {
 		t.Errorf("%d rows", n)
 	}
-	b.until(`document.querySelector("#tally").innerText === "newest first, the last 200 of 1,000"`)
+	b.Until(`document.querySelector("#tally").innerText === "newest first, the last 200 of 1,000"`)
 	if !eval[bool](b, `[...document.querySelectorAll("#messages .gap")].some(e => e.innerText.includes("not shown"))`) {
 		t.Error("messages were left out without a word")
 	}
@@ -145,17 +146,17 @@ func TestPageIsBounded(t *testing.T) {
 func TestPageTakesNothingForMarkup(t *testing.T) {
 	const evil = `<img src=x onerror="window.pwned=1"><script>window.pwned=1</script><b>bold</b>`
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
+	b := openPage(t, s.url, desk)
 	b.choose("onprem")
 	b.fill("sender", evil)
 	b.fill("value", evil)
-	b.click("send")
-	b.until(`document.querySelector("#answers > li .arrival.seen") !== null`)
+	b.Click("send")
+	b.Until(`document.querySelector("#answers > li .arrival.seen") !== null`)
 	key := evil
 	s.hub.messages <- Message{Topic: evil, Partition: 1, Offset: 99, Time: time.Now(), Stamp: evil, Key: &key, Value: evil, ID: evil}
-	b.until(rows + ` === 2`)
-	b.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll(".more").forEach(e => e.click())`))
-	b.until(`document.querySelectorAll("#messages > tr.full").length === 2`)
+	b.Until(rows + ` === 2`)
+	b.Do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll(".more").forEach(e => e.click())`))
+	b.Until(`document.querySelectorAll("#messages > tr.full").length === 2`)
 	if got := eval[string](b, `document.querySelector("#messages .full").innerText`); strings.Count(got, evil) != 4 {
 		t.Errorf("the details do not show the message as it is: %s", got)
 	}
@@ -169,9 +170,9 @@ func TestPageTakesNothingForMarkup(t *testing.T) {
 // which it is read.
 func TestPageByKeyboard(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
+	b := openPage(t, s.url, desk)
 	tab := func() string {
-		b.do(chromedp.KeyEvent("\t"))
+		b.Do(chromedp.KeyEvent("\t"))
 		return eval[string](b, `document.activeElement.id || document.activeElement.name || document.activeElement.className || document.activeElement.tagName`)
 	}
 	var order []string
@@ -182,39 +183,39 @@ func TestPageByKeyboard(t *testing.T) {
 	if got := strings.Join(order, " "); !strings.HasPrefix(got, want) {
 		t.Errorf("focus goes %s, want %s", got, want)
 	}
-	b.do(chromedp.Focus(css(`input[value=door]`)), chromedp.KeyEvent(kb.ArrowDown))
+	b.Do(chromedp.Focus(css(`input[value=door]`)), chromedp.KeyEvent(kb.ArrowDown))
 	if got := eval[string](b, `document.querySelector("input[name=endpoint]:checked").value`); got != "onprem" {
 		t.Errorf("the arrow chose %s", got)
 	}
-	b.do(chromedp.Focus(css("#value")))
-	b.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", ctrlKey: true, bubbles: true}))`))
-	b.until(rows + ` === 1`)
-	b.do(chromedp.Focus(css(".more")), chromedp.KeyEvent("\r"))
-	b.until(`document.querySelector(".more").getAttribute("aria-expanded") === "true" && document.querySelector(".full") !== null`)
-	b.do(chromedp.KeyEvent("\r"))
-	b.until(`document.querySelector(".full") === null`)
+	b.Do(chromedp.Focus(css("#value")))
+	b.Do(chromedp.Evaluate[chromedp.Void](`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "Enter", ctrlKey: true, bubbles: true}))`))
+	b.Until(rows + ` === 1`)
+	b.Do(chromedp.Focus(css(".more")), chromedp.KeyEvent("\r"))
+	b.Until(`document.querySelector(".more").getAttribute("aria-expanded") === "true" && document.querySelector(".full") !== null`)
+	b.Do(chromedp.KeyEvent("\r"))
+	b.Until(`document.querySelector(".full") === null`)
 	b.sane(s.url)
 }
 
 // TestPageSendsSeveral: a series is numbered, and can be stopped.
 func TestPageSendsSeveral(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
-	b.do(chromedp.Click(css(".series summary")))
+	b := openPage(t, s.url, desk)
+	b.Do(chromedp.Click(css(".series summary")))
 	b.fill("value", "message {n}")
 	b.fill("count", "5")
 	b.fill("interval", "0")
-	b.click("send")
-	b.until(`document.querySelectorAll("#answers > li .arrival.seen").length === 5 && document.querySelector("#send").innerText === "Send"`)
+	b.Click("send")
+	b.Until(`document.querySelectorAll("#answers > li .arrival.seen").length === 5 && document.querySelector("#send").innerText === "Send"`)
 	if got := eval[string](b, topMessage); !strings.Contains(got, "message 5") {
 		t.Errorf("the last message: %s", got)
 	}
 	b.fill("count", "1000")
 	b.fill("interval", "60000")
-	b.click("send")
-	b.until(`document.querySelector("#send").innerText === "Stop" && document.querySelectorAll("#answers > li .arrival.seen").length === 6`)
-	b.click("send")
-	b.until(`document.querySelector("#send").innerText === "Send"`)
+	b.Click("send")
+	b.Until(`document.querySelector("#send").innerText === "Stop" && document.querySelectorAll("#answers > li .arrival.seen").length === 6`)
+	b.Click("send")
+	b.Until(`document.querySelector("#send").innerText === "Send"`)
 	if n := len(s.onprem.bodies()); n != 6 {
 		t.Errorf("%d messages were sent", n)
 	}
@@ -224,22 +225,22 @@ func TestPageSendsSeveral(t *testing.T) {
 // TestPageShowsOutage: the page says when the hub went, and when it is back.
 func TestPageShowsOutage(t *testing.T) {
 	s := newSite(t, DefaultOptions(), nil)
-	b := openBrowser(t, s.url, 1280, 900)
+	b := openPage(t, s.url, desk)
 	s.hub.fail <- errors.New("broker <b>gone</b>")
-	b.until(`!document.querySelector("#outage").hidden && document.querySelector("#outage").innerText.includes("Hub unreachable since ")`)
+	b.Until(`!document.querySelector("#outage").hidden && document.querySelector("#outage").innerText.includes("Hub unreachable since ")`)
 	if got := eval[string](b, `document.querySelector("#outage").innerText`); !strings.Contains(got, "broker <b>gone</b>") {
 		t.Errorf("the notice: %s", got)
 	}
 	s.hub.put("onprem", "id-1", "k", "back")
-	b.until(`document.querySelector("#outage").hidden && document.querySelector("#hub").innerText === "hub connected" && ` + rows + ` === 1`)
+	b.Until(`document.querySelector("#outage").hidden && document.querySelector("#hub").innerText === "hub connected" && ` + rows + ` === 1`)
 	b.sane(s.url)
 }
 
 // scene fills the page with what an operator might see. It takes only what the
 // page offers, so that it works with a real site.
-func scene(b *browser) {
+func scene(b *tab) {
 	b.t.Helper()
-	b.until(`[...document.querySelectorAll(".endpoint")].every(e => e.innerText.includes("healthy"))`)
+	b.Until(`[...document.querySelectorAll(".endpoint")].every(e => e.innerText.includes("healthy"))`)
 	for _, m := range []sendRequest{
 		{"onprem", "pump-station-4", `{"level":2.41,"unit":"m","flow":118.2}`},
 		{"cloud", "vehicle-118", `{"lat":48.20817,"lon":16.37382,"speed":42}`},
@@ -253,46 +254,43 @@ func scene(b *browser) {
 			b.t.Fatal(err)
 		}
 		n := eval[int](b, rows)
-		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(
+		b.Do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(
 			`fetch("api/send", {method: "POST", headers: {"Content-Type": "application/json"}, body: %q})`, body), chromedp.EvalAwaitPromise))
-		b.until(fmt.Sprintf(`%s === %d`, rows, n+1))
+		b.Until(fmt.Sprintf(`%s === %d`, rows, n+1))
 	}
 	send := func(endpoint, sender, value string) {
 		b.choose(endpoint)
 		b.fill("sender", sender)
 		b.fill("value", value)
 		n := eval[int](b, `document.querySelectorAll("#answers > li").length`)
-		b.click("send")
-		b.until(fmt.Sprintf(`document.querySelectorAll("#answers > li").length === %d && !document.querySelector("#answers .waiting")`, n+1))
+		b.Click("send")
+		b.Until(fmt.Sprintf(`document.querySelectorAll("#answers > li").length === %d && !document.querySelector("#answers .waiting")`, n+1))
 	}
 	send("onprem", "", "a sender id is missing here")
 	send("cloud", "control-room", "Shift handover complete")
 	send("door", "control-room", "Level check, station 4")
-	b.until(`document.querySelectorAll("#answers > li .arrival.seen").length === 2`)
-	b.do(chromedp.Evaluate[chromedp.Void](`Promise.all(document.getAnimations().map(a => a.finished))`, chromedp.EvalAwaitPromise))
+	b.Until(`document.querySelectorAll("#answers > li .arrival.seen").length === 2`)
+	b.Do(chromedp.Evaluate[chromedp.Void](`Promise.all(document.getAnimations().map(a => a.finished))`, chromedp.EvalAwaitPromise))
 }
 
 // TestScreenshots draws the page as it is shown in the documentation and as it
 // is on other screens. Without -shots it only checks that nothing overflows.
 func TestScreenshots(t *testing.T) {
 	for _, shot := range []struct {
-		name, scheme  string
-		width, height int64
+		name string
+		view browser.View
 	}{
-		{"console", "light", 1360, 880},
-		{"console-dark", "dark", 1360, 880},
-		{"console-narrow", "light", 390, 844},
-		{"console-tablet", "dark", 900, 1100},
+		{"console", browser.View{Width: 1360, Height: 880}},
+		{"console-dark", browser.View{Width: 1360, Height: 880, Dark: true}},
+		{"console-narrow", browser.View{Width: 390, Height: 844}},
+		{"console-tablet", browser.View{Width: 900, Height: 1100, Dark: true}},
 	} {
 		t.Run(shot.name, func(t *testing.T) {
 			page := *live
 			if page == "" {
 				page = newSite(t, DefaultOptions(), nil).url
 			}
-			b := openBrowser(t, page, shot.width, shot.height)
-			command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}},
-			})
+			b := openPage(t, page, shot.view)
 			scene(b)
 			if over := eval[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
 				t.Errorf("the page is %d px too wide", over)
@@ -301,11 +299,7 @@ func TestScreenshots(t *testing.T) {
 			if *shots == "" {
 				return
 			}
-			take := chromedp.CaptureScreenshot()
-			if shot.width < 1000 {
-				take = chromedp.FullScreenshot(100)
-			}
-			png := result(b, take)
+			png := b.Picture(shot.view.Width < 1000)
 			if err := os.WriteFile(filepath.Join(*shots, shot.name+".png"), png, 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -40,12 +40,12 @@ type View struct {
 
 func find(t testing.TB) string {
 	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
 	}
-	const missing = "NO BROWSER: install chromium to test the page (looked for chromium, chromium-browser, google-chrome)"
+	const missing = "NO BROWSER: install chromium to test the page (looked for chromium, chromium-browser, google-chrome, google-chrome-stable)"
 	if os.Getenv("CI") == "true" {
 		t.Fatal(missing)
 	}
@@ -173,7 +173,7 @@ func (b *Tab) Until(js string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	_, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](js, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience/2)))
+	_, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](js, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(patience/2)))
 	if err != nil {
 		b.t.Fatalf("waited for %s: %v\n%s\n%s", js, err, Eval[string](b, `document.body.innerText`), strings.Join(b.Complaints(), "\n"))
 	}
