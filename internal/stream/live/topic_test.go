@@ -134,9 +134,10 @@ func TestNotReadyBeforeItsLookBack(t *testing.T) {
 	clause(t, 1, func(w *world) error {
 		w.put(rec("k", "old", 1))
 		w.fill(50)
-		n := w.starting()
-		n.view.SetChunk(1)
-		n.view.SetDelay(time.Second)
+		n := w.starting(func(v *livetest.View) {
+			v.SetChunk(1)
+			v.SetDelay(time.Second)
+		})
 		var c *client
 		for range 200 {
 			synctest.Wait()
@@ -285,10 +286,11 @@ func TestReadySaysWhoIsBehind(t *testing.T) {
 // A node of topics that are empty is ready as soon as it knows.
 func TestAnEmptyTopicIsReadyAtOnce(t *testing.T) {
 	if err := in(t, "", 3, func(w *world) error {
-		n := w.starting()
-		for p := range int32(3) {
-			n.view.Hold(topicName, p, 0)
-		}
+		n := w.starting(func(v *livetest.View) {
+			for p := range int32(3) {
+				v.Hold(topicName, p, 0)
+			}
+		})
 		synctest.Wait()
 		c := n.subscribe(everything, nil)
 		for p := range int32(3) {
@@ -305,8 +307,7 @@ func TestAnEmptyTopicIsReadyAtOnce(t *testing.T) {
 func TestAHubThatIsAwayAtFirst(t *testing.T) {
 	if err := in(t, "", 1, func(w *world) error {
 		w.put(rec("k", "a", 1))
-		n := w.starting()
-		n.view.SetAway(true)
+		n := w.starting(func(v *livetest.View) { v.SetAway(true) })
 		<-time.After(20 * time.Second)
 		_, err := n.trySubscribe(key("k"), nil)
 		if err := first(matchesErr(err, live.ErrNotReady), matchesErr(n.Ready(), livetest.ErrAway)); err != nil {

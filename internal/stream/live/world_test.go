@@ -75,10 +75,11 @@ type node struct {
 	stop func()
 }
 
-// starting makes a node and runs it.
-func (w *world) starting() *node {
+// starting makes a node and runs it; how it sees the hub is set before it looks.
+func (w *world) starting(set func(*livetest.View)) *node {
 	w.t.Helper()
 	view := w.hub.NewView()
+	set(view)
 	return w.reading(view, view)
 }
 
@@ -109,7 +110,7 @@ func (w *world) reading(log live.Log, view *livetest.View) *node {
 // node makes a node and waits until it is ready.
 func (w *world) node() *node {
 	w.t.Helper()
-	n := w.starting()
+	n := w.starting(func(*livetest.View) {})
 	for range 100 {
 		synctest.Wait()
 		if n.Ready() == nil {

@@ -57,6 +57,11 @@ func (v *View) Follow(ctx context.Context, name string, from []int64, fn func(*l
 // look takes the next piece of each partition that has one or was not heard of
 // for long, and what is closed when there is more.
 func (f *follower) look() ([]*live.Batch, <-chan struct{}, error) {
+	// Both locks at once, as a change holds them: with what was set before the change
+	// and the channel from after it, the change would be slept through.
+	l := f.view.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	f.view.mu.Lock()
 	away, chunk := f.view.away, f.view.chunk
 	held := map[int32]int64{}
@@ -66,9 +71,6 @@ func (f *follower) look() ([]*live.Batch, <-chan struct{}, error) {
 		}
 	}
 	f.view.mu.Unlock()
-	l := f.view.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if away {
 		return nil, l.moved, nil
 	}
