@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type model struct {
 	appended   int
 	// archive holds, by epoch, what partitions were that are not any more.
 	archive map[string]*oracle
-	raised  bool // keys have come to stand in several partitions
+	raised  atomic.Bool // keys have come to stand in several partitions
 	nodes   []*modelNode
 	clients []*modelClient
 	mu      sync.Mutex
@@ -236,13 +237,13 @@ func (m *model) change() {
 	m.mu.Unlock()
 	if m.partitions < 5 && m.rng.IntN(2) == 0 {
 		m.partitions++
-		m.raised = true
+		m.raised.Store(true)
 		m.hub.Raise(topicName, m.partitions)
 	} else {
-		m.raised = false
 		m.hub.Make(topicName, m.partitions)
+		defer m.raised.Store(false) // what begins meanwhile may be of the topic that was
 	}
-	m.note("changed, %d partitions, raised %v", m.partitions, m.raised)
+	m.note("changed, %d partitions, raised %v", m.partitions, m.raised.Load())
 	<-time.After(time.Duration(m.rng.IntN(5000)) * time.Millisecond)
 	synctest.Wait()
 }

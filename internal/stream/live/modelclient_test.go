@@ -101,7 +101,7 @@ func (c *modelClient) fail(err error) {
 // it.
 func (c *modelClient) must(since []live.Position) bool {
 	for _, at := range since {
-		if at.Epoch != c.m.epoch(at.Partition) || c.m.raised && !c.subject.All {
+		if at.Epoch != c.m.epoch(at.Partition) || c.m.raised.Load() && !c.subject.All {
 			return false
 		}
 		start := c.m.bounds()[at.Partition].Start
@@ -114,7 +114,7 @@ func (c *modelClient) must(since []live.Position) bool {
 
 // lastValues compares them, where the node has read the whole log.
 func (c *modelClient) lastValues(n *modelNode, s *live.Start) {
-	if c.subject.All || c.subject.Key == "" || c.m.raised || len(s.Positions) != 1 {
+	if c.subject.All || c.subject.Key == "" || c.m.raised.Load() || len(s.Positions) != 1 {
 		return
 	}
 	p := s.Positions[0].Partition
@@ -236,7 +236,7 @@ func (m *model) history(n *modelNode) {
 	for more := true; more; {
 		h, err := n.History(m.t.Context(), live.HistoryRequest{Subject: s, Since: at, Limit: 1 + m.rng.IntN(10)})
 		if err != nil {
-			if errors.Is(err, live.ErrUnrecoverable) && (m.raised || m.gone(from)) || allowed(err) {
+			if errors.Is(err, live.ErrUnrecoverable) && (m.raised.Load() || m.gone(from)) || allowed(err) {
 				return
 			}
 			m.fail(fmt.Errorf("history of %v since %v: %w", s, at, err))

@@ -219,6 +219,7 @@ func TestBurstsAreNotSlowness(t *testing.T) {
 			if f := c.next(); f.Header.OpCode != ws.OpText {
 				t.Fatalf("burst %d: %v", i, f.Header.OpCode)
 			}
+			synctest.Wait() // the writer knows that it was read
 		}
 		// One that is not read in time is.
 		rec.conn.Deliver(nil, burst)
