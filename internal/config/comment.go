@@ -16,16 +16,28 @@ func Structs(roots ...Root) ([]reflect.Type, error) {
 		if err != nil {
 			return nil, err
 		}
-		collect(t.root, found)
+		if err := collect(t.root, found); err != nil {
+			return nil, err
+		}
 	}
 	return slices.SortedFunc(maps.Keys(found), func(a, b reflect.Type) int {
 		return cmp.Compare(a.PkgPath()+"."+a.Name(), b.PkgPath()+"."+b.Name())
 	}), nil
 }
 
-func collect(n *node, found map[reflect.Type]bool) {
+func collect(n *node, found map[reflect.Type]bool) error {
+	if n.many != nil {
+		item, err := n.prototype()
+		if err != nil {
+			return err
+		}
+		n = item
+	}
 	for _, c := range n.children {
 		found[c.owner] = true
-		collect(c, found)
+		if err := collect(c, found); err != nil {
+			return err
+		}
 	}
+	return nil
 }

@@ -31,12 +31,15 @@ type node struct {
 	path     string
 	value    reflect.Value
 	leaf     *field  // nil for a section
+	many     *many   // set for a list or a table of sections
+	item     bool    // of a list or table: there is no variable for what is in it
+	origin   Origin  // of a list or table and of its items
 	children []*node // in the order of the struct
 	owner    reflect.Type
 	name     string
 }
 
-// child finds a child by its key.
+// child finds a child of a section by its key.
 func (n *node) child(key string) *node {
 	for _, c := range n.children {
 		if lastKey(c.path) == key {
@@ -96,8 +99,14 @@ func (t *tree) addFields(n *node, v reflect.Value) error {
 		case key == "":
 			return fmt.Errorf("setting %s of %s has no yaml name", sf.Name, v.Type())
 		}
-		c := &node{path: join(n.path, key), value: v.Field(i), owner: v.Type(), name: sf.Name}
+		c := &node{path: join(n.path, key), value: v.Field(i), owner: v.Type(), name: sf.Name, item: n.item}
 		n.children = append(n.children, c)
+		if c.many = manyOf(c.value); c.many != nil {
+			if err := t.addItems(c); err != nil {
+				return err
+			}
+			continue
+		}
 		if isSection(c.value) {
 			if err := t.addFields(c, c.value); err != nil {
 				return err
@@ -123,12 +132,16 @@ func (t *tree) addLeaf(n *node, sf reflect.StructField) error {
 		owner:  n.owner,
 		name:   n.name,
 	}
-	if twin, taken := t.byEnv[f.env]; taken {
-		return fmt.Errorf("settings %s and %s have the same environment variable %s", twin.path, f.path, f.env)
-	}
 	n.leaf = f
 	t.leaves = append(t.leaves, f)
 	t.byPath[f.path] = f
+	if n.item {
+		f.env = ""
+		return nil
+	}
+	if twin, taken := t.byEnv[f.env]; taken {
+		return fmt.Errorf("settings %s and %s have the same environment variable %s", twin.path, f.path, f.env)
+	}
 	t.byEnv[f.env] = f
 	return nil
 }

@@ -66,7 +66,7 @@ func (t *tree) loadFile(path string, b []byte) (problems []Problem) {
 			l.problem(line(doc.Body), "", "", "only one YAML document is read")
 			break
 		}
-		l.apply(t.root, doc.Body)
+		l.apply(t, t.root, doc.Body)
 	}
 	return l.problems
 }
@@ -103,10 +103,14 @@ func (l *fileLoader) resolve(y ast.Node) ast.Node {
 
 // apply sets section or leaf n from y. The recursion ends with the depth of
 // the settings, which a file cannot make deeper.
-func (l *fileLoader) apply(n *node, y ast.Node) {
+func (l *fileLoader) apply(t *tree, n *node, y ast.Node) {
 	y = l.resolve(y)
-	if n.leaf != nil {
+	switch {
+	case n.leaf != nil:
 		l.applyLeaf(n.leaf, y)
+		return
+	case n.many != nil:
+		l.applyMany(t, n, y)
 		return
 	}
 	if y == nil || y.Type() == ast.NullType {
@@ -118,18 +122,18 @@ func (l *fileLoader) apply(n *node, y ast.Node) {
 		return
 	}
 	for it := m.MapRange(); it.Next(); {
-		l.applyKey(n, it.Key(), it.Value())
+		l.applyKey(t, n, it.Key(), it.Value())
 	}
 }
 
-func (l *fileLoader) applyKey(n *node, key ast.MapKeyNode, value ast.Node) {
+func (l *fileLoader) applyKey(t *tree, n *node, key ast.MapKeyNode, value ast.Node) {
 	if key.IsMergeKey() {
 		l.problem(line(key), n.path, "<<", "merge keys are not supported")
 		return
 	}
 	name := key.GetToken().Value
 	if c := n.child(name); c != nil {
-		l.apply(c, value)
+		l.apply(t, c, value)
 		return
 	}
 	rule := "unknown key"

@@ -46,6 +46,7 @@ func Load(target any, opts LoadOptions) (*Loaded, error) {
 	}
 	problems = append(problems, t.loadEnv(opts.Env, opts.IgnoreEnv)...)
 	problems = append(problems, t.loadSet(opts.Set)...)
+	store(t.root)
 	problems = append(problems, t.validate()...)
 	if len(problems) > 0 {
 		return nil, &Error{Problems: problems}
@@ -80,6 +81,9 @@ func (t *tree) loadEnv(environ, ignore []string) []Problem {
 func (t *tree) unknownEnv(name string) string {
 	var names []string
 	for _, f := range t.leaves {
+		if f.env == "" {
+			continue
+		}
 		names = append(names, strings.TrimPrefix(f.env, EnvPrefix))
 	}
 	if near := nearest(strings.TrimPrefix(name, EnvPrefix), names); near != "" {
@@ -189,13 +193,15 @@ func (t *tree) problemsOf(section string, err error) []Problem {
 	}
 	name, rule, ok := strings.Cut(err.Error(), ": ")
 	path := join(section, name)
-	whole, _, _ := strings.Cut(path, "[") // brokers[0] is of the setting brokers
-	f, known := t.byPath[whole]
+	f, known := t.byPath[path]
+	if whole, _, ok := cutLast(path, "["); !known && ok { // brokers[0] is of the setting brokers
+		f, known = t.byPath[whole]
+	}
 	switch {
 	case !ok || strings.ContainsAny(name, " \n"):
 		return []Problem{{Path: section, Rule: err.Error()}}
 	case !known:
-		return []Problem{{Path: path, Rule: rule}}
+		return []Problem{{Path: path, Rule: rule, Origin: t.originOf(path)}}
 	case f.broken:
 		return nil // reported already, with the value that was given
 	}
@@ -211,4 +217,32 @@ func withoutSecret(rule string, v reflect.Value) string {
 		rule = strings.ReplaceAll(rule, s, "***")
 	}
 	return rule
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// originOf is where the item or the list of a path came from; zero where the path
+// is of neither.
+func (t *tree) originOf(path string) Origin {
+	var find func(n *node) Origin
+	find = func(n *node) Origin {
+		for _, c := range n.children {
+			if c.path == path {
+				return c.origin
+			}
+			if strings.HasPrefix(path, c.path) {
+				if o := find(c); o != (Origin{}) {
+					return o
+				}
+			}
+		}
+		return Origin{}
+	}
+	return find(t.root)
 }

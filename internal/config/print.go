@@ -54,6 +54,9 @@ func (l *Loaded) Print(w io.Writer) error {
 func printed(n *node, depth int) [][2]string {
 	indent := strings.Repeat("  ", depth)
 	key := lastKey(n.path)
+	if n.many != nil {
+		return printedItems(n, depth)
+	}
 	if n.leaf == nil {
 		lines := [][2]string{{indent + key + ":", ""}}
 		for _, c := range n.children {
@@ -66,6 +69,32 @@ func printed(n *node, depth int) [][2]string {
 		value = yamlScalar(secretShown)
 	}
 	return [][2]string{{indent + key + ": " + value, n.leaf.origin.String()}}
+}
+
+// printedItems returns the lines of a list or table of sections.
+func printedItems(n *node, depth int) [][2]string {
+	indent, key := strings.Repeat("  ", depth), lastKey(n.path)
+	if len(n.children) == 0 {
+		none := "[]"
+		if n.many.keyed {
+			none = "{}"
+		}
+		return [][2]string{{indent + key + ": " + none, n.origin.String()}}
+	}
+	lines := [][2]string{{indent + key + ":", ""}}
+	for i, item := range n.children {
+		if n.many.keyed {
+			lines = append(lines, [2]string{indent + "  " + yamlScalar(n.many.keys[i]) + ":", ""})
+		}
+		first := len(lines)
+		for _, c := range item.children {
+			lines = append(lines, printed(c, depth+2)...)
+		}
+		if !n.many.keyed && len(lines) > first { // the first setting of an item has the dash
+			lines[first][0] = indent + "  - " + strings.TrimLeft(lines[first][0], " ")
+		}
+	}
+	return lines
 }
 
 // yamlText writes a setting's value in one line.

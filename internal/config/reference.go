@@ -98,8 +98,19 @@ func reference(b *strings.Builder, n *node, comments map[string]string) error {
 	}
 	comment = addressed(comment, n)
 	if n.leaf != nil {
-		fmt.Fprintf(b, "\n- **`%s`** · %s · %s · `%s`\n\n  %s\n", n.path, kind(n.leaf), defaultText(n.leaf), n.leaf.env, comment)
+		env := "in the file only"
+		if n.leaf.env != "" {
+			env = "`" + n.leaf.env + "`"
+		}
+		fmt.Fprintf(b, "\n- **`%s`** · %s · %s · %s\n\n  %s\n", n.path, kind(n.leaf), defaultText(n.leaf), env, comment)
 		return nil
+	}
+	if n.many != nil {
+		item, err := n.prototype()
+		if err != nil {
+			return err
+		}
+		n = item
 	}
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", n.path, comment)
 	for _, leaves := range []bool{true, false} {

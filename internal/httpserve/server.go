@@ -112,7 +112,7 @@ func (s *Server) Close() error {
 func (s *Server) Run(ctx context.Context) error {
 	defer s.cut()
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.serve() }()
 	s.log.InfoContext(ctx, "listening")
 
 	select {
@@ -130,6 +130,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.log.Info("listener closed")
 	return err
+}
+
+// serve serves with TLS where an Edge set it up.
+func (s *Server) serve() error {
+	if s.http.TLSConfig != nil {
+		return s.http.ServeTLS(s.listener, "", "")
+	}
+	return s.http.Serve(s.listener)
 }
 
 // delay keeps serving for DrainDelay.

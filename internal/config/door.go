@@ -1,0 +1,34 @@
+package config
+
+import (
+	"postroad/internal/door"
+	"postroad/internal/httpserve"
+	"postroad/internal/telemetry"
+)
+
+// Door are the settings of "postroad door": those of a front door's parts, a
+// section each.
+type Door struct {
+	// HTTP is the listener that clients reach the door at.
+	HTTP httpserve.EdgeOptions `yaml:"http"`
+	// Door is what stands behind it, and how a request is brought there.
+	Door door.Options `yaml:"door"`
+	// Admin is the listener for operators: probes, metrics, state of the origins,
+	// and the orders of "postroad door ctl". Whoever reaches it can take stamps out.
+	Admin httpserve.AdminOptions `yaml:"admin"`
+	// Log says what is logged to standard error, and how.
+	Log telemetry.LogOptions `yaml:"log"`
+}
+
+// DefaultDoor are the settings of a front door before anything is said: clients
+// reach it at port 8080 of every interface, operators from the machine itself.
+func DefaultDoor() Door {
+	d := Door{
+		HTTP:  httpserve.DefaultEdgeOptions(),
+		Door:  door.DefaultOptions(),
+		Admin: httpserve.DefaultAdminOptions(),
+		Log:   telemetry.DefaultLogOptions(),
+	}
+	d.HTTP.Listen = ":8080"
+	return d
+}
