@@ -20,6 +20,9 @@ type benchCommand struct {
 	Backlog benchBacklog `cmd:"" help:"What a backlog takes of disk and memory, and how soon a start on it accepts."`
 	Start   benchStart   `cmd:"" help:"How long postroad dev takes to its first message."`
 	Stream  benchStream  `cmd:"" help:"What connections, deliveries and a full stream node cost, and how long a message takes."`
+	Door    benchDoor    `cmd:"" help:"What a request through the front door costs, against other proxies."`
+
+	ReverseProxy benchReverseProxy `cmd:"" hidden:"" help:"Be the plain proxy that the front door is measured against."`
 }
 
 // benchFlags are the flags of every benchmark.

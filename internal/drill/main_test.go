@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(recordingEnv); path != "" {
 		recordForEver(path)
 	}
+	if os.Getenv(backendEnv) != "" {
+		os.Exit(backendMain(os.Args[1:]))
+	}
 	os.Exit(built.Run(m, realKafka.Close))
 }
 
