@@ -1,0 +1,294 @@
+package carry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+
+	"postroad/internal/door/policy"
+)
+
+// attempt is one request at one origin.
+type attempt struct {
+	race   *race
+	origin *policy.Origin
+	flight *policy.Flight
+	conn   flight
+	number int
+	hedge  bool
+	begun  time.Time
+	orphan  bool // it runs on after its race; guarded by race.mu
+	dropped bool // its outcome came after its race; guarded by race.mu
+
+	// Set by run before the outcome is delivered.
+	status int
+	took   time.Duration
+	own    bool // the answer is a problem of a gateway
+
+	cancel context.CancelCauseFunc
+	ended  sync.Once // of flight
+}
+
+// begin starts the attempt on a goroutine of its own.
+func (a *attempt) begin() {
+	r := a.race
+	c := r.carrier
+	// What is stored must be seen to its end, so a kept POST hangs on the
+	// carrier and not on its client.
+	parent := r.req.Context()
+	if r.rule.keyed && r.kept {
+		parent = c.base
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	a.cancel = cancel
+	a.flight = a.origin.Begin()
+	if r.wait > 0 || r.lent != nil {
+		a.flight.Patient() // the time is the client's, not the origin's
+	}
+	a.conn = flight{once: !reads(r.req.Method), cancel: cancel, began: a.flight.FirstByte}
+	r.held.enter()
+	c.flying.Add(1)
+	go func() {
+		defer c.flying.Done()
+		defer r.held.leave()
+		a.run(ctx)
+	}()
+}
+
+func (a *attempt) elapsed() time.Duration { return a.race.carrier.deps.Now().Sub(a.begun) }
+
+// run sends the request and delivers what became of it.
+func (a *attempt) run(ctx context.Context) {
+	r := a.race
+	if r.rule.keyed && r.kept {
+		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
+		defer timer.Stop()
+	}
+	t := r.carrier.target(a.origin.Name())
+	if t == nil {
+		a.end(policy.Abandoned)
+		r.deliver(outcome{attempt: a, fate: unsent, err: errors.New("no address")})
+		return
+	}
+	res, err := a.send(ctx, t)
+	a.took = a.elapsed()
+	if err != nil {
+		a.fail(ctx, err)
+		return
+	}
+	a.status = res.StatusCode
+	a.answer(ctx, res)
+}
+
+// send gives the request to the transport. One that found only closed
+// connections is as good as new, and gets another.
+func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
+	out := a.outgoing(httptrace.WithClientTrace(ctx, a.conn.trace()), t)
+	for range 3 {
+		res, err := t.transport.RoundTrip(out)
+		if err == nil {
+			return res, nil
+		}
+		if a.conn.sent() || !a.conn.reused || ctx.Err() != nil || !a.race.lent.whole() {
+			return nil, err
+		}
+		if a.race.kept {
+			out.Body = kept(a.race.body)
+		}
+	}
+	return t.transport.RoundTrip(out)
+}
+
+// outgoing is the request as this origin gets it.
+func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
+	r := a.race
+	out := r.req.WithContext(ctx)
+	out.URL = t.address(r.req)
+	out.Host = "" // the origin's; the client's stands in X-Forwarded-Host
+	out.GetBody = nil
+	switch {
+	case r.kept:
+		out.Body = kept(r.body)
+		out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(r.body)), nil, nil
+	case r.lent != nil:
+		out.Body = r.lent
+		if out.ContentLength < 0 {
+			// Without this the transport reads from the body of a GET before it
+			// has written anything, to see whether there is one.
+			out.TransferEncoding = []string{"chunked"}
+		}
+	}
+	mark := ""
+	if r.rule.keyed {
+		mark = r.mark(a.number)
+	}
+	if mark == "" && !r.minted && !r.kept && len(r.req.Header[AttemptHeader]) == 0 {
+		return out
+	}
+	out.Header = maps.Clone(r.req.Header)
+	delete(out.Header, AttemptHeader)
+	if mark != "" {
+		out.Header[AttemptHeader] = []string{mark}
+	}
+	if r.minted {
+		out.Header[KeyHeader] = []string{r.key}
+	}
+	if r.kept {
+		delete(out.Header, "Expect") // the body is here, and goes at once
+	}
+	return out
+}
+
+// address is the URL of a request at this target.
+func (t *target) address(req *http.Request) *url.URL {
+	u := *req.URL
+	u.Scheme, u.Host, u.User = t.url.Scheme, t.url.Host, nil
+	return &u
+}
+
+// fail is the end of an attempt without the header of an answer.
+func (a *attempt) fail(ctx context.Context, err error) {
+	sent := a.conn.sent()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	a.cancel(err)
+	o := outcome{attempt: a, fate: unsent, err: err}
+	if sent {
+		o.fate = unknown
+	}
+	_, unreachable := errors.AsType[*dialError](err)
+	_, client := errors.AsType[*bodyError](err)
+	switch {
+	case client || a.abandoned(err):
+		a.end(policy.Abandoned)
+	case unreachable:
+		a.end(policy.Unreachable)
+	default:
+		a.end(policy.Broken)
+	}
+	a.race.deliver(o)
+}
+
+// abandoned: it is not the origin's doing that there is no answer.
+func (a *attempt) abandoned(err error) bool {
+	if errors.Is(err, errOver) || errors.Is(err, errClosed) {
+		return true
+	}
+	r := a.race
+	return (!r.rule.keyed || !r.kept) && r.req.Context().Err() != nil
+}
+
+// answer is the end of an attempt that brought the header of an answer.
+func (a *attempt) answer(ctx context.Context, res *http.Response) {
+	r := a.race
+	o := outcome{attempt: a, res: res}
+	if !r.rule.keyed {
+		if o.fate = judge(r.rule, res, nil); o.fate == settled {
+			a.follow(res)
+		} else {
+			a.end(policy.Answered(res.StatusCode))
+			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }}
+		}
+		r.deliver(o)
+		return
+	}
+	if !r.kept { // a kept one has had such a time since it began
+		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
+		defer timer.Stop()
+	}
+	body, whole, err := readWhole(res, &r.held)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		a.cancel(err)
+		if a.abandoned(err) {
+			a.end(policy.Abandoned)
+		} else {
+			a.end(policy.Broken)
+		}
+		r.deliver(outcome{attempt: a, fate: unknown, err: err})
+		return
+	}
+	o.fate = judge(r.rule, res, body)
+	if !whole {
+		a.follow(res)
+		r.deliver(o)
+		return
+	}
+	a.own = res.StatusCode == http.StatusGatewayTimeout && isOwnProblem(res, body)
+	a.cancel(errOver) // nothing is left to be cut
+	a.end(policy.Answered(res.StatusCode))
+	r.deliver(o)
+}
+
+// follow keeps the attempt in flight until its answer was read or given up.
+func (a *attempt) follow(res *http.Response) {
+	status := res.StatusCode
+	end := func(err error) {
+		if err != nil && a.race.req.Context().Err() == nil {
+			a.end(policy.Broken)
+		} else {
+			a.end(policy.Answered(status))
+		}
+		a.cancel(errOver)
+	}
+	b := &followed{ReadCloser: res.Body, end: end}
+	if w, ok := res.Body.(io.Writer); ok { // an upgraded connection
+		res.Body = &followedBoth{followed: b, Writer: w}
+		return
+	}
+	res.Body = b
+}
+
+// end tells the policy once.
+func (a *attempt) end(result policy.Result) {
+	a.ended.Do(func() { a.flight.End(result) })
+}
+
+func (a *attempt) report(o *outcome) {
+	a.race.carrier.deps.Attempted(Attempted{
+		Origin: a.origin.Name(), Number: a.number, Hedge: a.hedge, Sent: o.fate != unsent,
+		Status: a.status, Won: o.won, Took: a.took, Err: o.err,
+	})
+}
+
+// isOutcomeUnknown: a gateway itself says so, in words of its own.
+func (o *outcome) isOutcomeUnknown() bool { return o.res != nil && o.attempt.own }
+
+// followed is the body of an answer whose end is told: with an error where it
+// broke off.
+type followed struct {
+	io.ReadCloser
+	end func(error)
+	one sync.Once
+}
+
+// Read implements io.Reader.
+func (f *followed) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.one.Do(func() { f.end(err) })
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (f *followed) Close() error {
+	err := f.ReadCloser.Close()
+	f.one.Do(func() { f.end(nil) })
+	return err
+}
+
+// followedBoth is followed for an upgraded connection.
+type followedBoth struct {
+	*followed
+	io.Writer
+}
