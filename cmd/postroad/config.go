@@ -50,24 +50,25 @@ func (f settingsFlags) loadStream() (config.Stream, *config.Loaded, error) {
 // whoseFlags say of which command a configuration is.
 type whoseFlags struct {
 	settingsFlags
-	For string `help:"Command that the settings are of: stamp (gateway and forward, too) or stream. By default it is stream where the file has a section stream." enum:",stamp,stream" default:"" placeholder:"COMMAND"`
+	For string `help:"Command that the settings are of: stamp (gateway and forward, too), stream or door. By default it is stream or door where the file has a section of that name." enum:",stamp,stream,door" default:"" placeholder:"COMMAND"`
 }
 
 // load reads the settings of whichever command they are of, and what is to be
 // warned of.
 func (f whoseFlags) load() (*config.Loaded, []string, error) {
-	of := f.For
-	if of == "" {
-		is, err := config.HasSection(f.Config, "stream")
-		if err != nil {
-			return nil, nil, &usageError{err}
-		}
-		if is {
-			of = "stream"
-		}
+	of, err := f.whose()
+	if err != nil {
+		return nil, nil, err
 	}
-	if of == "stream" {
+	switch of {
+	case "stream":
 		settings, loaded, err := f.loadStream()
+		if err != nil {
+			return nil, nil, err
+		}
+		return loaded, settings.Warnings(), nil
+	case "door":
+		settings, loaded, err := f.loadDoor()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -77,14 +78,31 @@ func (f whoseFlags) load() (*config.Loaded, []string, error) {
 	return loaded, nil, err
 }
 
+// whose is the command that the settings are of; empty for a stamp's.
+func (f whoseFlags) whose() (string, error) {
+	if f.For != "" {
+		return f.For, nil
+	}
+	for _, section := range []string{"stream", "door"} {
+		is, err := config.HasSection(f.Config, section)
+		if err != nil {
+			return "", &usageError{err}
+		}
+		if is {
+			return section, nil
+		}
+	}
+	return "", nil
+}
+
 type configCheck struct {
 	whoseFlags
 }
 
 // Help says what is checked.
 func (c *configCheck) Help() string {
-	return "Checks the settings of `postroad stamp`, `gateway` and `forward`, or of `postroad stream`, from the file, the POSTROAD_* variables and --set, as these commands would read them." +
-		" A file that has a section stream is a stream node's. What is allowed but hardly meant is warned of." +
+	return "Checks the settings of `postroad stamp`, `gateway` and `forward`, of `postroad stream` or of `postroad door`, from the file, the POSTROAD_* variables and --set, as these commands would read them." +
+		" A file that has a section stream is a stream node's, one with a section door a front door's. What is allowed but hardly meant is warned of." +
 		" Exit code 0 if they are good, 2 if not."
 }
 

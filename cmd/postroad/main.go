@@ -51,6 +51,7 @@ type grammar struct {
 	Gateway gatewayCommand `cmd:"" group:"run" help:"Run the accepting half of a stamp alone."`
 	Forward forwardCommand `cmd:"" group:"run" help:"Run the sending half of a stamp alone."`
 	Stream  streamCommand  `cmd:"" group:"run" help:"Run a stream node: the hub, live, for WebSocket and SSE clients."`
+	Door    doorCommand    `cmd:"" group:"run" help:"Run a front door: one address before several stamps; and give it orders."`
 	Hub     hubCommand     `cmd:"" group:"run" help:"Run the embedded hub alone, for development."`
 	Send    sendCommand    `cmd:"" group:"use" help:"Post messages to a stamp or front door."`
 	Tail    tailCommand    `cmd:"" group:"use" help:"Follow a topic, each message once."`

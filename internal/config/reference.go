@@ -30,13 +30,16 @@ type Root struct {
 
 // Roots are the settings structs of all commands that take a file.
 func Roots() []Root {
-	stamp, stream := DefaultStamp(), DefaultStream()
+	stamp, stream, door := DefaultStamp(), DefaultStream(), DefaultDoor()
 	return []Root{{
 		Command: "postroad stamp, postroad gateway, postroad forward", Settings: &stamp,
 		About: "A stamp in one process, or its halves on a shared queue directory. One file serves all three commands: each half takes every section and passes over what it does not run. What differs between processes, such as addresses, can be given by `--set` or the environment.",
 	}, {
 		Command: "postroad stream", Settings: &stream,
 		About: "A stream node. [stream.md](../stream.md) says what it is for and how to choose sizes. `postroad config check` takes a file with a section `stream` for one of these.",
+	}, {
+		Command: "postroad door", Settings: &door,
+		About: "A front door. `postroad config check` takes a file with a section `door` for one of these. The file is read again on SIGHUP and when it changes. Lists and tables of sections, such as `door.origins`, are said in the file only; `--set` changes a setting of one that is there, as in `--set 'door.origins[0].priority=2'`.",
 	}}
 }
 
