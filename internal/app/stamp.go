@@ -115,8 +115,9 @@ func (s *stamp) newForwarder(reg prometheus.Registerer, p process) (err error) {
 	if s.sink, transactor, err = s.newSink(reg); err != nil {
 		return err
 	}
+	twins, _ := s.sink.(forward.Log) // another stamp looks by itself
 	if s.forward, err = forward.New(s.settings.Forward, forward.Deps{
-		Source: source{s.queue}, Sink: p.recorded(s.sink), Transactor: transactor, Log: s.log, Registerer: reg,
+		Source: source{s.queue}, Sink: p.recorded(s.sink), Transactor: transactor, Twins: twins, Log: s.log, Registerer: reg,
 	}); err != nil {
 		return err
 	}

@@ -54,7 +54,11 @@ func (w *worker) drainAside(ctx context.Context) error {
 		return err
 	}
 	if class, _ := w.flight.trouble(w.t); class == classDead {
-		if err := w.singly(ctx, w.flight.sideBatch(w.t)); err != nil {
+		back, err := w.withoutTwins(ctx, w.flight.sideBatch(w.t))
+		if err != nil {
+			return err
+		}
+		if err := w.singly(ctx, back); err != nil {
 			return err
 		}
 	}
@@ -78,6 +82,10 @@ func (w *worker) drainAside(ctx context.Context) error {
 			}
 			limit = max(1, min(w.f.opts.Batch, 4*limit, batchBytes*len(msgs)/size))
 			continue
+		}
+		batch, err := w.withoutTwins(ctx, batch)
+		if err != nil {
+			return err
 		}
 		if err := w.sendAll(ctx, batch); err != nil {
 			return err

@@ -161,6 +161,7 @@ type outcome struct {
 	offset    int64 // -1 where not known
 	partition int32
 	ending    ending
+	twin      bool // another copy is in the hub, at the offset
 	reason    string // why it is a dead letter
 }
 
@@ -208,7 +209,7 @@ func (e *outcome) public() (message.Outcome, knowledge) {
 	case e.ending == buried:
 		return message.Outcome{State: message.StateDead, Reason: e.reason}, settled
 	case e.offset >= 0:
-		return message.Outcome{State: message.StateForwarded, Located: true, Partition: e.partition, Offset: e.offset}, settled
+		return message.Outcome{State: message.StateForwarded, Located: true, Partition: e.partition, Offset: e.offset, Duplicate: e.twin}, settled
 	}
 	return message.Outcome{State: message.StateForwarded}, settled
 }

@@ -42,6 +42,9 @@ type Transacting struct {
 	// Confirm is to be asked before the chain is taken over in the hub, again
 	// after each failure: an error says that it is not ours.
 	Confirm func(ctx context.Context) error
+	// Stale is for how long a message may wait for its outcome before it is given
+	// back, once it is certain that it is not in the hub; 0 for ever.
+	Stale time.Duration
 	// Ended hears of the outcome of each transaction: committed, aborted, failed.
 	Ended func(outcome string)
 }
@@ -143,6 +146,7 @@ func (d *drainer) enter(ctx context.Context, p message.Progress, at message.Mark
 		Chain: d.chain.ID(), Hub: d.flight.hub, Topic: d.f.opts.ProgressTopic,
 		Interval: d.f.opts.CommitInterval, Messages: d.f.opts.CommitMessages,
 		Lanes: p.Lanes, Record: at, Confirm: d.confirm,
+		Stale: d.stale(),
 		Ended: func(outcome string) { d.f.metrics.transactions.WithLabelValues(outcome).Inc() },
 	})
 	if err != nil {
@@ -155,6 +159,15 @@ func (d *drainer) enter(ctx context.Context, p message.Progress, at message.Mark
 	d.mu.Unlock()
 	d.log.Info("took the chain over in the hub", "record", s.Known(), "sure", sure)
 	return sure, nil
+}
+
+// stale is when what waits in the session may have got a twin in the hub that must
+// be looked for.
+func (d *drainer) stale() time.Duration {
+	if d.f.late == nil {
+		return 0
+	}
+	return d.f.opts.LateAfter
 }
 
 // entered ends the takeover.

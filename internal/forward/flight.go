@@ -24,6 +24,7 @@ type flight struct {
 	inFlight func(int)
 	hub      string        // see message.Progress
 	exact    bool          // what comes back is certainly not in the hub, see Session
+	late     *late
 	total    *atomic.Int64 // messages acknowledged, of all chains
 	bytes    *atomic.Int64 // of their keys, headers and values
 
@@ -75,7 +76,7 @@ const (
 func newFlight(fw *Forwarder) *flight {
 	f := &flight{
 		metrics: fw.metrics, board: fw.board, budget: fw.budget, gates: &fw.gates, pool: &fw.slabs,
-		inFlight: fw.deps.InFlight, hub: identityOf(fw.deps.Sink), exact: fw.opts.Delivery == DeliveryExactlyOnce, total: &fw.total, bytes: &fw.bytes,
+		inFlight: fw.deps.InFlight, hub: identityOf(fw.deps.Sink), exact: fw.opts.Delivery == DeliveryExactlyOnce, late: fw.late, total: &fw.total, bytes: &fw.bytes,
 		wake: make(chan struct{}, 1), due: make(chan struct{}, 1), dueSize: fw.opts.SaveMessages,
 		sides: map[*topic][]*slot{}, topics: map[string]*topic{}, counts: map[string]int32{},
 	}
@@ -175,7 +176,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 		f.settle(s, landed, "")
 		return nil, passed
 	}
-	if !t.busy && f.lift(s, partition, t.turn, false) {
+	if !t.busy && !f.late.due(m) && f.lift(s, partition, t.turn, false) {
 		return s, taken
 	}
 	t.ready++
@@ -351,6 +352,9 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	default:
 		p.next = max(p.next, offset+1)
 	}
+	if offset >= 0 {
+		f.late.landed(s, offset)
+	}
 	if !there {
 		f.total.Add(1)
 		f.bytes.Add(s.size - slotOverhead)
@@ -388,7 +392,7 @@ func (f *flight) settle(s *slot, e ending, reason string) {
 	case e == moved:
 		t.movedIn++
 	}
-	was := outcome{seq: at.Seq, offset: s.offset, partition: s.partition, ending: e, reason: reason}
+	was := outcome{seq: at.Seq, offset: s.offset, partition: s.partition, ending: e, twin: s.twin, reason: reason}
 	s.msg = message.Stored{Place: place, At: s.msg.At} // its memory is not needed any more
 	if s.side {
 		f.settleSide(t)

@@ -26,6 +26,7 @@ type Forwarder struct {
 	gates   gates
 	slabs   slabPool
 	graves  *graves
+	late    *late         // nil where twins are not looked for
 	reads   chan struct{} // holds a token for each read-back under way
 	// resetAt is until when the sink's client of before the last reset may have sent
 	// anything, in Unix nanoseconds; 0 for never.
@@ -65,6 +66,7 @@ func New(opts Options, deps Deps) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder metrics: %w", err)
 	}
 	f.metrics = m
+	f.late = newLate(opts, deps.Twins, deps.Sink, m)
 	f.graves = newGraves(opts.DeadLetterTopic, deps.Sink, f.log, m, f.reset)
 	f.breaker = newBreaker(opts, f.log, deps.Sink.Probe, m.breakerState)
 	deps.Sink.Watch(f.breaker.report)
@@ -196,6 +198,7 @@ func (f *Forwarder) observe(ctx context.Context) {
 			return
 		case <-idle.C:
 			f.breaker.kick()
+			f.late.tidy()
 			continue
 		case <-tick.C:
 		}
@@ -236,6 +239,9 @@ const returnGrace = 5 * time.Second
 // back it would have to wait until that has landed.
 func (f *Forwarder) overdue(silent time.Duration) bool {
 	limit := f.opts.RefreshAfter
+	if f.late != nil { // what is sent after that must be looked for first
+		limit = min(limit, f.opts.LateAfter)
+	}
 	if f.breaker.answers() {
 		limit += min(limit, returnGrace)
 	}
@@ -285,6 +291,11 @@ type Status struct {
 	// DeadTotal were refused by the hub for good since the process began, and
 	// are dead letters now.
 	DeadTotal int64 `json:"dead_total"`
+	// DuplicateTotal were late, and were not sent because another stamp's copy is
+	// in the hub; LateTotal were late and sent with postroad-late, because the hub
+	// may have dropped such a copy. Both since the process began.
+	DuplicateTotal int64 `json:"duplicate_total"`
+	LateTotal      int64 `json:"late_total"`
 	// LastError is the last thing that went wrong, which may be over.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
@@ -355,6 +366,9 @@ func (f *Forwarder) Status() Status {
 		Breaker: f.breaker.status(), Chains: []ChainStatus{},
 		ForwardedTotal: f.total.Load(), RatePerSecond: float64(f.rate.Load()) / 1000, BytesPerSecond: float64(f.flow.Load()),
 		DeadTotal: f.graves.count(),
+	}
+	if f.late != nil {
+		s.DuplicateTotal, s.LateTotal = f.late.duplicates.Load(), f.late.unsure.Load()
 	}
 	at, err := f.breaker.lastFailure()
 	f.mu.Lock()

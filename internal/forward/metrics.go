@@ -12,6 +12,9 @@ type metrics struct {
 	bytes      prometheus.Counter
 	duplicates prometheus.Counter
 	lost       prometheus.Counter
+	twins      prometheus.Counter
+	lateUnsure prometheus.Counter
+	lateRead   prometheus.Counter
 	refused    *prometheus.CounterVec
 	saves      prometheus.Counter
 	saveErrors prometheus.Counter
@@ -37,6 +40,9 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains, held func() float64
 		bytes:      counter("bytes_total", "Bytes of keys, headers and values that the hub acknowledged."),
 		duplicates: counter("duplicates_skipped_total", "Messages that were not sent because reading back found them in the hub."),
 		lost:       counter("marks_lost_total", "Partitions that could not be read back from their mark, so that messages were sent again unseen."),
+		twins:      counter("late_duplicates_total", "Messages accepted more than late_after ago that were not sent because another stamp's copy is in the hub."),
+		lateUnsure: counter("late_unsure_total", "Messages that were sent marked postroad-late, because another copy may have been in the hub and is not known."),
+		lateRead:   counter("late_read_records_total", "Records that were read to find other stamps' copies of late messages."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postroad_forward_refused_total", Help: "Tries after which the hub had given messages back, by the worst class of error.",
 		}, []string{"class"}),
@@ -63,7 +69,7 @@ func newMetrics(reg prometheus.Registerer, inFlight, chains, held func() float64
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.messages, m.bytes, m.duplicates, m.lost, m.refused, m.saves, m.saveErrors, m.resets, m.dead, m.diverted,
+		m.messages, m.bytes, m.duplicates, m.lost, m.twins, m.lateUnsure, m.lateRead, m.refused, m.saves, m.saveErrors, m.resets, m.dead, m.diverted,
 		m.copiesLost, m.claimsLost, m.transactions, m.latency, m.breaker,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "postroad_forward_in_flight_messages", Help: "Messages given to the hub and not yet answered.",

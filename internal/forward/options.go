@@ -70,8 +70,19 @@ type Options struct {
 	// RefreshAfter is how long messages may wait in the client for the hub's
 	// answer before they are taken back, to be sent afresh when it answers
 	// again: with their time of producing an hour old, the hub's retention
-	// could remove them on arrival. 1s to 24h. Default 10m.
+	// could remove them on arrival. Where late_after is shorter it counts instead.
+	// 1s to 24h. Default 10m.
 	RefreshAfter time.Duration `yaml:"refresh_after"`
+	// LateAfter is how long after it was accepted a message is late: before it is
+	// sent, what the hub was sent meanwhile is read, and the message is left out if
+	// another stamp has sent it, too. Readers must not get more than hub.window
+	// records of a partition in that time. 1s to 1h. Default 60s.
+	LateAfter time.Duration `yaml:"late_after"`
+	// LateIDs is how many ids of records are kept in memory for that, of those
+	// marked as repeats and of others each, 32768 to 100000000, 24 bytes each. Where
+	// it is not enough some late messages are marked postroad-late instead of being
+	// left out. Default 1000000.
+	LateIDs int `yaml:"late_ids"`
 	// Delivery is how often a message may stand in its topic. default: at least
 	// once; readers that go by the dedupe id see it once. exactly-once: once in the
 	// topic itself, for readers that read committed records; by transactions, so
@@ -114,6 +125,8 @@ func DefaultOptions() Options {
 		TripAfter:        2,
 		TrialTimeout:     10 * time.Second,
 		RefreshAfter:     10 * time.Minute,
+		LateAfter:        time.Minute,
+		LateIDs:          1000000,
 		Delivery:         DeliveryDefault,
 		ProgressTopic:    "postroad-progress",
 		CommitInterval:   100 * time.Millisecond,
@@ -153,6 +166,8 @@ func (o Options) Validate() error {
 	between("trip_after", int64(o.TripAfter), 1, 100)
 	lasting("trial_timeout", o.TrialTimeout, 100*time.Millisecond, 10*time.Minute)
 	lasting("refresh_after", o.RefreshAfter, time.Second, 24*time.Hour)
+	lasting("late_after", o.LateAfter, time.Second, time.Hour)
+	between("late_ids", int64(o.LateIDs), idBlockSize, 100000000)
 	if o.Delivery != DeliveryDefault && o.Delivery != DeliveryExactlyOnce {
 		errs = append(errs, fmt.Errorf("delivery: %q: must be %s or %s", o.Delivery, DeliveryDefault, DeliveryExactlyOnce))
 	}
@@ -281,6 +296,9 @@ type Deps struct {
 	Sink   Sink
 	// Transactor is required for exactly-once delivery.
 	Transactor Transactor
+	// Twins is the hub's log, by which copies that other stamps have sent are
+	// found; nil where there is none to read.
+	Twins Log
 	// Log receives state changes; nil drops them.
 	Log *slog.Logger
 	// Registerer takes the metrics; nil drops them.

@@ -15,6 +15,7 @@ func (d *drainer) renew(t *topic, err error) {
 	}
 	if remade(err) {
 		n := d.flight.madeAnew(t)
+		d.f.late.remade(t.name)
 		d.f.metrics.lost.Add(float64(n))
 		d.log.Warn("topic was made anew, replacing the connection to the hub", "topic", t.name, "partitions", n)
 	} else {

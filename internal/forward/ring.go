@@ -26,6 +26,7 @@ type slot struct {
 	state     slotState
 	alone     bool   // no other message of its topic was with the sink when it was last sent
 	found     bool   // settled by what was found at takeover, place not known
+	twin      bool   // settled because another copy is in the hub
 	ending    ending // once settled
 	side      bool   // of a side lane, and not in the ring
 	tries     int    // how often it was given to the sink

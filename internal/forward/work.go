@@ -72,12 +72,20 @@ func (w *worker) attempt(ctx context.Context) error {
 			return err
 		}
 		if class, _ := w.flight.trouble(w.t); class == classDead {
-			if err := w.singly(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64)); err != nil {
+			back, err := w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
+			if err != nil {
+				return err
+			}
+			if err := w.singly(ctx, back); err != nil {
 				return err
 			}
 		}
 	}
-	if err := w.sendAll(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64)); err != nil {
+	slots, err := w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
+	if err != nil {
+		return err
+	}
+	if err := w.sendAll(ctx, slots); err != nil {
 		return err
 	}
 	if _, failed, _ := w.flight.toll(w.t); broken || failed > 0 || w.trial != nil {

@@ -21,6 +21,7 @@ const (
 	HeaderStamp       = "postroad-stamp"  // the name of the stamp
 	HeaderTime        = "postroad-time"   // when, RFC 3339 in UTC
 	HeaderRepeat      = "postroad-repeat" // "1": an attempt after the first, another copy may exist
+	HeaderLate        = "postroad-late"   // "1": sent so late that the hub may have dropped another copy that was shown
 	HeaderVia         = "postroad-via"    // on relayed messages "<lane>.<seq>" at the stamp that sent this record
 	HeaderReplay      = "postroad-replay" // sent again from a queue to a hub that lost data
 	HeaderReason      = "postroad-reason" // on copies of dead letters: why the hub refused it
@@ -76,6 +77,11 @@ func appendHeaders(hs []kgo.RecordHeader, buf []byte, m *message.Stored, a *attr
 		buf = append(buf, '1')
 		add(HeaderRepeat, at)
 	}
+	if m.Late {
+		at = len(buf)
+		buf = append(buf, '1')
+		add(HeaderLate, at)
+	}
 	if m.Reason != "" {
 		at = len(buf)
 		buf = append(buf, m.Reason...)
@@ -99,6 +105,7 @@ type marks struct {
 	stamp    string
 	accepted time.Time
 	replay   bool
+	repeat   bool
 }
 
 // parseMarks reads our headers of a record that anyone may have written: what
@@ -132,6 +139,8 @@ func parseMarks(hs []kgo.RecordHeader) marks {
 			m.accepted, _ = time.Parse(time.RFC3339Nano, string(h.Value)) // zero where it does not parse
 		case HeaderReplay:
 			m.replay = true
+		case HeaderRepeat:
+			m.repeat = true
 		}
 	}
 	return m

@@ -113,6 +113,8 @@ func (l *link) readSpans(ctx context.Context, deps Deps, admin *kgo.Client, sp s
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.DisableFetchSessions(),
 		kgo.FetchMaxWait(250*time.Millisecond),
+		kgo.FetchMaxBytes(8<<20), // a read may be of hours
+		kgo.FetchMaxPartitionBytes(1<<20),
 	)...)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,9 @@ type TransactOptions struct {
 	// messages in it were given back; or failed as a whole, perhaps after all
 	// committed, to be sent again as far as it was not. It must be quick.
 	Ended func(outcome string)
+	// Stale, if not 0, is for how long a message may wait for its outcome before it
+	// is given back, once it is certain that it is not in the hub.
+	Stale time.Duration
 }
 
 // OffsetThere is the offset with which a Session answers for a message that is in
@@ -100,6 +103,7 @@ type entry struct {
 	key    partitionKey
 	done   func(int64, error)
 	offset int64 // where it stands if it is in the hub; -1 where not known
+	given  time.Time
 }
 
 // Transact takes a chain's transactional id over, so that whoever had it can write
@@ -153,7 +157,7 @@ func (x *Session) Produce(m *message.Stored, partition int32, turn uint64, done 
 			return &Error{class: ClassRetry, err: fmt.Errorf("partition %d: %w", partition, errNoAnswer)}
 		}
 	}
-	x.pending = append(x.pending, &entry{m: m, key: key, done: done, offset: -1})
+	x.pending = append(x.pending, &entry{m: m, key: key, done: done, offset: -1, given: time.Now()})
 	wake(x.more)
 	return nil
 }
@@ -222,6 +226,7 @@ func (x *Session) Wait() { <-x.ended }
 
 var (
 	errNoAnswer = errors.New("it did not answer while others did; it is left out of transactions for a while")
+	errStale    = errors.New("the hub was away for so long that it is to be looked at first")
 	errBeside   = errors.New("the transaction was aborted because the hub refused another message of the partition")
 )
 
@@ -271,6 +276,43 @@ func (x *Session) giveBack(sent []*entry, why map[*entry]error, from map[partiti
 			err = errBeside
 		}
 		e.done(-1, x.sink.link.classified(fmt.Sprintf("produce to partition %d", e.key.partition), err))
+	}
+}
+
+// giveBackStale gives partitions back of which a message has waited for too long,
+// so that the caller can look whether another copy of it is in the hub by now. It is
+// called where all that is in the hub of the chain stands in the state.
+func (x *Session) giveBackStale() {
+	if x.opts.Stale <= 0 {
+		return
+	}
+	from, now := map[partitionKey]*isle{}, time.Now()
+	x.mu.Lock()
+	why := map[*entry]error{}
+	var there []*entry
+	stay := x.pending[:0:0]
+	for _, e := range x.pending {
+		switch stale := now.Sub(e.given) >= x.opts.Stale; {
+		case stale && x.state.holds(e.m):
+			there = append(there, e)
+			continue
+		case stale:
+			why[e] = errStale
+			from[e.key] = &isle{}
+		}
+		stay = append(stay, e)
+	}
+	x.pending = stay
+	x.mu.Unlock()
+	for _, e := range there {
+		offset := e.offset
+		if offset < 0 {
+			offset = OffsetThere
+		}
+		e.done(offset, nil)
+	}
+	if len(from) > 0 {
+		x.giveBack(nil, why, from)
 	}
 }
 

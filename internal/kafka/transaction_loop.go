@@ -34,6 +34,7 @@ func (x *Session) run(ctx context.Context) {
 	for fails := 0; x.work(ctx); {
 		err := x.reopen(ctx)
 		if err == nil {
+			x.giveBackStale()
 			err = x.transact(ctx)
 		}
 		if ctx.Err() != nil {

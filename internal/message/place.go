@@ -21,6 +21,9 @@ type Stored struct {
 	Message
 	// At is where a moved message stands now, else zero. See Stands.
 	At Place
+	// Late says, on its way to the hub and nowhere else, that the hub may have
+	// held and dropped another copy by now.
+	Late bool
 }
 
 // StoredAt is the message that was read at a place.
@@ -115,6 +118,10 @@ type Outcome struct {
 	Located   bool
 	Partition int32
 	Offset    int64
+	// Duplicate says that another copy of it, which another gateway stored, was in
+	// the hub already, and this one was not sent; Partition and Offset are that
+	// copy's.
+	Duplicate bool
 	// Reason says why a message is dead.
 	Reason string
 }

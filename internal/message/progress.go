@@ -1,5 +1,7 @@
 package message
 
+import "time"
+
 // Progress is how far a chain of lanes has been forwarded, as it is kept on
 // disk: enough for a successor to send only what is missing.
 type Progress struct {
@@ -33,4 +35,29 @@ type Mark struct {
 	Topic     string
 	Partition int32
 	Offset    int64
+}
+
+// Span is the offsets [From, To) of a partition.
+type Span struct {
+	Topic     string
+	Partition int32
+	From, To  int64
+}
+
+// Copy is a record of the hub's in which some gateway's message stands.
+type Copy struct {
+	ID ID
+	// Repeat says that it is marked: another copy may exist.
+	Repeat bool
+	At     Mark
+	// Produced is Kafka's timestamp.
+	Produced time.Time
+}
+
+// Accepted is when a message was first accepted, at whichever stamp.
+func (m *Message) Accepted() time.Time {
+	if m.Origin != nil {
+		return m.Origin.Time
+	}
+	return m.Time
 }
