@@ -134,7 +134,7 @@ func (s *stamp) startForwarder(r *running, brokers []string, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	s.forward, err = forward.New(forward.DefaultOptions(), forward.Deps{Source: source{s.queue}, Sink: sink, Log: log})
+	s.forward, err = forward.New(forward.DefaultOptions(), forward.Deps{Source: source{s.queue}, Sink: sink, Twins: sink, Log: log})
 	if err != nil {
 		sink.Close()
 		return err
