@@ -36,7 +36,7 @@ defaults
     timeout connect 500ms
     timeout client 1m
     timeout http-keep-alive 1m
-    timeout server 2s
+    timeout server 1s
     timeout tunnel 1h
     retries 3
     option redispatch
@@ -85,8 +85,8 @@ http {
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $upgraded;
             proxy_connect_timeout 500ms;
-            proxy_send_timeout 2s;
-            proxy_read_timeout 2s;
+            proxy_send_timeout 1s;
+            proxy_read_timeout 1s;
             proxy_next_upstream ` + next + `;
         }
         location /connection/ {
@@ -105,7 +105,8 @@ func caddyConfig(f *Front, retry bool) string {
 	_, port, _ := strings.Cut(f.address, ":")
 	match := ""
 	if retry {
-		match = "        lb_retry_match method GET POST\n"
+		// A body that has been read is there for another attempt only if it is kept.
+		match = "        buffer_requests\n        lb_retry_match method GET POST\n"
 	}
 	var to []string
 	for _, o := range f.origins {
@@ -113,7 +114,6 @@ func caddyConfig(f *Front, retry bool) string {
 	}
 	return `{
     admin ` + f.admin + `
-    persist_config off
     auto_https off
     grace_period 10s
     log {
@@ -134,7 +134,7 @@ http://:` + port + ` {
         header_up X-Configuration ` + fmt.Sprint(f.weight()) + `
         transport http {
             dial_timeout 500ms
-            response_header_timeout 2s
+            response_header_timeout 1s
             keepalive_idle_conns_per_host 128
         }
     }

@@ -16,7 +16,8 @@ import (
 // Front is a proxy before some origins: a process of its own, Postroad's door or
 // a program of others as Debian packages it, with settings that a careful
 // operator would choose and that are alike where they can be: a probe a second,
-// two that fail or pass in a row, half a second to connect, one core.
+// two that fail or pass in a row, half a second to connect, one second for the
+// others to answer, one core.
 type Front struct {
 	kind    *frontKind
 	name    string
