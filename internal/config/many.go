@@ -207,10 +207,6 @@ func (l *fileLoader) applyItem(t *tree, n *node, key string, y ast.Node) {
 		l.problem(line(y), n.itemPath(key), quote(scalarText(y)), "must be a section with settings in it")
 		return
 	}
-	if slices.Contains(n.many.keys, key) {
-		l.problem(line(y), n.itemPath(key), "", "is there twice")
-		return
-	}
 	c, err := t.addItem(n, key, n.many.fresh())
 	if err != nil { // a mistake in the settings struct, which the reference finds first
 		l.problem(line(y), n.itemPath(key), "", err.Error())
