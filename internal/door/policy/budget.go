@@ -7,8 +7,9 @@ import (
 )
 
 // budget bounds how many POSTs are sent twice: a bucket of tokens that each POST
-// adds a share to, up to the burst. Where POSTs are few, time fills it instead,
-// slowly; never both, or the share would not hold.
+// adds a share to, up to the burst. Where POSTs are few, time fills it, slowly.
+// What time gave is an advance, which POSTs earn before they add anything: or
+// there would be more than the share in steady state.
 type budget struct {
 	posted atomic.Uint64 // since the tokens were counted last
 	rough  atomic.Bool   // whether there was a token when they were
@@ -16,7 +17,9 @@ type budget struct {
 	mu     sync.Mutex
 	rule   Repeat  // guarded by mu
 	tokens float64 // guarded by mu
-	last   instant // guarded by mu
+	// advance is what time gave and POSTs have to earn yet. Guarded by mu.
+	advance float64
+	last    instant // guarded by mu
 	// Since the group was made. Guarded by mu.
 	posts, spent, refused uint64
 }
@@ -45,8 +48,14 @@ func (b *budget) settle(now instant) {
 	b.posts += n
 	passed := max(0, now-b.last)
 	b.last = max(b.last, now)
-	income := max(float64(n)*b.rule.Share, float64(b.rule.Burst)*float64(passed)/float64(b.rule.Refill))
-	b.tokens = min(float64(max(b.rule.Burst, 1)), b.tokens+income)
+	size := float64(max(b.rule.Burst, 1)) // 1, or no share of one could gather
+	earned := float64(n) * b.rule.Share
+	paid := min(earned, b.advance)
+	b.advance -= paid
+	b.tokens = min(size, b.tokens+earned-paid)
+	given := min(size-b.tokens, float64(b.rule.Burst)*float64(passed)/float64(b.rule.Refill))
+	b.advance = min(size, b.advance+given)
+	b.tokens += given
 	b.rough.Store(b.tokens >= 1)
 }
 

@@ -88,7 +88,7 @@ func (f *Flight) Silent() {
 		t.silentSince = f.begun
 	}
 	t.silent++
-	enough, since := t.silent == conf.Health.Silence, t.silentSince
+	enough, since := conf.Health.Silence > 0 && t.silent >= conf.Health.Silence, t.silentSince
 	t.mu.Unlock()
 	if !enough {
 		return
@@ -149,7 +149,7 @@ func (f *Flight) End(r Result) {
 		})
 		return
 	}
-	if passed && !o.healthy.Load() {
+	if passed && o.wanting.Load() {
 		g.locked(func(instant) { o.passes++ })
 	}
 }
@@ -182,7 +182,7 @@ func (o *Origin) count(f *Flight, r Result, conf *Options, now instant) (isolate
 		t.failed++
 	} else {
 		t.answered++
-		t.silent = 0
+		t.silent, t.quietSince = 0, now
 	}
 	if f.begun < t.judgedFrom {
 		return false, false
@@ -194,21 +194,18 @@ func (o *Origin) count(f *Flight, r Result, conf *Options, now instant) (isolate
 		return false, true
 	}
 	t.failing++
+	if !o.healthy.Load() {
+		return o.hopeful.Load(), false
+	}
 	// What happened while we slept need not be the origin's doing.
 	if r == Unreachable && !o.group.stalled(now) {
 		return true, false
 	}
 	enough := e.Consecutive
-	if !o.settled() {
+	if o.restoring.Load() {
 		enough = min(enough, 2)
 	}
 	return often || e.Consecutive > 0 && t.failing >= enough, false
-}
-
-// settled reports whether the origin takes its whole share; read without the
-// group's lock, a moment late at worst.
-func (o *Origin) settled() bool {
-	return !o.restoring.Load() && o.healthy.Load()
 }
 
 func (o *Origin) judgedFrom() instant {

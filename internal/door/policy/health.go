@@ -76,6 +76,11 @@ func (o *Origin) isolate(conf *Options, now instant, reason string) {
 		o.lastProblem = reason
 		return
 	}
+	if o.mode().out() { // who was told to stop has not failed
+		o.until = now
+		o.change(Suspect, reason, now)
+		return
+	}
 	rule := &conf.Health.Isolation
 	if o.state == Healthy && now-o.since >= rule.Forget {
 		o.isolations = 0
@@ -120,29 +125,29 @@ func (o *Origin) tell(now instant) {
 
 // settle lets happen what is due by time, and returns when something will be. The
 // caller holds group.mu.
-func (o *Origin) settle(conf *Options, now instant, lonely bool) (due instant) {
-	defer o.tell(now)
-	due = never
+func (o *Origin) settle(conf *Options, now instant, lonely bool) instant {
+	due := never
 	restore := &conf.Health.Restore
 	if o.state == Suspect && !o.waiting && o.passes >= restore.Passes && !o.failing {
 		switch {
 		case now < o.until && !lonely:
 			// Probes pass, but requests failed a moment ago, and those are what
 			// matters.
-			return o.until
+			due = o.until
 		case restore.Hold && o.isolations > 0:
 			o.waiting = true
 		default:
 			o.comeBack(conf, now, "probes pass")
 		}
 	}
-	if o.state == Restoring {
-		if now >= o.since+restore.Ramp {
-			o.state, o.reason, o.since = Healthy, "took its whole share again", now
-		} else {
-			due = o.since + restore.Ramp
-		}
+	o.tell(now)
+	if o.state != Restoring {
+		return due
 	}
+	if now < o.since+restore.Ramp {
+		return o.since + restore.Ramp
+	}
+	o.change(Healthy, "takes its whole share again", now)
 	return due
 }
 
@@ -159,7 +164,7 @@ func (o *Origin) comeBack(conf *Options, now instant, reason string) {
 
 // settleSilence isolates the origin if the last requests waited in vain for long
 // enough; else it returns when that may be so. The caller holds group.mu.
-func (o *Origin) settleSilence(conf *Options, now instant) (due instant) {
+func (o *Origin) settleSilence(conf *Options, now instant) instant {
 	h := &conf.Health
 	t := &o.traffic
 	t.mu.Lock()

@@ -13,7 +13,7 @@ type latency struct {
 	buckets [latencyBuckets]uint32
 	total   uint32
 	seen    uint64
-	// Moving means of the bucket number: recent over about 8 answers, usual over
+	// Moving means of the bucket number: recent over about 16 answers, usual over
 	// about 256.
 	recent, usual float64
 }
@@ -66,7 +66,7 @@ func (l *latency) add(took time.Duration) bool {
 		}
 	}
 	x := float64(b)
-	l.recent += (x - l.recent) * max(1.0/8, 1/float64(l.seen))
+	l.recent += (x - l.recent) * max(1.0/16, 1/float64(l.seen))
 	l.usual += (x - l.usual) * max(1.0/256, 1/float64(l.seen))
 	return l.seen%16 == 0 || l.seen == fewest
 }

@@ -36,6 +36,8 @@ type Origin struct {
 
 	// What others read without a lock.
 	gone, usable, healthy, restoring, strained atomic.Bool
+	hopeful                                    atomic.Bool  // suspect, and something passed: a failure matters
+	wanting                                    atomic.Bool  // suspect, and more must pass: a success matters
 	delay                                      atomic.Int64 // of a hedge, in nanoseconds
 	slowUntil                                  atomic.Int64 // an instant; see slow
 

@@ -56,6 +56,7 @@ func (c *cand) ramp(now instant) float64 {
 func (g *Group) refresh(now instant) {
 	conf := g.conf.Load()
 	due := never
+	g.due.Store(int64(never)) // before anything is looked at: what comes later wakes by itself
 	for _, o := range g.origins {
 		due = min(due, o.settleSilence(conf, now))
 	}
@@ -107,8 +108,8 @@ func (g *Group) refresh(now instant) {
 		v.tiers = []tier{{mask: open, fast: open, share: 1}}
 	}
 	g.show(v, now)
-	g.due.Store(int64(due))
 	g.view.Store(v)
+	g.wake(due)
 }
 
 func (t *tier) add(bit uint64, c *cand) {
@@ -143,7 +144,10 @@ func (g *Group) show(v *view, now instant) {
 	for i, o := range g.origins {
 		usable := v.usable&(1<<i) != 0
 		o.usable.Store(usable)
-		o.healthy.Store(o.state != Suspect || o.waiting)
+		suspect := o.state == Suspect && !o.waiting
+		o.healthy.Store(!suspect)
+		o.hopeful.Store(suspect && o.passes > 0)
+		o.wanting.Store(suspect && o.passes < g.conf.Load().Health.Restore.Passes)
 		o.restoring.Store(o.state == Restoring)
 		o.strained.Store(o.said.Throttled || o.said.Fill >= fullAt)
 	}
@@ -166,9 +170,11 @@ func (g *Group) show(v *view, now instant) {
 func (g *Group) chooseFast(v *view, t *tier, conf *Options, now instant) (due instant) {
 	due = never
 	fastest, inner := time.Duration(never), time.Duration(never) // of all; of those within
+	known := true                                                // of all
 	for m := t.mask; m != 0; m &= m - 1 {
 		o := v.cands[bits.TrailingZeros64(m)].origin
 		if !o.pace.known() {
+			known = false
 			continue
 		}
 		fastest = min(fastest, o.pace.median())
@@ -185,9 +191,8 @@ func (g *Group) chooseFast(v *view, t *tier, conf *Options, now instant) (due in
 		o := v.cands[k].origin
 		want := o.fast
 		switch took := o.pace.median(); {
-		case !o.pace.known():
-			want, o.decided = true, false // it must not be left out for being new
-			o.fast = true
+		case !o.decided && !known:
+			want, o.fast = true, true // nobody is left out for being new, nor for being compared too soon
 		case !o.decided:
 			want = took <= fastest+sense
 			o.fast, o.decided = want, true

@@ -22,22 +22,28 @@ func Warnings(o Options, origins []OriginOptions) []string {
 		"health.isolation.growth: has no effect: health.isolation.first is as long as health.isolation.max")
 	add(o.Hedge.Least == o.Hedge.Most && (o.Hedge.Quantile != d.Hedge.Quantile || o.Hedge.Factor != d.Hedge.Factor),
 		"hedge.quantile, hedge.factor: have no effect: hedge.least and hedge.most are the same")
-	add(o.Hedge.Enabled && o.Repeat.Burst == 0,
-		"hedge.enabled: has hardly any effect: repeat.burst is 0, so that no share of repeats can gather")
-	add(o.Repeat.Share == 0 && o.Repeat.Burst > 0,
-		"repeat.share: is 0: once repeat.burst is spent it comes back only within repeat.refill")
+	add(o.Repeat.Share == 0 && o.Repeat.Burst == 0,
+		"repeat.share, repeat.burst: are 0: no POST that may have arrived is ever sent again, nor hedged")
+	add(o.Repeat.Burst == 0 && o.Repeat.Refill != d.Repeat.Refill,
+		"repeat.refill: has no effect: repeat.burst is 0")
+	add(!o.Hedge.Enabled && h.Silence == 0 && o.Hedge != d.Hedge.disabled(),
+		"hedge: has no effect: hedge.enabled is false, and health.silence, which waits as long, is 0")
 	return w
+}
+
+func (h Hedge) disabled() Hedge {
+	h.Enabled = false
+	return h
 }
 
 func originWarnings(o Options, origins []OriginOptions) (w []string) {
 	tiers := make(map[int][]OriginOptions)
 	enabled, widest := 0, 0
-	for i, or := range origins {
+	for _, or := range origins {
 		or = or.withDefaults()
 		if !or.Enabled {
 			continue
 		}
-		_ = i
 		enabled++
 		tiers[or.Priority] = append(tiers[or.Priority], or)
 		widest = max(widest, len(tiers[or.Priority]))
