@@ -70,7 +70,7 @@ func (c *client) send(ctx context.Context, r *request) {
 	at := c.home
 	for attempt := 1; attempt <= 8 && ctx.Err() == nil; attempt++ {
 		status := c.deliver(ctx, r, at, attempt)
-		heard := c.rng.IntN(100) >= 6
+		heard := c.rng.IntN(100) >= c.w.plan.deaf
 		if status/100 == 2 && heard {
 			if c.rng.IntN(100) < 2 { // it forgot, and sends once more, later
 				late := c.rng.Int64N(int64(40 * time.Second))

@@ -44,6 +44,10 @@ type record struct {
 	at    time.Duration
 	// accepted is when a gateway took the message.
 	accepted time.Time
+	// marked says that it carries the mark of a repeat, given when its forwarder
+	// gave it to its client, to be sent.
+	marked bool
+	given  time.Duration
 }
 
 type hubError struct{ class string }
@@ -212,7 +216,7 @@ func (l *link) Turn() uint64 {
 // Produce takes a message, and does not block: the forwarder may hold locks.
 func (l *link) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
 	p := part{m.Topic, partition}
-	r := record{id: m.ID, place: m.Place, key: string(m.Key), value: string(m.Value), by: l.p, accepted: m.Time}
+	r := record{id: m.ID, place: m.Place, key: string(m.Key), value: string(m.Value), by: l.p, accepted: m.Time, marked: m.Repeat, given: l.hub.w.elapsed()}
 	return l.out.Put(p, turn, &sending{Record: r, Done: done}, func(run int) { l.send(p, run) })
 }
 

@@ -125,7 +125,10 @@ func (w *world) sent(p *process, lane string) {
 
 // counts are what a run had in it.
 type counts struct {
-	requests, acknowledged, records, hidden, lateTwins, sleepers int
+	requests, acknowledged, records, hidden, sleepers int
+	// leftOut are late twins that were not sent. Those that were are young where
+	// they were not late yet when they were sent, else raced.
+	leftOut, young, raced int
 }
 
 func (c *counts) add(o counts) {
@@ -133,13 +136,15 @@ func (c *counts) add(o counts) {
 	c.acknowledged += o.acknowledged
 	c.records += o.records
 	c.hidden += o.hidden
-	c.lateTwins += o.lateTwins
+	c.leftOut += o.leftOut
+	c.young += o.young
+	c.raced += o.raced
 	c.sleepers += o.sleepers
 }
 
 func (c counts) String() string {
-	return fmt.Sprintf("%d requests, %d acknowledged, %d records, %d duplicates hidden within W, %d late twins, allowed until late twins are built, %d sent by forwarders whose clocks stood still",
-		c.requests, c.acknowledged, c.records, c.hidden, c.lateTwins, c.sleepers)
+	return fmt.Sprintf("%d requests, %d acknowledged, %d records, %d duplicates hidden within W, %d late twins left out, further apart than W %d that were not late when they were sent and %d that nobody could see, %d sent by forwarders whose clocks stood still",
+		c.requests, c.acknowledged, c.records, c.hidden, c.leftOut, c.young, c.raced, c.sleepers)
 }
 
 // missing counts acknowledged requests that are not in the hub.
@@ -189,7 +194,7 @@ func (w *world) judge() (counts, error) {
 	if err != nil {
 		return counts{}, err
 	}
-	c := counts{requests: len(w.ledger.asked)}
+	c := counts{requests: len(w.ledger.asked), leftOut: int(w.leftOut.Load())}
 	seen := map[string]bool{}
 	for _, p := range slices.SortedFunc(maps.Keys(w.hub.logs), comparePart) {
 		log := w.hub.logs[p]
@@ -242,7 +247,7 @@ func comparePart(a, b part) int {
 
 // judgeTwice: the same bytes are shown once within W, and one stored copy once
 // altogether. Two copies that were stored apart may be shown both where they lie
-// further apart than W: late twins, which forwarders do not look for yet.
+// further apart than W, see judgeLate.
 func (w *world) judgeTwice(p part, log []record, shown []showing, c *counts) error {
 	last := map[string]showing{}
 	places := map[message.Place]int64{}
@@ -265,7 +270,9 @@ func (w *world) judgeTwice(p part, log []record, shown []showing, c *counts) err
 			return fmt.Errorf("%v: %q is shown twice within W, at %d (by %s) and %d (by %s)",
 				p, short(s.value), before.offset, before.by.name, s.offset, s.by.name)
 		}
-		c.lateTwins++
+		if err := w.judgeLate(p, log, before, s, c); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type process struct {
 	queue   *queue.Queue
 	handler http.Handler // of a gateway
 	link    *link        // of a forwarder
+	forward *forward.Forwarder
 	drain   func()       // refuses what is new
 	cancel  []context.CancelFunc
 	running sync.WaitGroup
@@ -333,10 +334,15 @@ func (p *process) runForwarder() error {
 	if wrap := p.w.sabotage.sink; wrap != nil {
 		sink = wrap(p.link)
 	}
-	f, err := forward.New(p.w.plan.forward, forward.Deps{Source: source{p}, Sink: sink, Log: p.log})
+	var twins forward.Log = p.link
+	if wrap := p.w.sabotage.twins; wrap != nil {
+		twins = wrap(p.link)
+	}
+	f, err := forward.New(p.w.plan.forward, forward.Deps{Source: source{p}, Sink: sink, Twins: twins, Log: p.log})
 	if err != nil {
 		return err
 	}
+	p.forward = f
 	p.drain = func() {}
 	p.spawn(p.queue.Run)
 	p.spawn(f.Run)
@@ -374,6 +380,9 @@ func (p *process) end(first func()) {
 			p.cancel[i]()
 		}
 		p.running.Wait()
+		if p.forward != nil {
+			p.w.leftOut.Add(p.forward.Status().DuplicateTotal)
+		}
 		_ = p.queue.Close() // gives up what a dead host has taken already
 		p.mu.Lock()
 		p.dead = true

@@ -29,6 +29,7 @@ type plan struct {
 	clients  int
 	messages int // of each client
 	size     int // of a body, at most, in bytes
+	deaf     int // how many in a hundred answers do not reach the client
 	pace     time.Duration
 	slow     time.Duration // how long a request takes to the hub, at most
 	upset    time.Duration // between two disturbances, on average
@@ -48,7 +49,7 @@ const window = 64
 func newPlan(rng *rand.Rand) plan {
 	p := plan{
 		window: window, topics: []string{"orders", "events"}[:1+rng.IntN(2)],
-		clients: 3 + rng.IntN(5), messages: 30 + rng.IntN(60), size: 1 + rng.IntN(1500),
+		clients: 3 + rng.IntN(5), messages: 30 + rng.IntN(60), size: 1 + rng.IntN(1500), deaf: 6,
 		pace:   time.Duration(50+rng.IntN(400)) * time.Millisecond,
 		upsets: disturbances(), settle: settleLimit, slow: time.Duration(1+rng.IntN(60)) * time.Millisecond, upset: time.Duration(3+rng.IntN(12)) * time.Second,
 		queue: queue.DefaultOptions(), forward: forward.DefaultOptions(),
@@ -71,6 +72,7 @@ func newPlan(rng *rand.Rand) plan {
 	f.HoldAfter = time.Duration(rng.IntN(30)) * time.Second
 	f.RefreshAfter = time.Duration(5+rng.IntN(60)) * time.Second
 	f.TakeoverWait = 2 * landLimit
+	f.LateAfter = time.Duration(5+rng.IntN(30)) * time.Second
 	if rng.IntN(4) == 0 {
 		p.share.SMB, p.share.DeletePending = true, rng.IntN(2) == 0
 	}
@@ -101,6 +103,7 @@ type sabotage struct {
 	spoil   spoil
 	store   func(gateway.Store) gateway.Store
 	sink    func(*link) forward.Sink
+	twins   func(*link) forward.Log
 	options func(*plan)
 }
 
@@ -115,6 +118,7 @@ type world struct {
 	stamps   [2]*stamp
 	wg       sync.WaitGroup
 	ledger   ledger
+	leftOut  atomic.Int64 // late twins that forwarders did not send
 
 	mu    sync.Mutex
 	log   bytes.Buffer // guarded by mu
