@@ -161,10 +161,15 @@ func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps
 		return "", nil, errors.Join(err, server.Close())
 	}
 	front = dr.Handler()
-	st.push(layer{name: "probes of the door", run: func(ctx context.Context) error {
-		awaitStreams(ctx, nodes)
-		return dr.Run(ctx)
-	}})
+	admin.Handle("/door", dr.Admin())
+	admin.Handle("/door/", dr.Admin())
+	st.push(layer{
+		name: "probes of the door", close: func() error { dr.Close(); return nil },
+		run: func(ctx context.Context) error {
+			awaitStreams(ctx, nodes)
+			return dr.Run(ctx)
+		},
+	})
 	st.push(layer{name: "door", run: server.Run})
 	return server.URL(), dr, nil
 }

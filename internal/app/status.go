@@ -17,10 +17,10 @@ type statusReport struct {
 	Stamps []stampStatus `json:"stamps"`
 	// Streams are the stream nodes of the process.
 	Streams []streamStatus `json:"streams,omitempty"`
-	// Door is there where the process has one, and DoorStreams are the stream
-	// nodes as it sees them.
-	Door        any `json:"door,omitempty"`
-	DoorStreams any `json:"door_streams,omitempty"`
+	// Door are the origins of the process's door, where it has one, and DoorStreams
+	// those of its group streams, as it sees them. GET /door knows more.
+	Door        []door.OriginStatus `json:"door,omitempty"`
+	DoorStreams []door.OriginStatus `json:"door_streams,omitempty"`
 }
 
 type stampStatus struct {
@@ -116,7 +116,7 @@ func mountStatus(admin *httpserve.Admin, stamps []*stamp, streams []*streamNode,
 			r.Streams = append(r.Streams, n.status())
 		}
 		if d != nil {
-			r.Door, r.DoorStreams = d.Status(), d.StreamStatus()
+			r.Door, r.DoorStreams = doorOrigins(d)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
@@ -124,4 +124,16 @@ func mountStatus(admin *httpserve.Admin, stamps []*stamp, streams []*streamNode,
 		// writing is the reader's own.
 		_ = json.NewEncoder(w).Encode(r)
 	}))
+}
+
+// doorOrigins are the origins of a door, those that are stream nodes apart.
+func doorOrigins(d *door.Door) (all, nodes []door.OriginStatus) {
+	for _, g := range d.Status().Groups {
+		if g.Name == "streams" {
+			nodes = append(nodes, g.Origins...)
+		} else {
+			all = append(all, g.Origins...)
+		}
+	}
+	return all, nodes
 }

@@ -1,18 +1,22 @@
 // Package door is the front door: one address before several origins, each of
-// them a stamp.
+// them a stamp or a part of one.
 //
-// It sends a request to the healthy origin of the lowest priority number; among
-// equals, to the one named first. Its guarantee is that it never makes a
-// request run twice by itself: one that surely did not reach an origin goes to
-// the next, whatever its method; one that may have reached it is repeated only
-// if it is a GET or HEAD, and is otherwise answered with the problem
-// outcome-unknown. See carrier for how it knows.
+// A request is led by its host and path to a group of origins (routes.go). Which
+// of them takes it, and which is left out, package policy decides; package carry
+// brings it there, and to another one where that is safe. This package is what is
+// between a client and those two: it refuses what could be read in two ways
+// (guard.go), believes of the way here only what trusted proxies say
+// (forwarded.go), limits what one client may take (ratelimit.go), keeps count of
+// the connections that last and lets them go at a stated rate (live.go, move.go),
+// asks origins how they are (probe.go), and says what it did (accesslog.go,
+// metrics.go, events.go, status.go, admin.go).
 //
-// What became of a message is known to the stamp that took it alone. So a GET
-// or HEAD under /v1/messages/ that one origin answers with 404 is put to the
-// others too, and the client is told 404 only if every origin said so.
+// Its guarantee is that of package carry: a client who is told that nothing was
+// stored can rely on it, and where something may have been it is told
+// outcome-unknown together with the key by which sending again is safe. And a
+// change of the configuration (Reload) drops no connection and forgets nothing
+// that is known of an origin.
 //
-// What it does not do: it judges origins by failed connections and its own
-// probes alone, knows no weights, affinity or hedging, and makes no idempotency
-// keys.
+// What it does not do: it terminates no TLS (its listener does), shares nothing
+// with other doors, and moves a stream by ending it: its client connects again.
 package door

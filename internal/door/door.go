@@ -3,26 +3,26 @@ package door
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net/http"
-	"net/http/httputil"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"postroad/internal/httpserve"
+	"postroad/internal/door/carry"
 )
 
 // OriginHeader names the origin that answered, on every answer that is not the
 // door's own.
-const OriginHeader = "Postroad-Origin"
+const OriginHeader = carry.OriginHeader
 
 // Deps are the collaborators of a Door.
 type Deps struct {
@@ -30,30 +30,42 @@ type Deps struct {
 	Log *slog.Logger
 	// Registerer takes the metrics; nil keeps them unseen.
 	Registerer prometheus.Registerer
+	// AccessLog takes the lines of the access log; nil writes none.
+	AccessLog io.Writer
 	// Local are handlers that the door serves itself, by path prefix with a
 	// slash at both ends, such as "/console/". The longest prefix wins.
 	Local map[string]http.Handler
-	// TLS configures connections to origins with https; nil trusts the
-	// certificate authorities of the system.
-	TLS *tls.Config
+	// Resolve looks up the names of origins; nil asks the resolver of the system.
+	Resolve func(ctx context.Context, host string) ([]string, error)
+	// Now is the clock of decisions and records; nil is time.Now.
+	Now func() time.Time
 }
 
 // Door is a front door. Its Handler serves whether or not Run runs; without
-// Run an origin that was found unreachable stays so.
+// Run nothing is probed or moved and names are not looked up again. Whoever made
+// it ends it with Close, after its requests.
 type Door struct {
-	origins []*origin // by priority, then as configured
-	carrier *carrier
-	proxied http.Handler
-	// The same of stream nodes; nil where no origin has one.
-	streams       []*origin
-	streamCarrier *carrier
-	streamed      http.Handler
+	local   []local // longest prefix first
+	metrics *metrics
+	log     *slog.Logger
+	access  *accessLog
+	rates   *clientRates
+	events  *events
+	live    *streamSet
+	resolve func(ctx context.Context, host string) ([]string, error)
+	now     func() time.Time
+	started time.Time
+	// Buffers for bodies, and for streams, of which there are many at once.
+	large, small *pool
 
-	local     []local // longest prefix first
-	rule      Probe
-	metrics   *metrics
-	log       *slog.Logger
-	probeOver *http.Transport
+	// state is what is in force; replaced by Reload.
+	state atomic.Pointer[layout]
+
+	mu      sync.Mutex                    // one Reload at a time, and starts of runners
+	running context.Context               //nolint:containedctx // that of Run, for what Reload adds; guarded by mu
+	runners map[string]context.CancelFunc // what runs now, by name; guarded by mu
+	reloads int                           // guarded by mu
+	ended   sync.WaitGroup                // runners, and carriers that are given up
 }
 
 type local struct {
@@ -61,19 +73,39 @@ type local struct {
 	handler http.Handler
 }
 
+// layout is one configuration, never changed.
+type layout struct {
+	opts      Options
+	groups    map[string]*group
+	routes    []route
+	toStreams *route // by path, before all routes; nil where there is none
+	trust     trust
+	limits    Limits
+	since     time.Time
+}
+
+// sorted are the groups by name.
+func (l *layout) sorted() []*group {
+	list := make([]*group, 0, len(l.groups))
+	for _, name := range slices.Sorted(maps.Keys(l.groups)) {
+		list = append(list, l.groups[name])
+	}
+	return list
+}
+
 // New makes a door; it opens no connection yet.
 func New(opts Options, deps Deps) (*Door, error) {
-	if err := opts.Validate(); err != nil {
-		return nil, err
+	d := &Door{
+		log: deps.Log, resolve: deps.Resolve, now: deps.Now, runners: map[string]context.CancelFunc{},
+		large: &pool{size: 32 << 10}, small: &pool{size: streamBuffer},
 	}
-	m, err := newMetrics(deps.Registerer)
-	if err != nil {
-		return nil, fmt.Errorf("register the door's metrics: %w", err)
-	}
-	d := &Door{rule: opts.Probe, metrics: m, log: deps.Log}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	d.started = d.now()
 	for prefix, h := range deps.Local {
 		if len(prefix) < 3 || prefix[0] != '/' || prefix[len(prefix)-1] != '/' {
 			return nil, fmt.Errorf("local handler at %q: must be a path with a slash at both ends", prefix)
@@ -81,191 +113,168 @@ func New(opts Options, deps Deps) (*Door, error) {
 		d.local = append(d.local, local{prefix, h})
 	}
 	slices.SortFunc(d.local, func(a, b local) int { return cmp.Compare(len(b.prefix), len(a.prefix)) })
-	for _, o := range opts.Origins {
-		u, err := parseURL(o.URL)
-		if err != nil {
-			return nil, fmt.Errorf("origin %s: %w", o.Name, err)
-		}
-		d.origins = append(d.origins, newOrigin(o, u, opts.Probe, d.log, m))
-	}
-	slices.SortStableFunc(d.origins, byPriority)
-
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if deps.TLS != nil {
-		config = deps.TLS.Clone()
-	}
-	d.carrier = newCarrier(opts, d.origins, m, config)
-	d.probeOver = &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}
-	d.proxied = endWithDrain(d.proxy(d.carrier))
-	if err := d.addStreams(opts, config); err != nil {
+	d.metrics = newMetrics(d)
+	d.access = newAccessLog(deps.AccessLog, d.metrics.unlogged)
+	d.rates = newClientRates(opts.Limits.Rate, d.now)
+	d.events = newEvents(d.now)
+	d.live = newStreams(d.now, rand.Float64)
+	if err := d.Reload(opts); err != nil {
 		return nil, err
+	}
+	if err := d.metrics.register(deps.Registerer); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("register the door's metrics: %w", err)
 	}
 	return d, nil
 }
 
-func byPriority(a, b *origin) int { return cmp.Compare(a.priority, b.priority) }
-
-// proxy is the part that carries requests. It sends each piece of an answer on
-// as it comes, so that event streams and upgraded connections live.
-func (d *Door) proxy(over *carrier) http.Handler {
-	return &httputil.ReverseProxy{
-		Rewrite:        rewrite,
-		Transport:      over,
-		FlushInterval:  -1,
-		ModifyResponse: d.answered,
-		ErrorHandler:   d.failed,
-		ErrorLog:       slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+// Reload puts other options in force: requests from now on are served by them,
+// those in flight end as they began, and no connection is dropped. What is known
+// of an origin is kept where group and name stay the same. Options that are not
+// valid, or whose files cannot be read, are refused, and nothing changes.
+func (d *Door) Reload(opts Options) error {
+	if err := opts.Validate(); err != nil {
+		return err
 	}
-}
-
-// rewrite makes the outgoing request what the client sent, but for the headers
-// that speak of the way here: those a client sent itself are not believed.
-func rewrite(pr *httputil.ProxyRequest) {
-	for name := range pr.Out.Header {
-		if strings.HasPrefix(name, "X-Forwarded-") {
-			delete(pr.Out.Header, name)
-		}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.state.Load()
+	next, err := d.layOut(opts, old)
+	if err != nil {
+		return err
 	}
-	pr.SetXForwarded()
-	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // untouched, for the door reads none of it
-}
-
-// Handler serves /healthz and the local prefixes itself and carries everything
-// else to an origin.
-func (d *Door) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/healthz":
-			healthz(w, r)
-		case r.Method == http.MethodConnect:
-			httpserve.Problem{
-				Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
-				Detail: "the door opens no tunnels",
-			}.Write(w)
-		default:
-			d.find(r.URL.Path).ServeHTTP(w, r)
-		}
-	})
-}
-
-// find returns the local handler of a path, or the proxy.
-func (d *Door) find(path string) http.Handler {
-	for _, l := range d.local {
-		if strings.HasPrefix(path, l.prefix) {
-			return l.handler
-		}
-		if path+"/" == l.prefix {
-			return http.RedirectHandler(l.prefix, http.StatusMovedPermanently)
-		}
+	d.state.Store(next)
+	rule := opts.AccessLog
+	d.access.rule.Store(&rule)
+	d.rates.set(opts.Limits.Rate)
+	d.live.set(opts.Limits.Streams, opts.Drain)
+	if old != nil {
+		d.reloads++
+		d.retire(old, next)
+		d.events.add(Event{Kind: "reload", Reason: fmt.Sprintf("%d groups, %d routes", len(next.groups), len(opts.Routes))})
+		d.log.Info("configuration reloaded", "groups", len(next.groups), "routes", len(opts.Routes))
 	}
-	return d.carries(path)
-}
-
-// healthz speaks for the door alone: a balancer before several doors gains
-// nothing by leaving this one while its origins are down.
-func healthz(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		httpserve.Problem{
-			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
-			Detail: "/healthz answers GET and HEAD",
-		}.Write(w)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, "ok\n")
-}
-
-func (d *Door) answered(res *http.Response) error {
-	d.metrics.answered(res.Header.Get(OriginHeader), res.StatusCode)
-	if res.StatusCode == http.StatusSwitchingProtocols || strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
-		markEndless(res.Request.Context())
-	}
+	d.startRunners(next)
 	return nil
 }
 
-// failed answers a request that no origin answered. It serves design section
-// 4: unavailable promises that nothing was stored, outcome-unknown does not.
-func (d *Door) failed(w http.ResponseWriter, r *http.Request, err error) {
-	p := httpserve.Problem{
-		Name: "unavailable", Status: http.StatusServiceUnavailable, Title: "Not available now",
-		Detail:     "no origin could be reached; nothing of this request was sent to one",
-		RetryAfter: d.rule.Interval,
+// layOut makes the layout of valid options; groups of old are taken over.
+func (d *Door) layOut(opts Options, old *layout) (*layout, error) {
+	l := &layout{opts: opts, groups: map[string]*group{}, limits: opts.Limits, since: d.now()}
+	var err error
+	if l.trust, err = newTrust(opts.TrustedProxies, opts.TrustedHeader); err != nil {
+		return nil, err
 	}
-	var attempt *attemptError
-	var broken *bodyError
-	var silent *silentError
-	switch {
-	case errors.As(err, &broken):
-		p = httpserve.Problem{
-			Name: "bad-request", Status: http.StatusBadRequest, Title: "Bad request",
-			Detail: "the request body ended before it was complete, or is not well-formed",
+	var made []*group
+	for name, o := range opts.groups() {
+		var before *group
+		if old != nil {
+			before = old.groups[name]
 		}
-	case errors.As(err, &silent):
-		p.Detail = silent.Error() + "; ask again later"
-	case errors.As(err, &attempt) && attempt.sent:
-		p = httpserve.Problem{
-			Name: "outcome-unknown", Status: http.StatusGatewayTimeout, Title: "Outcome unknown",
-			Detail: "origin " + attempt.origin + " may have the request but gave no answer",
+		g, err := d.newGroup(name, o, before)
+		if err != nil {
+			for _, g := range made {
+				g.abandon()
+			}
+			return nil, prefixed("group "+name+": ", err)
 		}
-		if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {
-			w.Header()["Idempotency-Key"] = key
-			p.Detail += "; it is safe to send it again with the same Idempotency-Key"
+		made = append(made, g)
+		l.groups[name] = g
+	}
+	if l.routes, l.toStreams, err = routesOf(opts, l.groups); err != nil {
+		for _, g := range made {
+			g.abandon()
+		}
+		return nil, err
+	}
+	// Nothing fails from here on: the groups that go on get their new rules.
+	for _, g := range made {
+		if err := g.adopt(); err != nil {
+			return nil, fmt.Errorf("group %s: %w", g.name, err)
 		}
 	}
-	takeRest(w, r)
-	d.metrics.answered(none, p.Status)
-	d.log.Debug("request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "err", err)
-	p.Write(w)
+	return l, nil
 }
 
-const (
-	// restBytes is how much of an unread body is taken before an answer, in
-	// bytes: as much as the largest batch. A client that writes while its
-	// connection closes gets a reset instead of the answer.
-	restBytes   = 8 << 20
-	restTimeout = 5 * time.Second
-)
-
-// takeRest reads what is left of the body of a request that failed. A client
-// that waits to be told to go on is not told.
-func takeRest(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Header.Get("Expect") != "" || r.Context().Err() != nil {
-		return
+// retire gives up what old had and next has not.
+func (d *Door) retire(old, next *layout) {
+	for name, g := range old.groups {
+		if n := next.groups[name]; n == nil || n.carrier != g.carrier {
+			d.ended.Go(g.carrier.giveUp)
+		}
 	}
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTimeout)); err != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, r.Body, restBytes)
 }
 
-// Status returns the origins in the order in which they are tried.
-func (d *Door) Status() []OriginStatus { return statusOf(d.origins) }
-
-func statusOf(origins []*origin) []OriginStatus {
-	list := make([]OriginStatus, len(origins))
-	for i, o := range origins {
-		list[i] = o.status()
-	}
-	return list
-}
-
-// Run probes the origins until ctx ends, and then closes the connections that
-// are not in use. It returns nil.
+// Run probes the origins, moves streams and writes the access log until ctx
+// ends. It returns nil.
 func (d *Door) Run(ctx context.Context) error {
-	client := &http.Client{
-		Transport:     d.probeOver,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	d.mu.Lock()
+	if d.running != nil {
+		d.mu.Unlock()
+		return errors.New("the door runs already")
 	}
+	d.running = ctx
+	d.startRunners(d.state.Load())
+	d.mu.Unlock()
 	var wg sync.WaitGroup
-	for _, o := range slices.Concat(d.origins, d.streams) {
-		wg.Go(func() { o.watch(ctx, client) })
-	}
+	wg.Go(func() { d.access.run(ctx) })
+	wg.Go(func() { d.moveStreams(ctx) })
+	<-ctx.Done()
 	wg.Wait()
-	d.carrier.transport.CloseIdleConnections()
-	if d.streamCarrier != nil {
-		d.streamCarrier.transport.CloseIdleConnections()
+	d.mu.Lock()
+	for name, stop := range d.runners {
+		stop()
+		delete(d.runners, name)
 	}
+	d.running = nil
+	d.mu.Unlock()
 	return nil
+}
+
+// Close waits for what Run began and ends the connections to origins. Requests
+// must have ended before.
+func (d *Door) Close() {
+	d.mu.Lock()
+	for name, stop := range d.runners {
+		stop()
+		delete(d.runners, name)
+	}
+	d.running = nil
+	d.mu.Unlock()
+	d.live.endAll("the door closes")
+	for _, g := range d.state.Load().groups {
+		g.carrier.giveUp()
+	}
+	d.ended.Wait()
+}
+
+// startRunners starts what runs for each group and origin of l and stops what ran
+// for others. The caller holds mu.
+func (d *Door) startRunners(l *layout) {
+	if d.running == nil || d.running.Err() != nil {
+		return
+	}
+	want := map[string]func(context.Context){}
+	for name, g := range l.groups {
+		want[fmt.Sprintf("carrier %s %p", name, g.carrier)] = func(ctx context.Context) { _ = g.carrier.Run(ctx) }
+		for _, o := range g.origins {
+			if !o.Disabled {
+				want["probe "+name+" "+o.Name] = func(ctx context.Context) { d.watch(ctx, name, o.Name) }
+			}
+		}
+	}
+	for name, stop := range d.runners {
+		if want[name] == nil {
+			stop()
+			delete(d.runners, name)
+		}
+	}
+	for name, run := range want {
+		if d.runners[name] != nil {
+			continue
+		}
+		ctx, stop := context.WithCancel(d.running)
+		d.runners[name] = stop
+		d.ended.Go(func() { run(ctx) })
+	}
 }

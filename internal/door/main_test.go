@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
+
+	"postroad/internal/door/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,8 +124,16 @@ func testOptions(origins ...Origin) Options {
 	o.Origins = origins
 	o.Probe.Interval = 10 * time.Millisecond
 	o.Probe.Timeout = 5 * time.Second
-	o.DialTimeout = 5 * time.Second
-	o.ResponseTimeout = 20 * time.Second
+	o.Carry.DialTimeout = 5 * time.Second
+	o.Carry.ResponseTimeout = 20 * time.Second
+	o.Carry.LookupTimeout = 10 * time.Second
+	// What is a matter of seconds in a site is none here: one probe brings an
+	// origin back, and as a whole.
+	h := &o.Policy.Health
+	h.Healthy, h.Restore.Passes, h.Restore.Ramp = 1, 1, 0
+	h.Isolation.First, h.Isolation.Max = time.Millisecond, 10*time.Millisecond
+	// Hedges have tests of their own: no machine is too slow for these.
+	o.Policy.Hedge.Enabled = false
 	return o
 }
 
@@ -149,7 +159,7 @@ func open(t *testing.T, o Options, deps Deps) *front {
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
-		d.carrier.transport.CloseIdleConnections()
+		d.Close()
 	})
 	return &front{d, srv.URL, buf}
 }
@@ -169,12 +179,24 @@ func (f *front) probing(t *testing.T) {
 }
 
 func (f *front) healthy(name string) bool {
-	for _, s := range f.Status() {
-		if s.Name == name {
-			return s.Healthy
+	return f.origin(gatewaysGroup, name).Healthy
+}
+
+// origin is the state of an origin, empty where there is none of that name.
+func (f *front) origin(group, name string) OriginStatus {
+	s, _ := f.Group(group)
+	for _, o := range s.Origins {
+		if o.Name == name {
+			return o
 		}
 	}
-	return false
+	return OriginStatus{}
+}
+
+// suspect has an origin be found unreachable.
+func (f *front) suspect(name string) {
+	o := f.state.Load().groups[gatewaysGroup].origin(name)
+	o.Begin().End(policy.Unreachable)
 }
 
 // answer is a response read to its end.

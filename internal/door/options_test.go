@@ -10,11 +10,11 @@ func TestValidate(t *testing.T) {
 	if err := good.Validate(); err != nil {
 		t.Fatalf("good options: %v", err)
 	}
-	if err := DefaultOptions().Validate(); err == nil || err.Error() != "origins: none: must name at least one" {
+	if err := DefaultOptions().Validate(); err == nil || err.Error() != "origins: none: must name at least one, or groups must" {
 		t.Fatalf("default options: %v", err)
 	}
 	bad := Options{
-		Probe: Probe{Path: "healthz"},
+		Settings: Settings{Probe: Probe{Path: "healthz"}},
 		Origins: []Origin{
 			{Name: "a b", URL: "ftp://x", Priority: 6},
 			{Name: "", URL: "http://x/path", Priority: -1},
@@ -34,12 +34,15 @@ func TestValidate(t *testing.T) {
 		"response_timeout: 0s: ",
 		"probe.interval: 0s: ",
 		"probe.timeout: 0s: ",
-		"probe.healthy: 0: must be between 1 and 100",
-		"probe.unhealthy: 0: ",
+		"health.healthy: 0: ",
+		"health.unhealthy: 0: ",
+		`affinity: "": must be key, cookie, header:NAME or none`,
+		"limits.header_fields: 0: ",
+		"drain.rate: 0: ",
 		`probe.path: "healthz": `,
 		`origins[0].name: "a b": `,
 		`origins[0].url: "ftp://x": `,
-		"origins[0].priority: 6: must be between 1 and 5",
+		"origins[0].priority: 6: must be between ",
 		`origins[1].name: "": `,
 		`origins[1].url: "http://x/path": `,
 		"origins[1].priority: -1: ",

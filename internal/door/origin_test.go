@@ -20,10 +20,10 @@ func TestProbes(t *testing.T) {
 	answers := func(want string) {
 		t.Helper()
 		if res := ask(t, "POST", f.url, strings.NewReader("x")); res.header.Get("Stamp") != want {
-			t.Errorf("%q answered, want %s; %+v", res.header.Get("Stamp"), want, f.Status())
+			t.Errorf("%q answered, want %s; %+v", res.header.Get("Stamp"), want, f.Status().Groups)
 		}
 	}
-	eventually(t, "a probed", func() bool { return f.Status()[0].Reason == "probes pass" })
+	eventually(t, "a probed", func() bool { return !f.origin(gatewaysGroup, "a").ProbedAt.IsZero() })
 	answers("a")
 	a.sick.Store(true)
 	eventually(t, "a unhealthy", func() bool { return !f.healthy("a") })
@@ -34,16 +34,13 @@ func TestProbes(t *testing.T) {
 	a.sick.Store(false)
 	eventually(t, "a healthy again", func() bool { return f.healthy("a") })
 	answers("a")
-	if !f.log.has("level=WARN", "origin is unhealthy", "origin=a", "/healthz answered 503") || !f.log.has("level=INFO", "origin is healthy", "origin=a") {
+	if !f.log.has("level=WARN", "origin changed its state", "origin=a", "to=suspect", "/healthz answered 503") || !f.log.has("level=INFO", "origin changed its state", "origin=a", "to=healthy") {
 		t.Error("the changes were not logged with their reasons")
 	}
-	for to, want := range map[string]float64{"healthy": 1, "unhealthy": 1} {
-		if n := value(t, f.metrics.changes.WithLabelValues("a", to)); n != want {
+	for to, want := range map[string]float64{"healthy": 1, "suspect": 1} {
+		if n := value(t, f.metrics.changes.WithLabelValues(gatewaysGroup, "a", to)); n != want {
 			t.Errorf("%v changes to %s, want %v", n, to, want)
 		}
-	}
-	if n := value(t, f.metrics.healthy.WithLabelValues("a")); n != 1 {
-		t.Errorf("origin_healthy is %v", n)
 	}
 	if got, err := reg.Gather(); err != nil || len(got) < 4 {
 		t.Errorf("%d families gathered, %v", len(got), err)
@@ -76,8 +73,8 @@ func TestProbeTakesNoRedirect(t *testing.T) {
 	f := open(t, o, Deps{})
 	f.probing(t)
 	eventually(t, "a unhealthy", func() bool { return !f.healthy("a") })
-	if !strings.Contains(f.Status()[0].Reason, "answered 302") {
-		t.Errorf("reason %q", f.Status()[0].Reason)
+	if !strings.Contains(f.origin(gatewaysGroup, "a").Reason, "answered 302") {
+		t.Errorf("reason %q", f.origin(gatewaysGroup, "a").Reason)
 	}
 }
 
@@ -89,7 +86,7 @@ func TestRestart(t *testing.T) {
 	addr := a.Listener.Addr().String()
 	a.kill()
 	if res := ask(t, "POST", f.url, strings.NewReader("x")); res.header.Get("Stamp") != "b" || f.healthy("a") {
-		t.Fatalf("answer from %q, %+v", res.header.Get("Stamp"), f.Status())
+		t.Fatalf("answer from %q, %+v", res.header.Get("Stamp"), f.Status().Groups)
 	}
 	f.probing(t)
 	again := &http.Server{Addr: addr, Handler: a}
@@ -107,33 +104,3 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestThresholds: so many in a row, and a failed connection at once.
-func TestThresholds(t *testing.T) {
-	o := testOptions(origins("http://127.0.0.1:1")...)
-	o.Probe.Healthy, o.Probe.Unhealthy = 2, 3
-	f := open(t, o, Deps{})
-	org, bad := f.origins[0], errors.New("no")
-	steps := []struct {
-		do   func()
-		want bool
-	}{
-		{func() { org.probed(bad) }, true},
-		{func() { org.probed(bad) }, true},
-		{func() { org.probed(nil) }, true}, // begins anew
-		{func() { org.probed(bad) }, true},
-		{func() { org.probed(bad) }, true},
-		{func() { org.probed(bad) }, false},
-		{func() { org.probed(nil) }, false},
-		{func() { org.probed(bad) }, false},
-		{func() { org.probed(nil) }, false},
-		{func() { org.probed(nil) }, true},
-		{func() { org.unreachable(bad) }, false},
-		{func() { org.probed(nil) }, false},
-		{func() { org.probed(nil) }, true},
-	}
-	for i, s := range steps {
-		if s.do(); org.isHealthy() != s.want {
-			t.Fatalf("after step %d healthy is %v", i, !s.want)
-		}
-	}
-}

@@ -2,8 +2,6 @@ package door
 
 import (
 	"bufio"
-	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -44,11 +42,11 @@ func TestNoReplayOnKeptConnection(t *testing.T) {
 func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, key string) {
 	var taken atomic.Int64
 	origin, b := forgetful(t, &taken, start), newStamp(t, "b", nil)
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	list := origins(origin.URL, b.URL)
 	if c := origin.Certificate(); c != nil {
-		config.RootCAs.AddCert(c)
+		list[0].TLS.CAFile = caFile(t, c)
 	}
-	f := open(t, testOptions(origins(origin.URL, b.URL)...), Deps{TLS: config})
+	f := open(t, testOptions(list...), Deps{})
 	if a := ask(t, "GET", f.url+"/kept", nil); a.status != 200 || a.header.Get(OriginHeader) != "a" {
 		t.Fatalf("answer %d from %q before the connection is kept", a.status, a.header.Get(OriginHeader))
 	}
@@ -56,7 +54,8 @@ func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, k
 	if key != "" {
 		header = []string{key, "k"}
 	}
-	a := ask(t, method, f.url+"/v1/topics/t/messages", http.NoBody, header...)
+	// What is for gateways goes to another one, with its key; see TestRepeatedPost.
+	a := ask(t, method, f.url+"/x", http.NoBody, header...)
 	if a.status != 504 || problemName(t, a) != "outcome-unknown" {
 		t.Errorf("answer %d %s, want outcome-unknown", a.status, a.body)
 	}
@@ -66,7 +65,7 @@ func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, k
 	if n := b.asked.Load(); n != 0 {
 		t.Errorf("the request went on to b %d times", n)
 	}
-	if n := value(t, f.metrics.failures.WithLabelValues("a", "maybe")); n != 1 {
+	if n := value(t, f.metrics.attempts.WithLabelValues(gatewaysGroup, "a", "broken", "no")); n != 1 {
 		t.Errorf("%v attempts counted as maybe sent, want 1", n)
 	}
 	if !f.healthy("a") {
@@ -89,5 +88,32 @@ func TestEmptyPost(t *testing.T) {
 	a := ask(t, "POST", f.url+"/v1/topics/t/messages", http.NoBody, "Idempotency-Key", "k")
 	if got := <-lines; a.status != 202 || got != "0  k" {
 		t.Errorf("answer %d, the origin saw %q", a.status, got)
+	}
+}
+
+// TestRepeatedPost: a POST of messages that a gateway took without an answer goes
+// to the other one, once, with the key that the client is told.
+func TestRepeatedPost(t *testing.T) {
+	for _, key := range []string{"", "k"} {
+		var taken atomic.Int64
+		origin := forgetful(t, &taken, httptest.NewServer)
+		var seen http.Header
+		b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			seen = r.Header.Clone()
+			w.WriteHeader(http.StatusAccepted)
+		}))
+		f := open(t, testOptions(origins(origin.URL, b.URL)...), Deps{})
+		var header []string
+		if key != "" {
+			header = []string{"Idempotency-Key", key}
+		}
+		a := ask(t, "POST", f.url+"/v1/topics/t/messages", strings.NewReader("x"), header...)
+		told := a.header.Get("Idempotency-Key")
+		if a.status != 202 || taken.Load() != 1 || b.asked.Load() != 1 || a.header.Get(OriginHeader) != "b" {
+			t.Fatalf("answer %d %s from %q; the first was asked %d times, the second %d", a.status, a.body, a.header.Get(OriginHeader), taken.Load(), b.asked.Load())
+		}
+		if told == "" || key != "" && told != key || seen.Get("Idempotency-Key") != told || seen.Get("Postroad-Attempt") != "2" {
+			t.Errorf("key %q: told %q, the second saw %q and attempt %q", key, told, seen.Get("Idempotency-Key"), seen.Get("Postroad-Attempt"))
+		}
 	}
 }

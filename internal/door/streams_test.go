@@ -25,8 +25,8 @@ func TestStreamsGoToStreamNodes(t *testing.T) {
 	}
 	node.sick.Store(true)
 	f.probing(t)
-	eventually(t, "the sick node to be left", func() bool { return !f.StreamStatus()[0].Healthy })
-	if a := ask(t, http.MethodGet, f.url+"/v1/topics/cars/stream", nil); a.header.Get("Stamp") != "second node" || a.header.Get(OriginHeader) != "b/stream" {
+	eventually(t, "the sick node to be left", func() bool { return !f.origin(streamsGroup, "a").Healthy })
+	if a := ask(t, http.MethodGet, f.url+"/v1/topics/cars/stream", nil); a.header.Get("Stamp") != "second node" || a.header.Get(OriginHeader) != "b" {
 		t.Errorf("with the first node sick: %v", a.header)
 	}
 	if a := ask(t, http.MethodGet, f.url+"/v1/topics/cars/messages", nil); a.header.Get("Stamp") != "gateway" {
@@ -38,7 +38,7 @@ func TestStreamsGoToStreamNodes(t *testing.T) {
 func TestWithoutStreamNodes(t *testing.T) {
 	gateway := newStamp(t, "gateway", nil)
 	f := open(t, testOptions(origins(gateway.URL)...), Deps{})
-	if a := ask(t, http.MethodGet, f.url+"/v1/topics/cars/stream", nil); a.header.Get("Stamp") != "gateway" || len(f.StreamStatus()) != 0 {
+	if a := ask(t, http.MethodGet, f.url+"/v1/topics/cars/stream", nil); a.header.Get("Stamp") != "gateway" || len(f.Status().Groups) != 1 {
 		t.Errorf("went to %v", a.header)
 	}
 	bad := testOptions(origins(gateway.URL)...)
