@@ -124,10 +124,11 @@ func (f *Flight) FirstByte() {
 // sample counts a latency. The caller holds traffic.mu.
 func (o *Origin) sample(conf *Options, now instant, took instant) {
 	l := &o.traffic.latency
+	late := took > instant(o.delay.Load())
 	if l.add(took) {
 		o.delay.Store(int64(l.delay(&conf.Hedge)))
 	}
-	if l.slow() {
+	if l.slow(late, conf.Hedge.Quantile) {
 		o.slowUntil.Store(int64(now + slowFor))
 	} else {
 		o.slowUntil.Store(0)

@@ -21,6 +21,9 @@ type Probe struct {
 // Probed tells how a probe went.
 func (o *Origin) Probed(p Probe) {
 	g := o.group
+	if o.gone.Load() {
+		return
+	}
 	g.locked(func(now instant) {
 		o.everProbed, o.probedAt = true, now
 		if p.Err == nil || p.Said.leaves() {
@@ -176,8 +179,29 @@ func (o *Origin) settleSilence(conf *Options, now instant) instant {
 	if now < since+h.SilenceTime {
 		return since + h.SilenceTime
 	}
+	if o.group.allQuiet(o, now) {
+		return now + max(h.SilenceTime/4, time.Millisecond)
+	}
 	o.isolate(conf, now, fmt.Sprintf("%d requests in a row without a byte", silent))
 	return never
+}
+
+// allQuiet reports whether the usable origins other than o are as quiet as it is.
+// Then all are slow, or what is between here and them is: without this the first
+// that is judged would be isolated, and the others get its requests on top. The
+// caller holds mu.
+func (g *Group) allQuiet(o *Origin, now instant) bool {
+	others := 0
+	for _, other := range g.origins {
+		if other == o || !other.usable.Load() {
+			continue
+		}
+		if !other.overdue(now) {
+			return false
+		}
+		others++
+	}
+	return others > 0
 }
 
 // NextProbe returns how long to wait before the next probe: the interval, a tenth

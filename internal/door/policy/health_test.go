@@ -520,3 +520,23 @@ func TestNextProbe(t *testing.T) {
 		t.Error("no jitter")
 	}
 }
+
+// Where all are silent none is isolated for it; as soon as one answers, the others
+// are.
+func TestSilenceOfAll(t *testing.T) {
+	b := newBed(t, DefaultOptions(), two()...)
+	var waiting []*Flight
+	for range 6 {
+		waiting = append(waiting, b.origin("a").Begin(), b.origin("b").Begin())
+	}
+	b.move(300 * time.Millisecond)
+	for _, f := range waiting {
+		f.Silent()
+	}
+	b.is("a", Healthy)
+	b.is("b", Healthy)
+	waiting[1].FirstByte()
+	b.answer("b", 1, 50*time.Millisecond)
+	b.is("a", Suspect)
+	b.is("b", Healthy)
+}

@@ -71,10 +71,15 @@ func (v *view) hedge(conf *Options, now instant, stalled bool) uint64 {
 }
 
 // overdue reports whether the origin is waited for and was quiet for half the
-// delay of a hedge: by then a healthy one would mostly have said something.
+// delay of a hedge, by when a healthy one would mostly have said something; or
+// whether its last answer, a moment ago, came that late itself.
 func (o *Origin) overdue(now instant) bool {
 	t := &o.traffic
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.waited > 0 && (t.silent > 0 || now-t.quietSince > instant(o.delay.Load())/2)
+	quiet := now - t.quietSince
+	if t.latency.late&1 != 0 && quiet < slowFor {
+		return true
+	}
+	return t.waited > 0 && (t.silent > 0 || quiet > instant(o.delay.Load())/2)
 }

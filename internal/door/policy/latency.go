@@ -16,6 +16,9 @@ type latency struct {
 	// Moving means of the bucket number: recent over about 16 answers, usual over
 	// about 256.
 	recent, usual float64
+	// late says of the last 8 answers, a bit each, whether they took longer than
+	// the delay of a hedge.
+	late uint8
 }
 
 const (
@@ -71,9 +74,15 @@ func (l *latency) add(took time.Duration) bool {
 	return l.seen%16 == 0 || l.seen == fewest
 }
 
-// slow reports whether answers take much longer than usual.
-func (l *latency) slow() bool {
-	return l.seen >= fewest && l.recent-l.usual >= slowBy
+// slow reports whether answers take much longer than usual, after one that was
+// late or not. The mean needs some answers to see it; those that come after the
+// delay of a hedge, which at the quantile q is rare, show it before.
+func (l *latency) slow(late bool, q float64) bool {
+	l.late <<= 1
+	if late {
+		l.late |= 1
+	}
+	return l.seen >= fewest && (l.recent-l.usual >= slowBy || bits.OnesCount8(l.late) >= 2+int(16*(1-q)))
 }
 
 // delay is how long to wait before a hedge.
