@@ -215,8 +215,10 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 		return nil, nil, err
 	}
 	var marks []message.Mark
+	high := map[int32]int64{}
 	for id := range oldest {
 		marks = append(marks, message.Mark{Topic: t.name, Partition: id})
+		high[id] = t.parts[id].high() // before the ends are asked for: it goes up meanwhile
 	}
 	ends, err := l.sink.Ends(ctx, marks)
 	if err != nil {
@@ -224,7 +226,7 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 	}
 	for _, end := range ends {
 		p := t.parts[end.Partition]
-		if p.anew(end.Offset) {
+		if end.Offset < high[end.Partition] {
 			l.drop(t, end.Partition)
 			return nil, nil, errLateAnew
 		}

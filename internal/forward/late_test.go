@@ -248,3 +248,21 @@ func removeBelow(t testing.TB, addr, topic string, partition int32, offset int64
 		t.Fatal(err)
 	}
 }
+
+// remake deletes a topic and makes it again.
+func remake(t testing.TB, addr, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	adm := kadm.NewClient(client)
+	if _, err := adm.DeleteTopics(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the topic again", func() bool {
+		r, err := adm.CreateTopics(t.Context(), 3, 1, nil, topic)
+		return err == nil && r.Error() == nil
+	})
+}

@@ -161,11 +161,15 @@ func (p *past) unread(end, distance int64) (message.Span, bool) {
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.next, To: end}, p.next < end-distance
 }
 
-// anew reports whether the partition is not the one that was read.
-func (p *past) anew(end int64) bool {
+// high returns an offset below which records stand, unless the partition was made
+// anew.
+func (p *past) high() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return end < p.next
+	if n := len(p.runs); n > 0 {
+		return max(p.next, p.runs[n-1].to)
+	}
+	return p.next
 }
 
 // nearer returns what is to be read of records without a mark: as much as there is
