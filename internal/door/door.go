@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -204,6 +205,9 @@ func (d *Door) retire(old, next *layout) {
 		}
 	}
 }
+
+// Trusts reports whether an address is that of a trusted proxy before the door.
+func (d *Door) Trusts(a netip.Addr) bool { return d.state.Load().trust.trusts(a.Unmap()) }
 
 // Run probes the origins, moves streams and writes the access log until ctx
 // ends. It returns nil.

@@ -70,7 +70,8 @@ type Drain struct {
 	// Rate is how many streams a second are ended. Default 200.
 	Rate float64 `yaml:"rate"`
 	// Timeout is how long that may take in all: where the rate would take longer,
-	// streams are ended faster. Default 20s.
+	// streams are ended faster. The listener's shutdown_timeout should be longer.
+	// Default 10s.
 	Timeout time.Duration `yaml:"timeout"`
 }
 

@@ -155,7 +155,7 @@ func DefaultOptions() Options {
 		Settings:  DefaultSettings(),
 		AccessLog: AccessLog{Sample: 1, Slow: time.Second},
 		Limits:    defaultLimits(),
-		Drain:     Drain{Rate: 200, Timeout: 20 * time.Second},
+		Drain:     Drain{Rate: 200, Timeout: 10 * time.Second},
 	}
 }
 

@@ -279,6 +279,14 @@ func (x *exchange) problem(err error) (p *httpserve.Problem, key string) {
 			key = broken.Key
 		}
 		return tooLarge(), key
+	case errors.Is(err, httpserve.ErrSlowBody):
+		if errors.As(err, &broken) {
+			key = broken.Key
+		}
+		return &httpserve.Problem{
+			Name: "timeout", Status: http.StatusRequestTimeout, Title: "Timeout",
+			Detail: "the request body came too slowly; nothing of it was stored",
+		}, key
 	case errors.As(err, &broken):
 		return badRequest("the request body ended before it was complete, or is not well-formed"), broken.Key
 	case errors.As(err, &silent):
