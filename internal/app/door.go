@@ -4,8 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"postroad/internal/config"
 	"postroad/internal/door"
@@ -38,15 +44,15 @@ func RunDoor(ctx context.Context, settings config.Door, src DoorSource, d Deps) 
 		return err
 	}
 	st.push(layer{name: "admin", run: admin.Run})
-	f, err := newFront(settings, p)
+	f, err := newFront(settings, p, d.Stdout)
 	if err != nil {
 		return err
 	}
-	f.push(st, src)
+	fmt.Fprintf(d.Stdout, "door: %s, admin %s\n", f.edge.URL(), admin.URL())
 	f.mount(admin)
+	f.push(st, src)
 	context.AfterFunc(ctx, admin.Stopping)
 	admin.Started()
-	fmt.Fprintf(d.Stdout, "door: %s, admin %s\n", f.edge.URL(), admin.URL())
 	if err := writeAddresses(d.AddressesFile, Addresses{Admin: admin.URL(), Door: f.edge.URL()}); err != nil {
 		return err
 	}
@@ -59,12 +65,14 @@ type front struct {
 	settings config.Door // those in use; owned by the loop of reloads once it runs
 	door     *door.Door
 	edge     *httpserve.Edge
+	proxies  atomic.Pointer[[]netip.Prefix]
 	reloads  *prometheus.CounterVec
+	probed   atomic.Bool // the first probes are done
 }
 
 // newFront binds the listener; nothing runs yet. On an error it has undone what it
 // did.
-func newFront(settings config.Door, p process) (*front, error) {
+func newFront(settings config.Door, p process, accessLog io.Writer) (*front, error) {
 	f := &front{process: p, settings: settings, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postroad_door_settings_reads_total",
 		Help: "Settings read again while the door ran, by whether they are used or were refused.",
@@ -76,34 +84,110 @@ func newFront(settings config.Door, p process) (*front, error) {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	f.warn(settings)
+	f.trust(settings.Door.TrustedProxies)
 	var err error
-	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry}); err != nil {
+	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog}); err != nil {
 		return nil, fmt.Errorf("door: %w", err)
 	}
-	f.edge, err = httpserve.NewEdge(settings.HTTP, f.door.Handler(), httpserve.EdgeDeps{
-		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry,
+	serve := settings.HTTP
+	serve.DrainDelay = 0 // the door drains before its listener does, see serve
+	f.edge, err = httpserve.NewEdge(serve, f.door.Handler(), httpserve.EdgeDeps{
+		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry, Trusted: f.trusts,
 	})
 	if err != nil {
+		f.door.Close()
 		return nil, fmt.Errorf("door: %w", err)
 	}
 	return f, nil
+}
+
+// trust takes the addresses of proxies before the door, which the door has found
+// good.
+func (f *front) trust(proxies []string) {
+	var all []netip.Prefix
+	for _, s := range proxies {
+		if a, err := netip.ParseAddr(s); err == nil {
+			all = append(all, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		} else if p, err := netip.ParsePrefix(s); err == nil {
+			all = append(all, p)
+		}
+	}
+	f.proxies.Store(&all)
+}
+
+func (f *front) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(*f.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (f *front) warn(settings config.Door) {
 	for _, w := range settings.Warnings() {
 		f.log.Warn("setting is hardly meant", "what", w)
 	}
+	var files unix.Rlimit
+	need := 2*uint64(settings.HTTP.Clients.Connections) + 256 // one to the client and one to an origin
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < need {
+		f.log.Warn("the limit of open files may be reached before that of connections",
+			"files", files.Cur, "http.clients.connections", settings.HTTP.Clients.Connections)
+	}
 }
 
 // push starts the door's parts, the listener last: what it carries goes to origins
 // that are being watched.
 func (f *front) push(st *stack, src DoorSource) {
-	st.push(layer{name: "origins of the door", run: f.door.Run})
+	st.push(layer{name: "origins of the door", run: f.door.Run, close: func() error { f.door.Close(); return nil }})
 	st.push(layer{name: "settings of the door", run: func(ctx context.Context) error { return f.follow(ctx, src) }})
-	st.push(layer{name: "door", run: f.edge.Run, grace: f.settings.HTTP.DrainDelay + f.settings.HTTP.ShutdownTimeout + defaultGrace})
+	o := f.settings
+	st.push(layer{name: "door", run: f.serve, grace: o.HTTP.DrainDelay + o.Door.Drain.Timeout + o.HTTP.ShutdownTimeout + defaultGrace})
+}
+
+// serve runs the listener until ctx ends. Then it goes on for drain_delay, lets the
+// streams go at their rate, and only then stops to accept: meanwhile balancers have
+// noticed, and what still comes is served.
+func (f *front) serve(ctx context.Context) error {
+	delay := f.settings.HTTP.DrainDelay
+	listen, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- f.edge.Run(listen) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	f.log.Info("draining, still accepting", "delay", delay)
+	t := time.NewTimer(delay)
+	defer t.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-t.C:
+	}
+	f.door.Drain(listen)
+	stop()
+	return <-ended
 }
 
 // mount puts the state of the door on the admin listener, and its orders.
 func (f *front) mount(admin *httpserve.Admin) {
+	admin.AddCheck("door", func(context.Context) error { return f.ready() })
 	mountStatus(admin, nil, nil, f.door)
+	admin.Handle("/door", f.door.Admin())
+	admin.Handle("/door/", f.door.Admin())
+}
+
+var errNotProbed = errors.New("the origins were not looked at yet")
+
+// ready says that the door knows what it does. That its origins are well is not
+// asked: another door has the same ones.
+func (f *front) ready() error {
+	if f.probed.Load() {
+		return nil
+	}
+	for _, g := range f.door.Status().Groups {
+		if !slices.ContainsFunc(g.Origins, func(o door.OriginStatus) bool { return !o.ProbedAt.IsZero() || o.State == "disabled" }) {
+			return errNotProbed
+		}
+	}
+	f.probed.Store(true)
+	return nil
 }

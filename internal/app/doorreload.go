@@ -72,6 +72,7 @@ func (f *front) reload(ctx context.Context, load func() (config.Door, error), wh
 	}
 	f.log.InfoContext(ctx, "settings are in use", "why", why)
 	f.settings.Door = settings.Door
+	f.settings.HTTP.TLS, f.settings.HTTP.Clients = settings.HTTP.TLS, settings.HTTP.Clients
 }
 
 // refused logs every problem of settings that are not taken.
@@ -87,12 +88,16 @@ func (f *front) refused(ctx context.Context, err error, why string) {
 	}
 }
 
-// take puts settings to use: those of the listener, whose files may be missing,
-// before those of the door, which were found good.
+// take puts settings to use, or none of them: where those of the door cannot be
+// used, such as for a file that is not there, those of the listener go back.
 func (f *front) take(settings config.Door) error {
 	if err := f.edge.Reload(settings.HTTP); err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
+	if err := f.door.Reload(settings.Door); err != nil {
+		return errors.Join(fmt.Errorf("door: %w", err), f.edge.Reload(f.settings.HTTP))
+	}
+	f.trust(settings.Door.TrustedProxies)
 	return nil
 }
 
@@ -100,7 +105,12 @@ func (f *front) take(settings config.Door) error {
 // start changes.
 func (f *front) needsStart(settings config.Door) []string {
 	var names []string
-	for _, n := range f.edge.NeedsStart(settings.HTTP) {
+	was, is := f.settings.HTTP, settings.HTTP
+	if was.DrainDelay != is.DrainDelay {
+		names = append(names, "http.drain_delay")
+	}
+	is.DrainDelay = 0 // the listener's own has none, see newFront
+	for _, n := range f.edge.NeedsStart(is) {
 		names = append(names, "http."+n)
 	}
 	if settings.Admin != f.settings.Admin {

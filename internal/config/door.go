@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+
 	"postroad/internal/door"
 	"postroad/internal/httpserve"
 	"postroad/internal/telemetry"
@@ -35,5 +37,23 @@ func DefaultDoor() Door {
 
 // Warnings are what is allowed and still hardly meant, a line each.
 func (d Door) Warnings() []string {
-	return nil
+	var all []string
+	for _, w := range d.Door.Warnings() {
+		all = append(all, "door: "+w)
+	}
+	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	c := d.HTTP.Clients
+	if c.Connections > 0 && c.ConnectionsPerAddress > c.Connections {
+		warn("http.clients.connections_per_address: %d: above http.clients.connections, %d: has no effect", c.ConnectionsPerAddress, c.Connections)
+	}
+	if c.BodyTimeout == 0 && c.BodyRate > 0 {
+		warn("http.clients.body_rate: %d: has no effect without http.clients.body_timeout", c.BodyRate)
+	}
+	if c.Connections == 0 && c.ConnectionsPerAddress == 0 {
+		warn("http.clients: no limit of connections: clients can use up all open files")
+	}
+	if d.HTTP.TLS.Enabled() && d.HTTP.TLS.ClientAuth == httpserve.ClientAuthRequire && len(d.Door.TrustedProxies) > 0 {
+		warn("http.tls.client_auth: require: is asked of the trusted proxies, not of the clients before them")
+	}
+	return all
 }

@@ -65,8 +65,11 @@ func printed(n *node, depth int) [][2]string {
 		return lines
 	}
 	value := yamlText(n.leaf.value)
-	if n.leaf.secret && !n.leaf.value.IsZero() {
+	if n.leaf.secret && value != "[]" && !n.leaf.value.IsZero() {
 		value = yamlScalar(secretShown)
+		if n.leaf.value.Kind() == reflect.Slice {
+			value = "[" + value + "]"
+		}
 	}
 	return [][2]string{{indent + key + ": " + value, n.leaf.origin.String()}}
 }

@@ -26,7 +26,7 @@ func TestStatedDefaultsAreTrue(t *testing.T) {
 				continue
 			}
 			is := text(f.value)
-			if stated == "empty" {
+			if stated == "empty" || stated == "none" {
 				stated = ""
 			}
 			if f.value.Kind() == reflect.Slice {
