@@ -51,7 +51,7 @@ func (a *attempt) begin() {
 	if r.wait > 0 || r.lent != nil {
 		a.flight.Patient() // the time is the client's, not the origin's
 	}
-	a.conn = flight{once: !reads(r.req.Method), cancel: cancel, began: a.flight.FirstByte}
+	a.conn = flight{once: c.guards.once(r.req.Method), cancel: cancel, began: a.flight.FirstByte}
 	r.held.enter()
 	c.flying.Add(1)
 	go func() {
@@ -91,18 +91,18 @@ func (a *attempt) run(ctx context.Context) {
 func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
 	out := a.outgoing(httptrace.WithClientTrace(ctx, a.conn.trace()), t)
 	for range 3 {
-		res, err := t.transport.RoundTrip(out)
+		res, err := t.carries.RoundTrip(out)
 		if err == nil {
 			return res, nil
 		}
-		if a.conn.sent() || !a.conn.reused || ctx.Err() != nil || !a.race.lent.whole() {
+		if a.race.carrier.guards.sent(&a.conn) || !a.conn.reused || ctx.Err() != nil || !a.race.lent.whole() {
 			return nil, err
 		}
 		if a.race.kept {
 			out.Body = kept(a.race.body)
 		}
 	}
-	return t.transport.RoundTrip(out)
+	return t.carries.RoundTrip(out)
 }
 
 // outgoing is the request as this origin gets it.
@@ -123,10 +123,12 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 			// has written anything, to see whether there is one.
 			out.TransferEncoding = []string{"chunked"}
 		}
+	default:
+		out.Body = nil
 	}
 	mark := ""
 	if r.rule.keyed {
-		mark = r.mark(a.number)
+		mark = r.carrier.guards.mark(r, a.number)
 	}
 	if mark == "" && !r.minted && !r.kept && len(r.req.Header[AttemptHeader]) == 0 {
 		return out
@@ -154,7 +156,7 @@ func (t *target) address(req *http.Request) *url.URL {
 
 // fail is the end of an attempt without the header of an answer.
 func (a *attempt) fail(ctx context.Context, err error) {
-	sent := a.conn.sent()
+	sent := a.race.carrier.guards.sent(&a.conn)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -190,7 +192,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) {
 	r := a.race
 	o := outcome{attempt: a, res: res}
 	if !r.rule.keyed {
-		if o.fate = judge(r.rule, res, nil); o.fate == settled {
+		if o.fate = r.carrier.guards.judge(r.rule, res, nil); o.fate == settled {
 			a.follow(res)
 		} else {
 			a.end(policy.Answered(res.StatusCode))
@@ -203,7 +205,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) {
 		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
 		defer timer.Stop()
 	}
-	body, whole, err := readWhole(res, &r.held)
+	body, whole, err := r.carrier.guards.whole(res, &r.held)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -217,7 +219,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) {
 		r.deliver(outcome{attempt: a, fate: unknown, err: err})
 		return
 	}
-	o.fate = judge(r.rule, res, body)
+	o.fate = r.carrier.guards.judge(r.rule, res, body)
 	if !whole {
 		a.follow(res)
 		r.deliver(o)

@@ -77,11 +77,31 @@ type Carrier struct {
 	memory  memory
 	counts  counts
 	targets atomic.Pointer[map[string]*target]
+	guards  guards
 
 	updating sync.Mutex // one Update at a time
 	base     context.Context
 	end      context.CancelCauseFunc
 	flying   sync.WaitGroup // attempts
+}
+
+// guards are the decisions that keep a request from being executed twice where
+// it must not be, and from being reported wrongly. Tests take one after another
+// away, to see that each is needed.
+type guards struct {
+	rule  func(*http.Request, Kind) rule
+	judge func(rule, *http.Response, []byte) fate
+	sent  func(*flight) bool
+	once  func(method string) bool // the transport may not repeat it
+	mark  func(r *race, number int) string
+	whole func(*http.Response, *held) ([]byte, bool, error)
+}
+
+func ownGuards() guards {
+	return guards{
+		rule: ruleFor, judge: judge, sent: (*flight).sent, mark: (*race).mark, whole: readWhole,
+		once: func(method string) bool { return !reads(method) },
+	}
 }
 
 // New makes a carrier; it opens no connection yet. Close ends it.
@@ -101,7 +121,7 @@ func New(opts Options, group *policy.Group, targets []Target, deps Deps) (*Carri
 	if deps.Resolve == nil {
 		deps.Resolve = net.DefaultResolver.LookupHost
 	}
-	c := &Carrier{opts: opts, group: group, deps: deps, memory: memory{size: opts.MaxBuffered}}
+	c := &Carrier{opts: opts, group: group, deps: deps, memory: memory{size: opts.MaxBuffered}, guards: ownGuards()}
 	c.base, c.end = context.WithCancelCause(context.Background())
 	none := map[string]*target{}
 	c.targets.Store(&none)
@@ -244,7 +264,7 @@ func (c *Carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isLookup(req, call.Kind) {
 		return c.lookup(req)
 	}
-	r := &race{carrier: c, req: req, call: call, rule: ruleFor(req, call.Kind), held: held{from: &c.memory}}
+	r := &race{carrier: c, req: req, call: call, rule: c.guards.rule(req, call.Kind), held: held{from: &c.memory}}
 	r.held.enter()
 	defer r.held.leave()
 	if r.rule.keyed {

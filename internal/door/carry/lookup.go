@@ -148,7 +148,7 @@ func (c *Carrier) ask(ctx context.Context, req *http.Request, o *policy.Origin) 
 	}
 	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = nil, 0, nil, nil
 	begun := c.deps.Now()
-	res, err := t.transport.RoundTrip(out)
+	res, err := t.carries.RoundTrip(out)
 	if err == nil {
 		l.res = res
 		l.body, err = io.ReadAll(io.LimitReader(res.Body, maxLocated+1))

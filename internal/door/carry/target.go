@@ -37,6 +37,7 @@ type target struct {
 	bad       map[string]time.Time // when an address last took no connection; guarded by mu
 
 	transport *http.Transport
+	carries   http.RoundTripper // transport, or what stands for it in a test
 	probe     *http.Transport // opens a connection for each request
 }
 
@@ -67,6 +68,7 @@ func newTarget(spec Target, opts Options, now func() time.Time) (*target, error)
 	}
 	t.transport = t.newTransport(opts.MaxIdle)
 	t.transport.ResponseHeaderTimeout = opts.ResponseTimeout
+	t.carries = t.transport
 	t.probe = t.newTransport(1)
 	t.probe.DisableKeepAlives = true
 	return t, nil

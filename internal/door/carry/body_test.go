@@ -1,0 +1,218 @@
+package carry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+)
+
+// TestKeep: a body is kept up to the limit and as far as memory goes; what is
+// not kept is still there from its beginning.
+func TestKeep(t *testing.T) {
+	for _, size := range []int64{0, 1, firstBytes - 1, firstBytes, firstBytes + 1, 100_000, 100_001} {
+		for _, announced := range []bool{true, false} {
+			for _, room := range []int64{1 << 20, 100_001, 50_000, 10, 0} {
+				for name, reader := range map[string]func(io.Reader) io.Reader{
+					"plain": func(r io.Reader) io.Reader { return r }, "bytes": iotest.OneByteReader, "early end": iotest.DataErrReader,
+				} {
+					t.Run(fmt.Sprintf("%d/%v/%d/%s", size, announced, room, name), func(t *testing.T) {
+						keeps(t, size, announced, room, reader)
+					})
+				}
+			}
+		}
+	}
+}
+
+func keeps(t *testing.T, size int64, announced bool, room int64, reader func(io.Reader) io.Reader) {
+	const most = 100_000
+	want := strings.Repeat("k", int(size))
+	m := memory{size: room}
+	h := &held{from: &m}
+	h.enter()
+	length := int64(-1)
+	if announced {
+		length = size
+	}
+	src := reader(strings.NewReader(want))
+	b, whole, err := keep(src, length, most, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := m.used.Load(); used > room || used < int64(cap(b)) {
+		t.Errorf("%d bytes counted of %d, the buffer has %d", used, room, cap(b))
+	}
+	if fits := size <= most && max(size, firstBytes) < room/2; fits && !whole {
+		t.Error("not kept although there is room")
+	}
+	if whole && (size > most || int64(cap(b)) > most+1) {
+		t.Errorf("kept %d in a buffer of %d", size, cap(b))
+	}
+	all := b
+	if !whole {
+		rest, err := io.ReadAll(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(bytes.Clone(b), rest...)
+	}
+	if string(all) != want {
+		t.Errorf("%d bytes of %d are left", len(all), size)
+	}
+	if h.leave(); m.used.Load() != 0 {
+		t.Errorf("%d bytes are not given back", m.used.Load())
+	}
+}
+
+// TestBadBody: what the client did wrong is neither blamed on an origin nor
+// called unknown, and never reaches one whole.
+func TestBadBody(t *testing.T) {
+	for _, size := range []int64{100, 2 << 20} {
+		for _, kind := range []Kind{Gateway, Plain} {
+			l := &ledger{}
+			r := newRig(t, rigging{}, good(t, l), good(t, l))
+			broken := io.MultiReader(strings.NewReader(strings.Repeat("x", 50)), iotest.ErrReader(io.ErrUnexpectedEOF))
+			req := request(t.Context(), kind, "POST", topic, broken)
+			req.ContentLength = size
+			got := r.do(t, req)
+			if bad, ok := errors.AsType[*Body](got.err); !ok || !errors.Is(bad, io.ErrUnexpectedEOF) || (bad.Key == "") != (kind == Plain) {
+				t.Errorf("%v of %d: %v", kind, size, got)
+			}
+			if _, executed, _ := l.read(); len(executed) != 0 || !r.group.Origins()[0].Healthy() {
+				t.Errorf("%v of %d: executed %d times", kind, size, len(executed))
+			}
+		}
+	}
+}
+
+// TestNoMemory: where the memory for bodies is used up requests still go
+// through, are not repeated, and the client is told the truth.
+func TestNoMemory(t *testing.T) {
+	for _, trailer := range []bool{false, true} {
+		o := testOptions()
+		if !trailer {
+			o.MaxBuffered = 0
+		}
+		l := &ledger{}
+		r := newRig(t, rigging{carry: o}, scripted(t, step{"", -1, "", "close"}, l, true), good(t, l))
+		req := request(t.Context(), Gateway, "POST", topic, strings.NewReader("hello"))
+		if trailer {
+			req.Trailer = http.Header{"After": nil}
+			req.ContentLength, req.TransferEncoding = -1, []string{"chunked"}
+		}
+		wantUnknown(t, r.do(t, req))
+		if _, executed, _ := l.read(); len(executed) != 1 || !strings.HasSuffix(executed[0], "|1|hello") {
+			t.Errorf("trailer=%v: executed %q", trailer, executed)
+		}
+		if s := r.Stats(); s.Streamed != 1 || s.Buffered != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	}
+}
+
+// TestMemoryBound: however many bodies come at once, what is kept stays below
+// the cap, and every request arrives whole.
+func TestMemoryBound(t *testing.T) {
+	var m memory
+	m.size = 300_000
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	kept, peak := 0, int64(0)
+	for range 40 {
+		wg.Go(func() {
+			h := &held{from: &m}
+			h.enter()
+			defer h.leave()
+			_, whole, err := keep(strings.NewReader(strings.Repeat("x", 50_000)), -1, 1<<20, h)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if whole {
+				kept++
+			}
+			peak = max(peak, m.used.Load()) // may count a take that is being refused
+		})
+	}
+	wg.Wait()
+	if kept == 0 || m.used.Load() != 0 {
+		t.Errorf("%d were kept, %d bytes are left", kept, m.used.Load())
+	}
+	t.Logf("%d of 40 kept, peak %d", kept, peak)
+}
+
+// TestEarlyAnswer: an origin may answer before it has read the body; its answer
+// counts, and the body is not sent anywhere else.
+func TestEarlyAnswer(t *testing.T) {
+	for _, size := range []int{100, 900 << 10, 4 << 20} {
+		a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { problem(w, 413, "too-large") }))
+		b := newStamp(t, "b", nil)
+		r := newRig(t, rigging{}, a.URL, b.URL)
+		got := r.post(t, strings.Repeat("x", size))
+		if got.status != 413 && size < 1<<20 || b.asked.Load() != 0 && got.status == 413 {
+			t.Errorf("%d bytes: %v, b was asked %d times", size, got, b.asked.Load())
+		}
+	}
+}
+
+// TestExpectContinue: a body that is kept is sent at once; one that is not waits
+// for the origin's word.
+func TestExpectContinue(t *testing.T) {
+	for _, size := range []int{100, 2 << 20} {
+		var expect string
+		a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			expect = r.Header.Get("Expect")
+			n, _ := io.Copy(io.Discard, r.Body)
+			_, _ = fmt.Fprint(w, n)
+		}))
+		r := newRig(t, rigging{}, a.URL)
+		got := r.post(t, strings.Repeat("x", size), "Expect", "100-continue")
+		if got.body != fmt.Sprint(size) || (expect == "") != (size == 100) {
+			t.Errorf("%d bytes: %v, Expect %q", size, got, expect)
+		}
+	}
+}
+
+// TestAffinity: the key of the message chooses the origin where it is asked for.
+func TestAffinity(t *testing.T) {
+	for _, c := range []struct {
+		path, header, body, want string
+	}{
+		{topic, "k1", "x", "k1"},
+		{topic + "?key=k%202&x=1", "", "x", "k 2"},
+		{topic + "?a=b", "", `{"senderId":"s"}`, ""},
+		{"/ServiceAPI/message", "", `{"value":"v","SENDERID":"s1"}`, "s1"},
+		{"/serviceapi/MESSAGE", "", `{"x":{"senderId":"no"},"senderid":"s\u0032"}`, "s2"},
+		{"/ServiceAPI/message", "", `{"senderId":7}`, ""},
+		{"/ServiceAPI/message", "", `[1`, ""},
+		{"/ServiceAPI/message", "", `{"senderId`, ""},
+	} {
+		req := request(t.Context(), Gateway, "POST", c.path, nil)
+		if c.header != "" {
+			req.Header.Set("Postroad-Key", c.header)
+		}
+		if got := messageKey(req, []byte(c.body)); string(got) != c.want {
+			t.Errorf("%s %q %s: key %q, want %q", c.path, c.header, c.body, got, c.want)
+		}
+	}
+}
+
+// FuzzSenderID: whatever a client sends in a classic call, the hint is found or
+// not, and nothing breaks.
+func FuzzSenderID(f *testing.F) {
+	for _, s := range []string{`{"senderId":"a"}`, `{"a":[{}],"SenderID":"\ud83d\ude00"}`, `{`, `{"senderId":null}`, "\xff"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := senderID(b); len(got) > 3*len(b) {
+			t.Errorf("%d bytes out of %d", len(got), len(b))
+		}
+	})
+}

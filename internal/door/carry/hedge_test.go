@@ -1,0 +1,350 @@
+package carry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postroad/internal/door/policy"
+)
+
+// TestHang: an origin that falls silent, at whatever step, costs the client the
+// time of a hedge; its request is answered by another origin.
+func TestHang(t *testing.T) {
+	for _, s := range sendings() {
+		if !s.repeats {
+			continue
+		}
+		for _, f := range hangs() {
+			if reads(s.method) && f.name == "hangs in the body" {
+				continue // its answer has begun
+			}
+			t.Run(s.name+"/"+f.name, func(t *testing.T) {
+				l := &ledger{}
+				o := testOptions()
+				o.ResponseTimeout = time.Minute
+				r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, l, true), good(t, l))
+				body := strings.Repeat("b", s.size)
+				a := r.do(t, s.request(t, body))
+				if a.err != nil || a.header.Get(OriginHeader) != "b" {
+					t.Fatalf("answer %v", a)
+				}
+				for _, w := range audit(s, a, body, l) {
+					t.Error(w)
+				}
+				if n := r.Stats().Hedges; n != 1 {
+					t.Errorf("%d hedges", n)
+				}
+				left := int64(0)
+				if s.method == "POST" {
+					left = 1
+				}
+				if n := r.Stats().Orphans; n != left {
+					t.Errorf("%d attempts run on, want %d", n, left)
+				}
+			})
+		}
+	}
+}
+
+// TestHangNever: what may never be repeated waits for its origin, and is cut
+// when its time is over.
+func TestHangNever(t *testing.T) {
+	for _, s := range sendings() {
+		if s.repeats {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			l := &ledger{}
+			o := testOptions()
+			o.ResponseTimeout = 150 * time.Millisecond
+			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, step{"", -1, "", "hang"}, l, true), good(t, l))
+			a := r.do(t, s.request(t, strings.Repeat("b", s.size)))
+			wantUnknown(t, a)
+			if touched, executed, _ := l.read(); touched > 1 || len(executed) > 1 {
+				t.Errorf("reached origins %d times", touched)
+			}
+		})
+	}
+}
+
+// TestHangAlone: with nobody else to ask the outcome is unknown after
+// response_timeout, also where the answer hangs in its body.
+func TestHangAlone(t *testing.T) {
+	for _, f := range hangs() {
+		t.Run(f.name, func(t *testing.T) {
+			o := testOptions()
+			o.ResponseTimeout = 150 * time.Millisecond
+			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, &ledger{}, true))
+			if failed := wantUnknown(t, r.post(t, "x", KeyHeader, "k")); failed.Key != "k" || failed.Origin != "a" {
+				t.Errorf("told %+v", failed)
+			}
+		})
+	}
+}
+
+// TestLateAnswer: the answer that comes after another one won counts for the
+// policy and for nothing else, and its connection is used again.
+func TestLateAnswer(t *testing.T) {
+	release := make(chan struct{})
+	var first atomic.Bool
+	a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if first.CompareAndSwap(false, true) {
+			<-release
+		}
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, accepted)
+	}))
+	b := newStamp(t, "b", nil)
+	r := newRig(t, rigging{policy: hedging()}, a.URL, b.URL)
+	if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
+		t.Fatalf("answer %v", got)
+	}
+	if s := r.Stats(); s.Orphans != 1 || s.Buffered == 0 {
+		t.Errorf("stats %+v: the first runs on, with its body", s)
+	}
+	close(release)
+	eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == 2 })
+	late := r.attempts()[1]
+	if late.Origin != "a" || late.Status != 202 || late.Won || late.Err != nil {
+		t.Errorf("the late attempt is told as %+v", late)
+	}
+	eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
+}
+
+// TestClientGone: a POST that a stamp may be storing is not cut when its client
+// goes, is not repeated either, and its outcome is counted.
+func TestClientGone(t *testing.T) {
+	for _, kind := range []Kind{Gateway, Plain} {
+		t.Run(kind.String(), func(t *testing.T) {
+			arrived, release, cut := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				close(arrived)
+				select {
+				case <-release:
+				case <-r.Context().Done():
+					close(cut)
+				}
+				w.WriteHeader(http.StatusAccepted)
+			}))
+			b := newStamp(t, "b", nil)
+			r := newRig(t, rigging{policy: calm()}, a.URL, b.URL)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { <-arrived; cancel() }()
+			got := r.do(t, request(ctx, kind, "POST", topic, strings.NewReader("x")))
+			wantUnknown(t, got)
+			if kind == Plain {
+				<-cut
+			}
+			close(release)
+			eventually(t, "the outcome is counted", func() bool { return len(r.attempts()) == 1 })
+			if one := r.attempts()[0]; kind == Gateway && (one.Status != 202 || one.Won) || kind == Plain && one.Status != 0 {
+				t.Errorf("the attempt is told as %+v", one)
+			}
+			if b.asked.Load() != 0 {
+				t.Error("a request whose client is gone was repeated")
+			}
+		})
+	}
+}
+
+// TestClose: attempts that run on end with the carrier.
+func TestClose(t *testing.T) {
+	r := newRig(t, rigging{policy: hedging()}, scripted(t, step{"", -1, "", "hang"}, &ledger{}, true), good(t, &ledger{}))
+	if a := r.post(t, "x"); a.status != 202 {
+		t.Fatalf("answer %v", a)
+	}
+	r.Close()
+	if s := r.Stats(); s.Orphans != 0 || s.Buffered != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// slowPair is two origins that both wait until they are let go.
+func slowPair(t *testing.T) (urls []string, asked func() int64, letGo func()) {
+	wait := make(chan struct{})
+	var once sync.Once
+	letGo = func() { once.Do(func() { close(wait) }) }
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-wait:
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(http.StatusAccepted)
+	})
+	a, b := newStamp(t, "a", handler), newStamp(t, "b", handler)
+	t.Cleanup(letGo)
+	return []string{a.URL, b.URL}, func() int64 { return a.asked.Load() + b.asked.Load() }, letGo
+}
+
+// TestNoStorm: when both origins are slow at once the budget bounds what is sent
+// twice, and every request is answered.
+func TestNoStorm(t *testing.T) {
+	const posts = 60
+	p := hedging()
+	p.Repeat = policy.Repeat{Share: 0, Burst: 4, Refill: 24 * time.Hour}
+	urls, asked, letGo := slowPair(t)
+	r := newRig(t, rigging{policy: p}, urls...)
+	var wg sync.WaitGroup
+	var good atomic.Int64
+	for range posts {
+		wg.Go(func() {
+			if a := r.post(t, "x"); a.status == 202 {
+				good.Add(1)
+			}
+		})
+	}
+	eventually(t, "all have arrived", func() bool { return asked() >= posts })
+	eventually(t, "some wanted a hedge", func() bool { return r.Stats().Hedges+r.Stats().Refused > 0 })
+	letGo()
+	wg.Wait()
+	if n := asked(); n > posts+4 || good.Load() != posts {
+		t.Errorf("%d posts made %d requests, %d were answered", posts, n, good.Load())
+	}
+}
+
+// TestBudget: repeats after failures stop where the budget is empty, and the
+// client is told what is known.
+func TestBudget(t *testing.T) {
+	p := calm()
+	p.Repeat = policy.Repeat{Share: 0, Burst: 3, Refill: 24 * time.Hour}
+	l := &ledger{}
+	r := newRig(t, rigging{policy: p}, scripted(t, step{"", -1, "", "close"}, l, true), good(t, l))
+	var fine, unknowns int
+	for range 10 {
+		a := r.post(t, "x")
+		if a.err == nil {
+			fine++
+			continue
+		}
+		wantUnknown(t, a)
+		unknowns++
+	}
+	if s := r.Stats(); fine != 3 || unknowns != 7 || s.Repeats != 3 || s.Refused != 7 {
+		t.Errorf("%d answered, %d unknown, stats %+v", fine, unknowns, s)
+	}
+	if a := r.do(t, request(t.Context(), Gateway, "GET", "/default", nil)); a.status != 202 {
+		t.Errorf("a GET does not need the budget: %v", a)
+	}
+}
+
+// script is an http.RoundTripper of a target, for tests in a bubble of time.
+type script func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (s script) RoundTrip(req *http.Request) (*http.Response, error) { return s(req) }
+
+func answering(status int) *http.Response {
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
+		ContentLength: int64(len(accepted)), Body: io.NopCloser(strings.NewReader(accepted)),
+	}
+}
+
+// TestHedgeDelay: the hedge goes out after the delay that the policy names and
+// not before; a client that lets the gateway wait is given that time on top.
+func TestHedgeDelay(t *testing.T) {
+	for _, c := range []struct {
+		prefer string
+		want   time.Duration
+	}{
+		{"", 250 * time.Millisecond},
+		{"wait=5", 5250 * time.Millisecond},
+		{`respond-async, wait="2"; x=1`, 2250 * time.Millisecond},
+		{"wait=soon", 250 * time.Millisecond},
+	} {
+		t.Run(c.prefer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begun := time.Now()
+				var hedged time.Duration
+				r := scriptedRig(t, map[string]script{
+					"a": func(req *http.Request) (*http.Response, error) {
+						<-req.Context().Done()
+						return nil, context.Cause(req.Context())
+					},
+					"b": func(*http.Request) (*http.Response, error) {
+						hedged = time.Since(begun)
+						return answering(202), nil
+					},
+				}, time.Now)
+				req := request(t.Context(), Gateway, "POST", topic, strings.NewReader("x"))
+				if c.prefer != "" {
+					req.Header.Set("Prefer", c.prefer)
+				}
+				if a := r.do(t, req); a.status != 202 || hedged != c.want {
+					t.Errorf("answer %v, hedged after %v, want %v", a, hedged, c.want)
+				}
+				r.Close()
+			})
+		})
+	}
+}
+
+// scriptedRig is a rig whose origins are functions.
+func scriptedRig(t *testing.T, scripts map[string]script, clock func() time.Time) *rig {
+	p := policy.DefaultOptions()
+	urls := make([]string, len(scripts))
+	for i := range urls {
+		urls[i] = "http://127.0.0.1:1"
+	}
+	r := newRig(t, rigging{policy: p, clock: clock}, urls...)
+	for name, s := range scripts {
+		r.target(name).carries = s
+	}
+	return r
+}
+
+// TestOwnStall: when this machine stood still its timers fire late and all at
+// once. That is no silence of an origin, and no reason to send anything twice.
+func TestOwnStall(t *testing.T) {
+	for _, stalled := range []bool{true, false} {
+		t.Run(fmt.Sprint(stalled), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var slept atomic.Int64
+				clock := func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
+				var again atomic.Int64
+				r := scriptedRig(t, map[string]script{
+					"a": func(*http.Request) (*http.Response, error) {
+						<-time.After(300 * time.Millisecond)
+						return answering(202), nil
+					},
+					"b": func(*http.Request) (*http.Response, error) {
+						again.Add(1)
+						return answering(202), nil
+					},
+				}, clock)
+				var wg sync.WaitGroup
+				for range 20 {
+					wg.Go(func() {
+						if a := r.post(t, "x"); a.status != 202 {
+							t.Errorf("answer %v", a)
+						}
+					})
+				}
+				synctest.Wait() // all wait for their hedges
+				if stalled {
+					slept.Store(int64(3 * time.Second))
+				}
+				wg.Wait()
+				if n := again.Load(); stalled == (n > 0) {
+					t.Errorf("%d hedges", n)
+				}
+				if stalled && !r.group.Origins()[0].Healthy() {
+					t.Error("an origin was called silent by a machine that slept")
+				}
+				<-time.After(time.Second)
+				r.Close()
+			})
+		})
+	}
+}

@@ -1,0 +1,163 @@
+package carry
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// step is where a scripted origin stops, and how.
+type step struct {
+	name string
+	// read is how many bytes of the request are taken: -1 is all of it, -2 none,
+	// not even the connection.
+	read int
+	// say is written then.
+	say string
+	// then is what follows: "close", "reset", "hang" until the test ends, or
+	// "keep" the connection.
+	then string
+}
+
+const accepted = `{"accepted":1,"ids":["x"]}`
+
+func answerOf(status int, contentType, body string) string {
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", status, http.StatusText(status), contentType, len(body), body)
+}
+
+func problemOf(status int, name string) string {
+	return answerOf(status, "application/problem+json", fmt.Sprintf(`{"type":"urn:postroad:problem:%s","title":"x","status":%d}`, name, status))
+}
+
+// steps are all ways in which an origin may fail that does not answer properly.
+func steps() []step {
+	list := []step{
+		{"refuses", -2, "", "close"},
+		{"closes at once", 0, "", "close"},
+		{"resets at once", 0, "", "reset"},
+	}
+	for _, k := range []int{1, 30, 60, 2000} {
+		list = append(list, step{fmt.Sprintf("resets after %d bytes", k), k, "", "reset"}, step{fmt.Sprintf("closes after %d bytes", k), k, "", "close"})
+	}
+	for _, then := range []string{"close", "reset"} {
+		list = append(list,
+			step{then + " after the request", -1, "", then},
+			step{then + " in the status line", -1, "HTTP/1.1 20", then},
+			step{then + " in the header", -1, "HTTP/1.1 202 Accepted\r\nContent-Le", then},
+			step{then + " in the body", -1, "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc", then},
+			step{then + " in a chunk", -1, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n1a\r\n{\"acc", then},
+			step{then + " after 100", -1, "HTTP/1.1 100 Continue\r\n\r\n", then},
+			step{then + " after 103", -1, "HTTP/1.1 103 Early Hints\r\n\r\n", then},
+		)
+	}
+	return append(list,
+		step{"answers nonsense", -1, "nonsense\r\n\r\n", "close"},
+		step{"answers with two lengths", -1, "HTTP/1.1 202 Accepted\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "close"},
+	)
+}
+
+// hangs are the ways to fall silent.
+func hangs() []step {
+	return []step{
+		{"hangs at once", 0, "", "hang"},
+		{"hangs after 60 bytes", 60, "", "hang"},
+		{"hangs after the request", -1, "", "hang"},
+		{"hangs in the header", -1, "HTTP/1.1 202 Accepted\r\nContent-Le", "hang"},
+		{"hangs in the body", -1, "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc", "hang"},
+	}
+}
+
+// ledger is what origins got, independent of what carriers say.
+type ledger struct {
+	mu       sync.Mutex
+	touched  int      // requests of which a byte arrived; guarded by mu
+	executed []string // key, mark and body of those that arrived whole; guarded by mu
+	stored   int      // of those, the ones that an origin would have stored; guarded by mu
+}
+
+func (l *ledger) touch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.touched++
+}
+
+func (l *ledger) execute(entry string, stored bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.executed = append(l.executed, entry)
+	if stored {
+		l.stored++
+	}
+}
+
+func (l *ledger) read() (touched int, executed []string, stored int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.touched, append([]string(nil), l.executed...), l.stored
+}
+
+func entryOf(req *http.Request, body []byte) string {
+	return strings.Join(req.Header[KeyHeader], ",") + "|" + strings.Join(req.Header[AttemptHeader], ",") + "|" + string(body)
+}
+
+// scripted is an origin that does s with each connection and writes down what
+// it got. Where it took the whole request, stored says whether it kept it.
+func scripted(t testing.TB, s step, l *ledger, stored bool) string {
+	t.Helper()
+	if s.read == -2 {
+		return deadURL(t)
+	}
+	return rawOrigin(t, func(c net.Conn) {
+		for s.play(t, c, l, stored) {
+		}
+	})
+}
+
+// play serves one request and reports whether the connection goes on.
+func (s step) play(t testing.TB, c net.Conn, l *ledger, stored bool) bool {
+	say := s.say
+	if s.read >= 0 {
+		if n, _ := io.ReadFull(c, make([]byte, s.read)); n > 0 {
+			l.touch()
+		}
+	} else {
+		var seen bytes.Buffer
+		req, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, &seen)))
+		if err != nil {
+			if seen.Len() > 0 {
+				l.touch()
+			}
+			return false
+		}
+		l.touch()
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return false
+		}
+		l.execute(entryOf(req, body), stored)
+		if end := strings.LastIndex(say, "\r\n\r\n"); req.Method == http.MethodHead && end >= 0 {
+			say = say[:end+4]
+		}
+	}
+	_, _ = io.WriteString(c, say)
+	switch s.then {
+	case "reset":
+		reset(c)
+	case "hang":
+		<-t.Context().Done()
+	case "keep":
+		return true
+	}
+	return false
+}
+
+// good is an origin that stores everything.
+func good(t testing.TB, l *ledger) string {
+	return scripted(t, step{"accepts", -1, answerOf(202, "application/json", accepted), "keep"}, l, true)
+}
