@@ -245,9 +245,10 @@ func validateOrigins(prefix string, origins []Origin, simple bool) error {
 			t.URLs = []string{"http://unknown"}
 		}
 		errs = append(errs, t.Validate(path))
-		switch {
-		case o.URL != "" && len(o.URLs) > 0:
+		if o.URL != "" && len(o.URLs) > 0 {
 			errs = append(errs, fmt.Errorf("%s.urls: set: must be empty where there is a url", path))
+		}
+		switch {
 		case o.Stream != "" && !simple:
 			errs = append(errs, fmt.Errorf("%s.stream: %q: must be empty in a group; make a group of the stream nodes", path, o.Stream))
 		case o.Stream != "" && !bareURL(o.Stream):

@@ -163,7 +163,7 @@ func (r Route) patterns() []pattern {
 	var all []pattern
 	for _, h := range hosts {
 		for _, p := range paths {
-			all = append(all, pattern{strings.ToLower(h), p})
+			all = append(all, pattern{hostOnly(h), p})
 		}
 	}
 	return all
@@ -318,5 +318,6 @@ func hostOnly(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
