@@ -26,7 +26,7 @@ func (o *Origin) Probed(p Probe) {
 	}
 	g.locked(func(now instant) {
 		o.everProbed, o.probedAt = true, now
-		if p.Err == nil || p.Said.leaves() {
+		if p.Err == nil || p.Said != (Announcement{}) {
 			o.said = p.Said // what was announced holds until the next answer
 		}
 		switch {
