@@ -31,7 +31,7 @@ type transactor struct {
 func (x *transactor) Transact(ctx context.Context, o forward.Transacting) (forward.Session, error) {
 	ko := kafka.TransactOptions{
 		Chain: o.Chain, Hub: o.Hub, Topic: o.Topic, Interval: o.Interval, Messages: o.Messages,
-		Lanes: o.Lanes, From: o.Record, Confirm: o.Confirm, Ended: o.Ended,
+		Lanes: o.Lanes, From: o.Record, Confirm: o.Confirm, Ended: o.Ended, Stale: o.Stale,
 	}
 	if x.twist != nil {
 		x.twist(&ko)

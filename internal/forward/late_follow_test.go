@@ -26,7 +26,7 @@ func TestLateInTheClient(t *testing.T) {
 			cluster, addr := startCluster(t)
 			m := msg(laneA, 1)
 			put(t, addr, foreign{m: twinOf(&m, true), produced: time.Now()})
-			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "messages", Err: kerr.NotLeaderForPartition, Count: -1})
+			cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: -1})
 			run := newLateRun(t, addr)
 			run.exactly, run.options.LateAfter = exactly, time.Second
 			f, out := run.drain(t, m)

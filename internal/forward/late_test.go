@@ -95,11 +95,16 @@ func newLateRun(t testing.TB, addr string) *lateRun {
 
 func (r *lateRun) start(t testing.TB, st ...*store) (f *forward.Forwarder, stop func()) {
 	t.Helper()
+	return r.startOn(t, sourceOf(st...))
+}
+
+func (r *lateRun) startOn(t testing.TB, src forward.Source) (f *forward.Forwarder, stop func()) {
+	t.Helper()
 	sink, err := kafka.NewSink(r.kafka, kafka.Deps{Stamp: "here"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := forward.Deps{Source: sourceOf(st...), Sink: sink, Twins: sink}
+	d := forward.Deps{Source: src, Sink: sink, Twins: sink}
 	if r.log != nil {
 		d.Twins = r.log
 	}

@@ -50,8 +50,8 @@ func (b *batch) receipt(first message.Place, i int) message.Receipt {
 	return message.Receipt{ID: b.msgs[i].ID, Place: message.Place{Lane: first.Lane, Seq: first.Seq + uint64(i)}}
 }
 
-// appendOutcome writes the members state, partition, offset and reason, the
-// last three where they are known.
+// appendOutcome writes the members state, partition, offset, duplicate and reason,
+// but for the first where they are known.
 func appendOutcome(out []byte, o message.Outcome) []byte {
 	out = append(out, `,"state":`...)
 	out = appendString(out, string(o.State))
@@ -60,6 +60,9 @@ func appendOutcome(out []byte, o message.Outcome) []byte {
 		out = strconv.AppendInt(out, int64(o.Partition), 10)
 		out = append(out, `,"offset":`...)
 		out = strconv.AppendInt(out, o.Offset, 10)
+	}
+	if o.Duplicate {
+		out = append(out, `,"duplicate":true`...)
 	}
 	if o.Reason != "" {
 		out = append(out, `,"reason":`...)

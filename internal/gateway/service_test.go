@@ -77,6 +77,8 @@ func TestLocate(t *testing.T) {
 		`{"id":"`+bare+`","receipt":"`+receipt+`","state":"queued","stamp":"onprem","lane":"`+testLane+`","seq":1,"complete":true}`)
 	r.tracker.set(message.Place{Lane: testLane, Seq: 1}, message.Outcome{State: message.StateForwarded, Located: true, Partition: 2, Offset: 9})
 	r.want(r.do(http.MethodGet, "/v1/messages/"+receipt, ""), http.StatusOK, `"state":"forwarded","partition":2,"offset":9,`)
+	r.tracker.set(message.Place{Lane: testLane, Seq: 1}, message.Outcome{State: message.StateForwarded, Located: true, Partition: 2, Offset: 7, Duplicate: true})
+	r.want(r.do(http.MethodGet, "/v1/messages/"+receipt, ""), http.StatusOK, `"state":"forwarded","partition":2,"offset":7,"duplicate":true,`)
 	r.tracker.set(message.Place{Lane: testLane, Seq: 1}, message.Outcome{State: message.StateForwarded})
 	if a := r.do(http.MethodGet, "/v1/messages/"+receipt, ""); strings.Contains(a.body, "partition") {
 		t.Errorf("a partition that is not known: %s", a.body)

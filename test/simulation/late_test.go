@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sort"
 	"testing"
 	"time"
@@ -138,6 +139,24 @@ func (l belatedLog) Since(ctx context.Context, of []message.Mark, t time.Time) (
 
 func TestTwinReadFromWrongTime(t *testing.T) {
 	caught(t, 20, sabotage{twins: func(l *link) forward.Log { return belatedLog{l} }, options: cutOff}, twice)
+}
+
+// lastingLink takes nothing back of what it was given.
+type lastingLink struct{ *link }
+
+func (lastingLink) Reset() error { return nil }
+
+func TestTwinThatWaitsInTheClient(t *testing.T) {
+	long := func(ctx context.Context, w *world, rng *rand.Rand) {
+		name := w.stamps[rng.IntN(2)].name
+		w.during(ctx, between(rng, 50*time.Second, 90*time.Second), "stamp "+name+" is cut off from the hub for long", func(on bool) {
+			w.hub.change(func() { w.hub.cut[name] = on })
+		})
+	}
+	caught(t, 40, sabotage{sink: func(l *link) forward.Sink { return lastingLink{l} }, options: func(p *plan) {
+		cutOff(p)
+		p.upsets, p.upset, p.forward.MaxInFlight, p.messages = []disturbance{{1, long}}, 8*time.Second, 500, 400
+	}}, twice)
 }
 
 // markless forgets which requests were repeats.
