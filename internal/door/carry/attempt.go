@@ -16,13 +16,13 @@ import (
 
 // attempt is one request at one origin.
 type attempt struct {
-	race   *race
-	origin *policy.Origin
-	flight *policy.Flight
-	conn   flight
-	number int
-	hedge  bool
-	begun  time.Time
+	race    *race
+	origin  *policy.Origin
+	flight  *policy.Flight
+	conn    flight
+	number  int
+	hedge   bool
+	begun   time.Time
 	orphan  bool // it runs on after its race; guarded by race.mu
 	dropped bool // its outcome came after its race; guarded by race.mu
 

@@ -274,7 +274,7 @@ func (c *Carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else if r.lent = lend(req, nil); r.lent != nil {
 		r.rule.hedge = false // there is one body, and one attempt reads it
 	}
-	if len(r.affinity) == 0 && call.ByKey {
+	if r.affinity = call.Affinity; len(r.affinity) == 0 && call.ByKey {
 		r.affinity = messageKey(req, r.body)
 	}
 	return r.run()

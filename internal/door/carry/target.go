@@ -38,7 +38,7 @@ type target struct {
 
 	transport *http.Transport
 	carries   http.RoundTripper // transport, or what stands for it in a test
-	probe     *http.Transport // opens a connection for each request
+	probe     *http.Transport   // opens a connection for each request
 }
 
 func newTarget(spec Target, opts Options, now func() time.Time) (*target, error) {
