@@ -18,7 +18,11 @@ func (f *Front) each(line func(o FrontOrigin) string) string {
 func doorConfig(f *Front) string {
 	return fmt.Sprintf("http: {listen: %q}\nadmin: {listen: %q}\ndoor:\n  origins:\n", f.address, f.admin) +
 		f.each(func(o FrontOrigin) string {
-			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", priority: %d}", o.Name, o.Address, max(o.Priority, 1))
+			stream := ""
+			if o.Stream != "" {
+				stream = fmt.Sprintf("stream: \"http://%s\", ", o.Stream)
+			}
+			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", %spriority: %d}", o.Name, o.Address, stream, max(o.Priority, 1))
 		}) + strings.Join(f.settings, "\n") + "\n"
 }
 

@@ -39,6 +39,9 @@ type FrontOrigin struct {
 	Name string
 	// Address is host:port.
 	Address string
+	// Stream is host:port of the stamp's stream node, for Postroad's door alone;
+	// empty where it has none.
+	Stream string
 	// Priority orders the origins of Postroad's door; 0 is 1.
 	Priority int
 }
@@ -251,6 +254,25 @@ func (f *Front) Stop() error {
 		return p.Stop()
 	}
 	return p.end(syscall.SIGTERM) // programs of others tell of a signal by their exit codes
+}
+
+// Order gives Postroad's door an order by its own command line, such as "drain",
+// "first", and returns what it says.
+func (f *Front) Order(ctx context.Context, order ...string) ([]byte, error) {
+	if f.p == nil || f.p.Addresses.Admin == "" {
+		return nil, fmt.Errorf("%s takes no orders", f.name)
+	}
+	args := append([]string{"door", "ctl"}, order...)
+	cmd := exec.CommandContext(ctx, f.binary.Path, append(args, "--admin", f.p.Addresses.Admin)...)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %.500s", err, exit.Stderr)
+		}
+		return nil, fmt.Errorf("%v: %w", args, err)
+	}
+	return out, nil
 }
 
 // Reload changes the configuration and makes the process take it up.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -41,6 +42,8 @@ type SocketsOptions struct {
 	// Sources are addresses that the clients come from, in turn; none leaves that
 	// to the system. One address has fewer ports than there may be clients.
 	Sources []string
+	// Control, where set, prepares each socket before it is bound.
+	Control func(network, address string, c syscall.RawConn) error
 }
 
 // originHeader is where Postroad's door names the origin.
@@ -133,7 +136,7 @@ func (s *Sockets) connect(ctx context.Context, i int) (net.Conn, string, error) 
 		return nil, "", context.Cause(ctx)
 	}
 	origin := "?"
-	var d net.Dialer
+	d := net.Dialer{Control: s.opts.Control}
 	if n := len(s.opts.Sources); n > 0 {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.opts.Sources[i%n])}
 	}

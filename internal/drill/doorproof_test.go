@@ -1,0 +1,114 @@
+//go:build proof
+
+package drill
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// doorProofOptions are those of D2, in their full length.
+func doorProofOptions(t *testing.T, front, fault string) DoorOptions {
+	t.Helper()
+	o := doorOptions(t, front, fault)
+	d := DefaultDoorOptions()
+	o.Rate, o.Lead, o.Length, o.Tail = d.Rate, d.Lead, d.Length, d.Tail
+	return o
+}
+
+// table collects the rows of reports.
+type table struct{ rows []string }
+
+func (d *table) add(r DoorReport) { d.rows = append(d.rows, r.Row()) }
+
+func (d *table) print(t *testing.T) {
+	t.Helper()
+	t.Log("\n" + DoorHead() + "\n" + strings.Join(d.rows, "\n"))
+}
+
+// TestProofDoorFaults is D2 and D3: every fault through Postroad's door and through
+// every other proxy, with small bodies and, where a body can be cut, with large
+// ones.
+func TestProofDoorFaults(t *testing.T) {
+	var all table
+	defer func() { all.print(t) }()
+	for _, fault := range doorFaults() {
+		for _, body := range []int{100, 256 << 10} {
+			if body > 100 && !fault.wired && fault.name != "kill" && fault.name != "stop" {
+				continue
+			}
+			for _, front := range Fronts() {
+				t.Run(fmt.Sprintf("%s/%d/%s", fault.name, body, front), func(t *testing.T) {
+					o := doorProofOptions(t, front, fault.name)
+					o.BodyBytes = body
+					if front == "postroad" {
+						all.add(checkDoor(t, o))
+						return
+					}
+					all.add(runDoor(t, o))
+				})
+			}
+		}
+	}
+}
+
+// TestProofDoorStamps is D2 with stamps as origins and a reader of the hub as
+// judge.
+func TestProofDoorStamps(t *testing.T) {
+	var all table
+	defer func() { all.print(t) }()
+	for _, fault := range doorFaults() {
+		if fault.told {
+			continue
+		}
+		for _, front := range Fronts() {
+			t.Run(fault.name+"/"+front, func(t *testing.T) {
+				o := doorProofOptions(t, front, fault.name)
+				o.Gateways = true
+				if front == "postroad" {
+					all.add(checkDoor(t, o))
+					return
+				}
+				all.add(runDoor(t, o))
+			})
+		}
+	}
+}
+
+// TestProofDoorFlapping has an origin come and go for a minute.
+func TestProofDoorFlapping(t *testing.T) {
+	o := doorProofOptions(t, "postroad", "flap")
+	o.Length = time.Minute
+	checkDoor(t, o)
+}
+
+// TestProofDoorMoves moves 5,000 WebSockets.
+func TestProofDoorMoves(t *testing.T) {
+	moveSockets(t, 5000, 10*time.Minute)
+}
+
+// TestProofDoorManyConnections opens as many WebSockets to one origin as open files
+// allow, 60,000 at the most, over ranges of ports that are a third of that.
+func TestProofDoorManyConnections(t *testing.T) {
+	binary, inside := inOwnNetwork(t)
+	if !inside {
+		return
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	const spare = 500
+	clients := min(60_000, int(limit.Max-spare)/2) // the door has two files for each
+	ports := clients / 3
+	for name, c := range map[string]crowded{
+		"source addresses": {ports: ports, clients: clients, sources: 4, addresses: 1},
+		"origin addresses": {ports: ports, clients: clients, addresses: 4},
+	} {
+		t.Run(name, func(t *testing.T) { c.fill(t, binary) })
+	}
+}
