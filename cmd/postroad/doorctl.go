@@ -74,7 +74,9 @@ type doorOrigin struct {
 
 // doorEvent is a change of state.
 type doorEvent struct {
-	At     time.Time `json:"at"`
+	At time.Time `json:"at"`
+	// Kind is state, panic, order or reload.
+	Kind   string `json:"kind"`
 	Group  string    `json:"group"`
 	Origin string    `json:"origin"`
 	From   string    `json:"from"`
@@ -278,7 +280,7 @@ func (c *ctlEvents) Run(ctx context.Context, out streams) error {
 	if err != nil {
 		return err
 	}
-	body, err := ctl.call(ctx, http.MethodGet, "/door/events")
+	body, err := ctl.call(ctx, http.MethodGet, "/door/events?limit="+strconv.Itoa(c.Limit))
 	if err != nil {
 		return err
 	}
@@ -295,7 +297,7 @@ func (c *ctlEvents) Run(ctx context.Context, out streams) error {
 		return writeLine(out.out, "nothing has changed since the door started")
 	}
 	now := time.Now()
-	for _, e := range answer.Events[:min(len(answer.Events), c.Limit)] {
+	for _, e := range answer.Events {
 		if err := writeLine(out.out, eventText(e, now)); err != nil {
 			return err
 		}

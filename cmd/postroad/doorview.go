@@ -145,13 +145,18 @@ func columns(table [][]string) []string {
 
 // eventText is an event in one line.
 func eventText(e doorEvent, now time.Time) string {
-	what := printable([]byte(e.Group))
-	if e.Origin != "" {
-		what += "/" + printable([]byte(e.Origin))
+	var words []string
+	if where := strings.Trim(printable([]byte(e.Group+"/"+e.Origin)), "/"); where != "" {
+		words = append(words, where)
 	}
-	text := fmt.Sprintf("%s  %s  %s -> %s", stampTime(e.At, now), strings.TrimPrefix(what, "/"), printable([]byte(e.From)), printable([]byte(e.To)))
-	if e.Reason != "" {
-		text += "  " + printable([]byte(e.Reason))
+	switch {
+	case e.From != "" || e.To != "":
+		words = append(words, printable([]byte(e.From))+" -> "+printable([]byte(e.To)))
+		if e.Reason != "" {
+			words = append(words, printable([]byte(e.Reason)))
+		}
+	default:
+		words = append(words, strings.TrimSuffix(printable([]byte(e.Kind+": "+e.Reason)), ": "))
 	}
-	return text
+	return stampTime(e.At, now) + "  " + strings.Join(words, "  ")
 }
