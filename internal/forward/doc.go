@@ -33,6 +33,9 @@
 //
 //   - What all chains together hold in memory is bounded, and shared equally.
 //
+//   - A message that two stamps have stored is sent by one of them, or stands twice
+//     within the readers' look-back, or says that this cannot be known: see late.
+//
 //   - Progress is of one hub. Marks that were saved of another (Sink's Identity) are
 //     dropped, and so are those of a topic that was made anew; both are counted.
 //
