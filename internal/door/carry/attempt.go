@@ -86,12 +86,20 @@ func (a *attempt) run(ctx context.Context) {
 	a.answer(ctx, res)
 }
 
-// send gives the request to the transport. One that found only closed
+// send gives the request to a connection. One that found only closed
 // connections is as good as new, and gets another.
 func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
-	out := a.outgoing(httptrace.WithClientTrace(ctx, a.conn.trace()), t)
+	trip := t.carries.RoundTrip
+	if a.small(t) {
+		trip = func(out *http.Request) (*http.Response, error) {
+			return t.lines.exchange(ctx, out, &a.conn, a.race.carrier.opts.ResponseTimeout)
+		}
+	} else {
+		ctx = httptrace.WithClientTrace(ctx, a.conn.trace())
+	}
+	out := a.outgoing(ctx, t)
 	for range 3 {
-		res, err := t.carries.RoundTrip(out)
+		res, err := trip(out)
 		if err == nil {
 			return res, nil
 		}
@@ -102,7 +110,16 @@ func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
 			out.Body = kept(a.race.body)
 		}
 	}
-	return t.carries.RoundTrip(out)
+	return trip(out)
+}
+
+// small tells what goes over a line.
+func (a *attempt) small(t *target) bool {
+	r := a.race
+	if t.lines == nil || r.lent != nil || r.call.Kind == Stream || len(r.body) > maxLineBody {
+		return false
+	}
+	return r.rule.keyed && r.kept || reads(r.req.Method) && len(r.req.Header["Upgrade"]) == 0
 }
 
 // outgoing is the request as this origin gets it.

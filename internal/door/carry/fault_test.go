@@ -115,19 +115,36 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// way is how a request meets a fault: with another origin or without, over lines
+// where they take it or over the transport.
+type way struct{ alone, transport bool }
+
+func ways() []way { return []way{{}, {alone: true}, {transport: true}, {true, true}} }
+
+// noLines has the transport take everything.
+func (r *rig) noLines() {
+	for _, t := range *r.targets.Load() {
+		t.lines = nil
+	}
+}
+
 // faulty runs s against an origin that does f, with another and alone.
 func faulty(t *testing.T, s sending, f step, sabotage func(*guards)) (wrong []string) {
 	if f.read > 60 && s.size < f.read {
 		return nil // there is not that much to read
 	}
 	body := strings.Repeat("b", s.size)
-	for _, alone := range []bool{false, true} {
+	for _, way := range ways() {
+		alone := way.alone
 		l := &ledger{}
 		urls := []string{scripted(t, f, l, true)}
 		if !alone {
 			urls = append(urls, good(t, l))
 		}
 		r := newRig(t, rigging{}, urls...)
+		if way.transport {
+			r.noLines()
+		}
 		if sabotage != nil {
 			sabotage(&r.guards)
 		}
@@ -136,7 +153,7 @@ func faulty(t *testing.T, s sending, f step, sabotage func(*guards)) (wrong []st
 			continue
 		}
 		for _, w := range audit(s, a, body, l) {
-			wrong = append(wrong, fmt.Sprintf("alone=%v: %s", alone, w))
+			wrong = append(wrong, fmt.Sprintf("%+v: %s", way, w))
 		}
 		begun := reads(s.method) && a.status > 0 // an answer to a read is passed on as it comes
 		if !alone && s.repeats && !begun && (a.err != nil || a.header.Get(OriginHeader) != "b") {

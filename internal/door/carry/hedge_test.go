@@ -299,7 +299,7 @@ func scriptedRig(t *testing.T, scripts map[string]script, clock func() time.Time
 	}
 	r := newRig(t, rigging{policy: p, clock: clock}, urls...)
 	for name, s := range scripts {
-		r.target(name).carries = s
+		r.target(name).carries, r.target(name).lines = s, nil
 	}
 	return r
 }

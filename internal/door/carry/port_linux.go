@@ -2,6 +2,7 @@ package carry
 
 import (
 	"errors"
+	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,27 @@ func latePort(_, _ string, c syscall.RawConn) error {
 		return ctl
 	}
 	return err
+}
+
+// quiet reports whether a connection that should be silent is: it was not closed
+// by the other end, and nothing has come on it.
+func quiet(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	silent := false
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		_, _, got := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		silent = errors.Is(got, unix.EAGAIN)
+		return true
+	})
+	return err == nil && silent
 }
 
 func noPortLeft(err error) bool {

@@ -115,15 +115,16 @@ func TestNothingWritten(t *testing.T) {
 func nothingWritten(t *testing.T, method string, size int, chunked bool) {
 	a, b := newStamp(t, "a", nil), newStamp(t, "b", nil)
 	r := newRig(t, rigging{}, a.URL, b.URL)
-	transport := r.target("a").transport
-	dial := transport.DialContext
-	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
+	to := r.target("a")
+	open := func(ctx context.Context) (net.Conn, error) {
+		c, err := to.open(ctx)
 		if w, ok := c.(*wire); ok {
 			w.Conn = brokenWire{w.Conn}
 		}
 		return c, err
 	}
+	to.lines.open = open
+	to.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return open(ctx) }
 	want := strings.Repeat("x", size)
 	var body io.Reader = strings.NewReader(want)
 	if chunked {

@@ -2,6 +2,7 @@ package carry
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -34,17 +35,19 @@ func TestNoReplayOnKeptConnection(t *testing.T) {
 		for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS"} {
 			for _, key := range []string{"", "Idempotency-Key", "X-Idempotency-Key"} {
 				for _, kind := range []Kind{Gateway, Plain} {
-					t.Run(scheme+"/"+method+"/"+key+"/"+kind.String(), func(t *testing.T) {
-						if n := replays(t, start, kind, method, key, nil); n != 1 {
-							t.Errorf("the origin took the request %d times, want once", n)
-						}
-					})
+					for _, lines := range []bool{false, true} {
+						t.Run(fmt.Sprintf("%s/%s/%s/%v/lines=%v", scheme, method, key, kind, lines), func(t *testing.T) {
+							if n := replays(t, start, kind, method, key, lines, nil); n != 1 {
+								t.Errorf("the origin took the request %d times, want once", n)
+							}
+						})
+					}
 				}
 			}
 		}
 	}
 	// The twin: without the guard the transport does it.
-	n := replays(t, httptest.NewServer, Plain, "DELETE", "Idempotency-Key", func(g *guards) {
+	n := replays(t, httptest.NewServer, Plain, "DELETE", "Idempotency-Key", false, func(g *guards) {
 		g.once = func(string) bool { return false }
 	})
 	if n < 2 {
@@ -56,10 +59,13 @@ func starts() map[string]func(http.Handler) *httptest.Server {
 	return map[string]func(http.Handler) *httptest.Server{"http": httptest.NewServer, "https": httptest.NewTLSServer}
 }
 
-func replays(t *testing.T, start func(http.Handler) *httptest.Server, kind Kind, method, key string, sabotage func(*guards)) int64 {
+func replays(t *testing.T, start func(http.Handler) *httptest.Server, kind Kind, method, key string, lines bool, sabotage func(*guards)) int64 {
 	var taken atomic.Int64
 	origin := forgetful(t, &taken, start)
 	r := newRig(t, rigging{targets: func(targets []Target) { targets[0].TLS.CAFile = caFile(t, origin) }}, origin.URL)
+	if !lines {
+		r.noLines()
+	}
 	if sabotage != nil {
 		sabotage(&r.guards)
 	}

@@ -36,13 +36,15 @@ type target struct {
 	addresses []string             // to dial; guarded by mu
 	bad       map[string]time.Time // when an address last took no connection; guarded by mu
 
+	lines     *lines   // of what is small and most; nil: of nothing
+	writers   *writers // of lines
 	transport *http.Transport
 	carries   http.RoundTripper // transport, or what stands for it in a test
 	probe     *http.Transport   // opens a connection for each request
 }
 
 func newTarget(spec Target, opts Options, now func() time.Time) (*target, error) {
-	t := &target{spec: spec, opts: opts, now: now, bad: make(map[string]time.Time)}
+	t := &target{spec: spec, opts: opts, now: now, bad: make(map[string]time.Time), writers: newWriters()}
 	urls := spec.URLs
 	if spec.DNS != "" {
 		urls = []string{spec.DNS}
@@ -69,6 +71,7 @@ func newTarget(spec Target, opts Options, now func() time.Time) (*target, error)
 	t.transport = t.newTransport(opts.MaxIdle)
 	t.transport.ResponseHeaderTimeout = opts.ResponseTimeout
 	t.carries = t.transport
+	t.lines = &lines{open: t.open, most: opts.MaxIdle}
 	t.probe = t.newTransport(1)
 	t.probe.DisableKeepAlives = true
 	return t, nil
@@ -90,6 +93,9 @@ func (t *target) newTransport(idle int) *http.Transport {
 
 // close lets requests in flight end, and every unused connection at once.
 func (t *target) close() {
+	if t.lines != nil {
+		t.lines.close()
+	}
 	t.transport.CloseIdleConnections()
 	t.probe.CloseIdleConnections()
 }
@@ -124,6 +130,13 @@ func (t *target) judge(address string, good bool) {
 	}
 }
 
+func (t *target) open(ctx context.Context) (net.Conn, error) {
+	if t.url.Scheme == "https" {
+		return t.dialTLS(ctx, "tcp", "")
+	}
+	return t.dial(ctx, "tcp", "")
+}
+
 // dial opens a connection to one of the addresses, whichever the transport
 // names. Each address gets an equal part of the time that is left.
 func (t *target) dial(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -140,7 +153,7 @@ func (t *target) dialAny(ctx context.Context, network string) (net.Conn, string,
 		conn, err := t.dialOne(ctx, network, a, part)
 		if err == nil {
 			t.judge(a, true)
-			return &wire{Conn: conn, stall: t.opts.ResponseTimeout}, a, nil
+			return &wire{Conn: conn, stall: t.opts.ResponseTimeout, writers: t.writers}, a, nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
@@ -239,7 +252,7 @@ func (t *target) resolve(ctx context.Context, lookup func(context.Context, strin
 	t.mu.Unlock()
 	if changed {
 		// Without this kept connections would go to addresses that are gone.
-		t.transport.CloseIdleConnections()
+		t.close()
 	}
 	return changed, nil
 }

@@ -54,7 +54,7 @@ func TestAddresses(t *testing.T) {
 		if a := r.do(t, req); a.status != 200 {
 			t.Fatalf("answer %v", a)
 		}
-		r.target("a").transport.CloseIdleConnections()
+		r.target("a").close()
 	}
 	if a, b := one.asked.Load(), two.asked.Load(); a < 3 || b < 3 || a+b != 12 {
 		t.Errorf("asked %d and %d times", a, b)
@@ -83,7 +83,7 @@ func TestSources(t *testing.T) {
 		if got := r.post(t, "x"); got.status != 200 {
 			t.Fatalf("answer %v", got)
 		}
-		r.target("a").transport.CloseIdleConnections()
+		r.target("a").close()
 	}
 	mu.Lock()
 	defer mu.Unlock()

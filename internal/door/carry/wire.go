@@ -65,6 +65,7 @@ type wire struct {
 	net.Conn
 	written atomic.Int64
 	stall   time.Duration
+	writers *writers
 }
 
 // Write implements net.Conn.
