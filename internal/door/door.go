@@ -63,7 +63,7 @@ type Door struct {
 	state atomic.Pointer[layout]
 
 	mu      sync.Mutex                    // one Reload at a time, and starts of runners
-	running context.Context               //nolint:containedctx // that of Run, for what Reload adds; guarded by mu
+	running context.Context               // that of Run, for what Reload adds; guarded by mu
 	runners map[string]context.CancelFunc // what runs now, by name; guarded by mu
 	reloads int                           // guarded by mu
 	ended   sync.WaitGroup                // runners, and carriers that are given up

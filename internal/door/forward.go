@@ -18,7 +18,7 @@ import (
 
 // forward carries a request to a gateway. It does what httputil.ReverseProxy does,
 // but for upgrades, with fewer copies: these are the many small requests.
-func (x *exchange) forward(r *http.Request, ctx context.Context) { //nolint:revive // r is whose context ctx is made of
+func (x *exchange) forward(ctx context.Context, r *http.Request) {
 	out := r.WithContext(ctx)
 	out.Header = onward(r, x.hop)
 	if _, ok := out.Header["User-Agent"]; !ok {

@@ -96,7 +96,7 @@ func (d *Door) newGroup(name string, o Group, before *group) (*group, error) {
 	var err error
 	if before == nil {
 		g.policy, err = policy.New(o.rules(), members(o.Origins), policy.Deps{
-			Now: d.now, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // it spreads load
+			Now: d.now, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 			Event: func(e policy.Event) { d.changed(name, e) },
 		})
 		if err != nil {

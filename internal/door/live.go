@@ -22,15 +22,15 @@ type streamSet struct {
 	random func() float64
 
 	mu       sync.Mutex
-	most     int                           // guarded by mu
-	drain    Drain                         // guarded by mu
-	draining bool                          // guarded by mu
-	all      map[*stream]struct{}          // guarded by mu
+	most     int                            // guarded by mu
+	drain    Drain                          // guarded by mu
+	draining bool                           // guarded by mu
+	all      map[*stream]struct{}           // guarded by mu
 	at       map[place]map[*stream]struct{} // guarded by mu
-	moved    map[string]float64            // by group, what the rate allows now; guarded by mu
-	servers  map[<-chan struct{}]*listener // those with streams, by what tells their drain; guarded by mu
-	gone     chan struct{}                 // closed and made anew when a stream ends while draining; guarded by mu
-	ended    map[string]uint64             // by reason; guarded by mu
+	moved    map[string]float64             // by group, what the rate allows now; guarded by mu
+	servers  map[<-chan struct{}]*listener  // those with streams, by what tells their drain; guarded by mu
+	gone     chan struct{}                  // closed and made anew when a stream ends while draining; guarded by mu
+	ended    map[string]uint64              // by reason; guarded by mu
 }
 
 // place is an origin of a group.

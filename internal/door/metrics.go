@@ -166,10 +166,10 @@ func (m *metrics) changed(group, origin, to string) {
 
 // stateCollector reads the state of the door when it is asked.
 type stateCollector struct {
-	door                                                              *Door
-	healthy, usable, inFlight, streams, percent, panics               *prometheus.Desc
-	repeats, hedges, refused, minted, streamed, buffered, orphans     *prometheus.Desc
-	ended, clients                                                    *prometheus.Desc
+	door                                                          *Door
+	healthy, usable, inFlight, streams, percent, panics           *prometheus.Desc
+	repeats, hedges, refused, minted, streamed, buffered, orphans *prometheus.Desc
+	ended, clients                                                *prometheus.Desc
 }
 
 func newStateCollector(d *Door) *stateCollector {

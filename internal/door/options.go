@@ -221,7 +221,7 @@ func prefixed(prefix string, err error) error {
 	if err == nil || prefix == "" {
 		return err
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is taken apart here
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var errs []error
 		for _, e := range joined.Unwrap() {
 			errs = append(errs, prefixed(prefix, e))

@@ -103,4 +103,3 @@ func TestRestart(t *testing.T) {
 		t.Errorf("answer from %q", res.header.Get("Stamp"))
 	}
 }
-

@@ -34,8 +34,11 @@ func TestReload(t *testing.T) {
 	answers("b")
 
 	for name, bad := range map[string]func(*Options){
-		"no origins":       func(o *Options) { o.Origins = nil },
-		"a file not there": func(o *Options) { o.Origins[0].URL = "https://127.0.0.1:1"; o.Origins[0].TLS.CAFile = "/nowhere/ca.pem" },
+		"no origins": func(o *Options) { o.Origins = nil },
+		"a file not there": func(o *Options) {
+			o.Origins[0].URL = "https://127.0.0.1:1"
+			o.Origins[0].TLS.CAFile = "/nowhere/ca.pem"
+		},
 		"an unknown group": func(o *Options) { o.Routes = []Route{{Group: "nowhere"}} },
 		"a bad network":    func(o *Options) { o.TrustedProxies = []string{"10.0.0.1/8"} },
 		"a bad affinity":   func(o *Options) { o.Affinity = "mood" },

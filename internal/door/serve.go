@@ -142,7 +142,7 @@ func (x *exchange) carry(r *http.Request, to *route) {
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
 	if call.Kind == carry.Gateway && len(r.Header["Upgrade"]) == 0 {
-		x.forward(r, carry.With(ctx, call))
+		x.forward(carry.With(ctx, call), r)
 		return
 	}
 	ctx, x.cancel = context.WithCancel(ctx)
