@@ -161,7 +161,7 @@ type outcome struct {
 	offset    int64 // -1 where not known
 	partition int32
 	ending    ending
-	twin      bool // another copy is in the hub, at the offset
+	twin      bool   // another copy is in the hub, at the offset
 	reason    string // why it is a dead letter
 }
 

@@ -22,8 +22,8 @@ type flight struct {
 	gates    *gates
 	pool     *slabPool
 	inFlight func(int)
-	hub      string        // see message.Progress
-	exact    bool          // what comes back is certainly not in the hub, see Session
+	hub      string // see message.Progress
+	exact    bool   // what comes back is certainly not in the hub, see Session
 	late     *late
 	total    *atomic.Int64 // messages acknowledged, of all chains
 	bytes    *atomic.Int64 // of their keys, headers and values

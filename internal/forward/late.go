@@ -75,6 +75,9 @@ type lateTopic struct {
 const (
 	// lateSlack is how far the clocks of two stamps may be apart.
 	lateSlack = 5 * time.Minute
+	// lateMargin is from how much earlier on it is read: messages are not sent quite
+	// in the order of their times, and to begin anew for each would cost much.
+	lateMargin = time.Minute
 	// lateReads is how many logs are read at a time.
 	lateReads = 2
 	// lateIdle is after how long without a late message what was read is forgotten.
@@ -90,7 +93,9 @@ func newLate(o Options, log Log, sink Sink, m *metrics) *late {
 		log: log, sink: sink, after: o.LateAfter, distance: int64(log.Window() / 4), metrics: m,
 		reads: make(chan struct{}, lateReads), topics: map[string]*lateTopic{},
 	}
-	l.batch = max(1, int(l.distance))
+	if l.batch = max(1, int(l.distance)); log.Window() == 0 { // nobody looks back
+		l.batch = o.Batch
+	}
 	l.marked.left.Store(int64(o.LateIDs))
 	l.plain.left.Store(int64(o.LateIDs))
 	return l
@@ -250,7 +255,7 @@ func (l *late) begin(ctx context.Context, t *lateTopic, oldest map[int32]time.Ti
 			continue
 		}
 		marks = append(marks, message.Mark{Topic: t.name, Partition: id})
-		if from.IsZero() || at.Before(from) {
+		if at = at.Add(-lateMargin); from.IsZero() || at.Before(from) {
 			from = at
 		}
 	}

@@ -167,6 +167,24 @@ func TestLateKnowsItsOwn(t *testing.T) {
 	}
 }
 
+// A topic that was deleted is made again for what is late, as for all else.
+func TestLateInATopicThatIsGone(t *testing.T) {
+	_, addr := startCluster(t)
+	st := newStore("late")
+	st.append(aged(laneA, 1, 50, time.Hour)...)
+	sink := newSink(t, addr)
+	_, stop := run(t, testOptions(), forward.Deps{Source: sourceOf(st), Sink: sink, Twins: sink})
+	st.await(t, "the first messages", (*store).settled)
+	unmake(t, addr, "messages")
+	want := aged(laneA, 51, 100, time.Hour)
+	st.append(want...)
+	st.await(t, "the others", (*store).settled)
+	stop()
+	if err := judge(want, raw(t, addr, "messages")); err != nil {
+		t.Error(err)
+	}
+}
+
 // A topic that was deleted and made anew: what stood in the old one is no twin.
 func TestLateInATopicMadeAnew(t *testing.T) {
 	_, addr := startCluster(t)

@@ -263,11 +263,22 @@ func remake(t testing.TB, addr, topic string) {
 	}
 	defer client.Close()
 	adm := kadm.NewClient(client)
-	if _, err := adm.DeleteTopics(t.Context(), topic); err != nil {
-		t.Fatal(err)
-	}
+	unmake(t, addr, topic)
 	poll(t, "the topic again", func() bool {
 		r, err := adm.CreateTopics(t.Context(), 3, 1, nil, topic)
 		return err == nil && r.Error() == nil
 	})
+}
+
+// unmake deletes a topic.
+func unmake(t testing.TB, addr, topic string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).DeleteTopics(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -26,6 +26,7 @@ func (w *worker) withoutTwins(ctx context.Context, slots []*slot) ([]*slot, erro
 	}
 	t, err := w.lookBack(ctx, oldest)
 	if err != nil {
+		w.flight.lookUpAnew(w.t)
 		return nil, refusal(fmt.Errorf("look for what another stamp has sent: %w", err))
 	}
 	defer t.leave()
@@ -127,6 +128,13 @@ func (w *worker) yieldTrial() bool {
 	w.trial.giveBack()
 	w.trial = nil
 	return true
+}
+
+// lookUpAnew has a topic's partitions looked up before the next try: it may be gone.
+func (f *flight) lookUpAnew(t *topic) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.stale = true
 }
 
 // settleTwin settles a message of which another copy is in the hub. Progress need

@@ -29,7 +29,7 @@ type process struct {
 	handler http.Handler // of a gateway
 	link    *link        // of a forwarder
 	forward *forward.Forwarder
-	drain   func()       // refuses what is new
+	drain   func() // refuses what is new
 	cancel  []context.CancelFunc
 	running sync.WaitGroup
 	ended   chan struct{}
