@@ -63,6 +63,9 @@ type DoorReport struct {
 	Median, P99, Slowest time.Duration
 	// During is how many requests were due while the fault lasted.
 	During int
+	// Changes are those of the first origin's state, as Postroad's door tells of
+	// them, oldest first.
+	Changes []string
 	// Shares are those of the first origin in the POSTs executed in each quarter of
 	// a second from the fault's end on.
 	Shares []float64
@@ -91,7 +94,10 @@ func (r DoorReport) Row() string {
 
 // String is the report for a person.
 func (r DoorReport) String() string {
-	text := fmt.Sprintf("%s\n%s\n  failures: %v\n%s", DoorHead(), r.Row(), r.Kinds, r.Audit)
+	text := fmt.Sprintf("%s\n%s\n  failures: %v; median %.3f s\n%s", DoorHead(), r.Row(), r.Kinds, r.Median.Seconds(), r.Audit)
+	for _, c := range r.Changes {
+		text += "  " + c + "\n"
+	}
 	if len(r.Shares) > 0 {
 		var shares []string
 		for _, s := range r.Shares {
@@ -111,6 +117,7 @@ type doorRig struct {
 	front   *Front
 	ledger  *Ledger
 	load    *DoorLoad
+	changes []doorChange
 	// began and ended are when the fault did, since the load began, healed the
 	// same as ended by the clock.
 	began, ended time.Duration
@@ -194,6 +201,11 @@ func (r *doorRig) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.Front == doorFront {
+		if r.changes, err = r.front.changesOf(ctx, originNames[0]); err != nil {
+			return err
+		}
+	}
 	return r.front.Stop()
 }
 
@@ -224,6 +236,9 @@ func (r *doorRig) report(ctx context.Context) (DoorReport, error) {
 		Requests: v.requests, Failed: v.failed, Kinds: v.kinds,
 		Clean: max(0, v.lastFailed-r.began), Median: v.p50, P99: v.p99, Slowest: v.slowest,
 		During: r.load.due(r.began, r.ended),
+	}
+	for _, c := range r.changes {
+		report.Changes = append(report.Changes, fmt.Sprintf("%+.2f s: %s, was %s: %s", c.At.Sub(r.healed).Seconds(), c.To, c.From, c.Reason))
 	}
 	if w := r.origins[0].wire; w != nil && w.Hits() == 0 {
 		return report, fmt.Errorf("%s hit no connection", r.Fault)

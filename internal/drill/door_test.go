@@ -77,7 +77,7 @@ func TestDoorFaults(t *testing.T) {
 	for _, fault := range doorFaults() {
 		t.Run(fault.name, func(t *testing.T) {
 			t.Parallel()
-			o := doorOptions(t, "postroad", fault.name)
+			o := doorOptions(t, doorFront, fault.name)
 			if fault.wired {
 				o.BodyBytes = 256 << 10
 			}
@@ -91,7 +91,7 @@ func TestDoorStamps(t *testing.T) {
 	for _, fault := range []string{"kill", "stop", "half-open"} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
-			o := doorOptions(t, "postroad", fault)
+			o := doorOptions(t, doorFront, fault)
 			o.Gateways = true
 			checkDoor(t, o)
 		})

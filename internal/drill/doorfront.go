@@ -2,12 +2,14 @@ package drill
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,11 +59,14 @@ type frontKind struct {
 	reload func(ctx context.Context, f *Front) error
 }
 
+// doorFront is the name of Postroad's own.
+const doorFront = "postroad"
+
 // Fronts are the names of all kinds of proxies, Postroad's door first. Those that
 // end in -retry repeat POSTs that got no answer, which the others, as they come,
 // do not.
 func Fronts() []string {
-	return []string{"postroad", "haproxy", "haproxy-retry", "nginx", "nginx-retry", "caddy", "caddy-retry"}
+	return []string{doorFront, "haproxy", "haproxy-retry", "nginx", "nginx-retry", "caddy", "caddy-retry"}
 }
 
 // ReverseProxy is the name of one more kind, which has no idea of health: the
@@ -83,7 +88,7 @@ func kindOfFront(name string) (*frontKind, error) {
 			},
 			reload: func(context.Context, *Front) error { return errors.ErrUnsupported },
 		}, nil
-	case name == "postroad":
+	case name == doorFront:
 		return &frontKind{
 			config: doorConfig,
 			args:   func(_ *Front, file string) []string { return []string{"door", "--config", file} },
@@ -273,6 +278,37 @@ func (f *Front) Order(ctx context.Context, order ...string) ([]byte, error) {
 		return nil, fmt.Errorf("%v: %w", args, err)
 	}
 	return out, nil
+}
+
+// doorChange is a change of an origin's state.
+type doorChange struct {
+	At     time.Time `json:"at"`
+	Origin string    `json:"origin"`
+	From   string    `json:"from"`
+	To     string    `json:"to"`
+	Reason string    `json:"reason"`
+}
+
+// changesOf asks Postroad's door for the changes of an origin's state since it
+// started, the oldest first.
+func (f *Front) changesOf(ctx context.Context, origin string) ([]doorChange, error) {
+	text, err := f.Order(ctx, "events", "--json", "--limit", "1000")
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Events []doorChange `json:"events"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return nil, fmt.Errorf("events of the door: %w: %.200q", err, text)
+	}
+	var all []doorChange
+	for _, e := range slices.Backward(answer.Events) {
+		if e.Origin == origin && e.To != "" {
+			all = append(all, e)
+		}
+	}
+	return all, nil
 }
 
 // Reload changes the configuration and makes the process take it up.

@@ -103,7 +103,7 @@ func (m *mover) start(ctx context.Context) error {
 		origins = append(origins, FrontOrigin{Name: name, Address: host, Stream: host, Priority: i + 1})
 	}
 	var err error
-	if m.front, err = NewFront(ctx, &m.Binary, "postroad", origins, m.Settings...); err != nil {
+	if m.front, err = NewFront(ctx, &m.Binary, doorFront, origins, m.Settings...); err != nil {
 		return err
 	}
 	if err := m.front.Start(ctx); err != nil {

@@ -120,7 +120,7 @@ func (c crowded) crowd(t *testing.T, binary string) *Sockets {
 	if c.sources > 0 {
 		sources = "source_addresses: [" + strings.Join(loopbacks(3, c.sources), ", ") + "]"
 	}
-	f, err := NewFront(t.Context(), &Binary{Path: binary, Dir: dir}, "postroad", nil)
+	f, err := NewFront(t.Context(), &Binary{Path: binary, Dir: dir}, doorFront, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
