@@ -45,6 +45,9 @@ type Call struct {
 	// Trusted says that the hop that sent the request is believed: the number
 	// in its Postroad-Attempt counts.
 	Trusted bool
+	// Tried, where set, is how many origins were tried by the time RoundTrip
+	// returns; a lookup leaves it as it is.
+	Tried *int
 }
 
 type callKey struct{}

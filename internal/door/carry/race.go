@@ -72,15 +72,19 @@ type outcome struct {
 }
 
 func (r *race) run() (*http.Response, error) {
-	r.results = make(chan outcome, mostSent)
-	r.timer = time.NewTimer(time.Hour)
-	defer r.timer.Stop()
 	defer r.finish()
-	if !r.launch(r.pick(false), false) {
+	to := r.pick(false)
+	if to == nil {
 		return nil, &NoOrigin{Key: r.key}
 	}
+	if o, done := r.first(to); done {
+		if res, err, done := r.take(o); done {
+			return res, err
+		}
+	}
+	defer r.timer.Stop() // an attempt runs, so there is one
 	var gone <-chan struct{}
-	if r.rule.keyed && r.lent == nil {
+	if r.detached() {
 		gone = r.req.Context().Done() // attempts that are not detached end with it by themselves
 	}
 	for {
@@ -162,26 +166,42 @@ func (r *race) pick(hedge bool) *policy.Origin {
 	return r.carrier.group.Pick(policy.Ask{Affinity: r.affinity, Sticky: r.call.Sticky, Tried: r.tried, Hedge: hedge})
 }
 
+// detached: an attempt does not end with its client.
+func (r *race) detached() bool { return r.rule.keyed && r.kept }
+
+// attempt counts another attempt.
+func (r *race) attempt(to *policy.Origin, hedge bool) *attempt {
+	a := &attempt{race: r, origin: to, hedge: hedge, number: r.sent + 1, begun: r.carrier.deps.Now()}
+	r.sent++
+	r.tried = append(r.tried, to)
+	r.running = append(r.running, a)
+	r.delay, _ = r.carrier.group.HedgeAfter(to)
+	r.due = a.begun.Add(r.delay + r.wait)
+	a.start()
+	return a
+}
+
 // launch begins an attempt at an origin; nil is none.
 func (r *race) launch(to *policy.Origin, hedge bool) bool {
 	if to == nil {
 		return false
 	}
-	a := &attempt{race: r, origin: to, hedge: hedge, number: r.sent + 1, begun: r.carrier.deps.Now()}
-	r.sent++
-	r.tried = append(r.tried, to)
-	r.running = append(r.running, a)
-	a.begin()
-	r.delay, _ = r.carrier.group.HedgeAfter(to)
-	r.arm(r.delay + r.wait)
+	a := r.attempt(to, hedge)
+	r.launched(a, a.run)
 	return true
 }
 
-func (r *race) arm(after time.Duration) {
-	if after <= 0 {
-		r.timer.Stop()
-		return
+// launched hands an attempt to a goroutine, and sets the timer to when it is
+// late.
+func (r *race) launched(a *attempt, run func(context.Context) outcome) {
+	if r.results == nil {
+		r.results, r.timer = make(chan outcome, mostSent), time.NewTimer(time.Hour)
 	}
+	a.begin(run)
+	r.timer.Reset(max(r.due.Sub(r.carrier.deps.Now()), 0))
+}
+
+func (r *race) arm(after time.Duration) {
 	r.due = r.carrier.deps.Now().Add(after)
 	r.timer.Reset(after)
 }
@@ -270,6 +290,9 @@ func (r *race) finish() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.over = true
+	if r.call.Tried != nil {
+		*r.call.Tried = len(r.tried)
+	}
 	for len(r.results) > 0 {
 		r.drop(<-r.results)
 	}
@@ -284,9 +307,9 @@ func (r *race) finish() {
 	for _, a := range r.running {
 		switch {
 		case a.dropped:
-		case r.rule.keyed && r.kept && orphans.Add(1) <= mostOrphans:
+		case r.detached() && orphans.Add(1) <= mostOrphans:
 			a.orphan = true
-		case r.rule.keyed && r.kept:
+		case r.detached():
 			orphans.Add(-1)
 			a.cancel(errOver)
 		default:
