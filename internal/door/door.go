@@ -58,6 +58,7 @@ type Door struct {
 	started time.Time
 	// Buffers for bodies, and for streams, of which there are many at once.
 	large, small *pool
+	via          string // the door's word in Via, different in each process
 
 	// state is what is in force; replaced by Reload.
 	state atomic.Pointer[layout]
@@ -99,6 +100,7 @@ func New(opts Options, deps Deps) (*Door, error) {
 	d := &Door{
 		log: deps.Log, resolve: deps.Resolve, now: deps.Now, runners: map[string]context.CancelFunc{},
 		large: &pool{size: 32 << 10}, small: &pool{size: streamBuffer},
+		via: fmt.Sprintf("1.1 postroad-%016x", rand.Uint64()),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -254,7 +255,7 @@ func TestTLSOrigin(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(body)
 	}))
-	secure.Config.ErrorLog = nil
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the handshake that fails
 	defer secure.Close()
 	b := newStamp(t, "b", nil)
 	for name, file := range map[string]string{"a": caFile(t, secure.Certificate()), "b": ""} {

@@ -20,7 +20,7 @@ import (
 // but for upgrades, with fewer copies: these are the many small requests.
 func (x *exchange) forward(ctx context.Context, r *http.Request) {
 	out := r.WithContext(ctx)
-	out.Header = onward(r, x.hop)
+	out.Header = onward(r, x.hop, x.door.via)
 	if _, ok := out.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = []string{""} // or the transport would name itself
 	}
@@ -39,10 +39,7 @@ func (x *exchange) forward(ctx context.Context, r *http.Request) {
 	defer res.Body.Close()
 	x.answered(res)
 	control := http.NewResponseController(x.ResponseWriter)
-	err = x.lasts(res, carry.Gateway, func() {
-		_ = control.SetWriteDeadline(time.Unix(1, 0)) // a write to a client that takes nothing ends, too
-		_ = res.Body.Close()
-	})
+	err = x.lasts(res, carry.Gateway, func() { x.end(control, func() { _ = res.Body.Close() }) })
 	if err != nil {
 		x.failed(x.ResponseWriter, r, err)
 		return
@@ -60,14 +57,10 @@ func (x *exchange) pass(res *http.Response, control *http.ResponseController) {
 			}
 		}
 	}
-	closing := h["Connection"] // the door's own
 	for name, values := range res.Header {
 		if !hopByHop(name) {
 			h[name] = values
 		}
-	}
-	if closing != nil {
-		h["Connection"] = closing
 	}
 	for name := range res.Trailer {
 		h.Add("Trailer", name)
@@ -166,7 +159,7 @@ func exchangeOf(ctx context.Context) *exchange {
 // that speak of the way here.
 func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
-	pr.Out.Header = onward(pr.In, x.hop)
+	pr.Out.Header = onward(pr.In, x.hop, x.door.via)
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // untouched, for the door reads none of it
 }
 
@@ -174,21 +167,24 @@ func modify(res *http.Response, kind carry.Kind) error {
 	x := exchangeOf(res.Request.Context())
 	x.answered(res)
 	control := http.NewResponseController(x.ResponseWriter)
-	return x.lasts(res, kind, func() {
-		_ = control.SetWriteDeadline(time.Unix(1, 0))
-		x.hangUp()
-		x.cancel()
-	})
+	return x.lasts(res, kind, func() { x.end(control, x.cancel) })
 }
 
-// hangUp closes an upgraded connection.
-func (x *exchange) hangUp() {
+// end ends a stream from outside: cut ends what comes from the origin, and a write
+// to a client that takes nothing ends, too.
+func (x *exchange) end(control *http.ResponseController, cut func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.over {
+		return
+	}
 	x.hungUp = true
 	if x.conn != nil {
 		_ = x.conn.Close()
+	} else {
+		_ = control.SetWriteDeadline(time.Unix(1, 0))
 	}
+	cut()
 }
 
 // WriteHeader implements http.ResponseWriter.

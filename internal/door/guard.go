@@ -105,7 +105,7 @@ func hopByHop(name string) bool {
 // onward copies the headers of a request that go on to an origin; the values are
 // shared. Of an upgrade only one to WebSocket goes on: another protocol behind the
 // same connection would be out of the door's sight.
-func onward(r *http.Request, h hop) http.Header {
+func onward(r *http.Request, h hop, via string) http.Header {
 	out := make(http.Header, len(r.Header)+4)
 	for name, values := range r.Header {
 		if hopByHop(name) || !h.trusted && aboutTheWay(name) {
@@ -135,6 +135,7 @@ func onward(r *http.Request, h hop) http.Header {
 	if h.chain != "" {
 		out["X-Forwarded-For"] = []string{h.chain}
 	}
+	out["Via"] = append(r.Header["Via"][:len(r.Header["Via"]):len(r.Header["Via"])], via)
 	out["X-Forwarded-Host"] = []string{h.host}
 	out["X-Forwarded-Proto"] = []string{h.proto}
 	if t := r.Header["Traceparent"]; len(t) > 1 { // a trace with two parents begins anew
@@ -142,6 +143,19 @@ func onward(r *http.Request, h hop) http.Header {
 		delete(out, "Tracestate")
 	}
 	return out
+}
+
+// cameHere reports whether a request carries the name of this door among those of
+// the proxies it came by. Without it an origin that leads back to the door would
+// send a request around until every connection is used up.
+func cameHere(values []string, via string) bool {
+	_, name, _ := strings.Cut(via, " ")
+	for _, v := range values {
+		if strings.Contains(v, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isWebSocket tells requests that ask for a WebSocket.

@@ -28,6 +28,7 @@ type exchange struct {
 	out      int64 // bytes of the answer's body
 	origin   string
 	own      bool // the door answered itself
+	attempts int  // origins that were tried
 	stream   *stream
 	unfollow func()
 	cancel   context.CancelFunc
@@ -36,6 +37,7 @@ type exchange struct {
 	mu     sync.Mutex
 	conn   net.Conn // of an upgraded connection; guarded by mu
 	hungUp bool     // guarded by mu
+	over   bool     // guarded by mu
 }
 
 type exchangeKey struct{}
@@ -53,6 +55,13 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, door: d, state: l, begin: d.now()}
 	defer x.finish(r)
 	x.hop = l.trust.look(r)
+	if cameHere(r.Header["Via"], d.via) {
+		x.answer(w, r, &httpserve.Problem{
+			Name: "misdirected", Status: http.StatusMisdirectedRequest, Title: "Misdirected",
+			Detail: "the request came through this door already: an origin leads back to it",
+		})
+		return
+	}
 	if lastOnConnection(r) {
 		w.Header().Set("Connection", "close")
 	}
@@ -138,7 +147,7 @@ func (x *exchange) carry(r *http.Request, to *route) {
 	}
 	defer g.carrier.leave()
 	x.group = g
-	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted}
+	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted, Tried: &x.attempts}
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
 	if call.Kind == carry.Gateway && len(r.Header["Upgrade"]) == 0 {
@@ -321,6 +330,9 @@ func unavailable(retry time.Duration, detail string) *httpserve.Problem {
 // finish counts and logs the request when it is over, however it ended.
 func (x *exchange) finish(r *http.Request) {
 	if x.stream != nil {
+		x.mu.Lock()
+		x.over = true // from here on the connection may carry another request
+		x.mu.Unlock()
 		x.unfollow()
 		x.door.live.remove(x.stream)
 	}
@@ -334,14 +346,14 @@ func (x *exchange) finish(r *http.Request) {
 		origin = none
 	}
 	x.door.metrics.answered(group, origin, x.status, took, x.stream != nil)
-	share, ok := x.door.access.wants(x.status, x.own && x.group != nil || x.own && x.status >= 400, 0, took)
+	share, ok := x.door.access.wants(x.status, x.own, x.attempts, took)
 	if !ok {
 		return
 	}
 	x.door.access.write(&accessEntry{
 		at: x.begin, took: took, client: x.hop.client.String(), method: r.Method, proto: r.Proto, host: x.hop.host,
 		path: r.URL.EscapedPath(), agent: r.UserAgent(), trace: traceID(r.Header["Traceparent"]), group: groupName(x.group),
-		origin: x.origin, status: x.status, in: r.ContentLength, out: x.out, stream: x.stream != nil, share: share,
+		origin: x.origin, status: x.status, in: r.ContentLength, out: x.out, attempts: x.attempts, stream: x.stream != nil, share: share,
 	})
 }
 

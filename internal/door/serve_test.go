@@ -171,6 +171,27 @@ func TestTrustedAttempt(t *testing.T) {
 	}
 }
 
+// TestLoop: an origin that leads back to the door is found at the first turn.
+func TestLoop(t *testing.T) {
+	a := newStamp(t, "a", nil)
+	o := testOptions(origins(a.URL)...)
+	f := open(t, o, Deps{})
+	o.Origins = origins(f.url)
+	if err := f.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"GET", "POST"} {
+		for _, path := range []string{"/x", "/v1/topics/t/messages"} {
+			if res := ask(t, method, f.url+path, strings.NewReader("x"), "Via", "1.0 other"); res.status != 421 || problemName(t, res) != "misdirected" {
+				t.Errorf("%s %s: %d %s", method, path, res.status, res.body)
+			}
+		}
+	}
+	if n := value(t, f.metrics.requests.WithLabelValues(none, none, "4xx")); n != 4 {
+		t.Errorf("%v turns for 4 requests", n)
+	}
+}
+
 // lines is a log that tests read.
 func (b *logBuffer) lines() []map[string]any {
 	b.mu.Lock()
@@ -200,7 +221,7 @@ func TestAccessLog(t *testing.T) {
 	got := to.lines()
 	for key, want := range map[string]any{
 		"method": "POST", "path": "/v1/topics/t/messages", "status": 200.0, "group": "gateways", "origin": "a", "client": "127.0.0.1",
-		"bytes_in": 4.0, "bytes_out": 4.0, "trace_id": "0af7651916cd43dd8448eb211c80319c", "user_agent": "a \"quoted\"\tname", "proto": "HTTP/1.1",
+		"bytes_in": 4.0, "bytes_out": 4.0, "trace_id": "0af7651916cd43dd8448eb211c80319c", "user_agent": "a \"quoted\"\tname", "proto": "HTTP/1.1", "attempts": 1.0,
 	} {
 		if got[0][key] != want {
 			t.Errorf("%s: %v, want %v", key, got[0][key], want)
