@@ -76,9 +76,11 @@ type forwardStatus struct {
 	ForwardedTotal int64         `json:"forwarded_total"`
 	RatePerSecond  float64       `json:"rate_per_second"`
 	// DeadTotal were refused by the hub for good and set aside.
-	DeadTotal   int64     `json:"dead_total,omitempty"`
-	LastError   string    `json:"last_error,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	DeadTotal int64 `json:"dead_total,omitempty"`
+	// DuplicateTotal were late and left out, because another stamp had sent them.
+	DuplicateTotal int64     `json:"duplicate_total,omitempty"`
+	LastError      string    `json:"last_error,omitempty"`
+	LastErrorAt    time.Time `json:"last_error_at,omitzero"`
 }
 
 // breakerStatus is the state of the breaker around the hub: "closed" lets

@@ -159,6 +159,9 @@ func forwardedText(f forwardStatus) string {
 	if f.DeadTotal > 0 {
 		text += ", " + count(f.DeadTotal) + " dead"
 	}
+	if f.DuplicateTotal > 0 {
+		text += ", " + count(f.DuplicateTotal) + " left to another stamp's copy"
+	}
 	return text
 }
 
