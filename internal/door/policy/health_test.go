@@ -145,6 +145,8 @@ func TestSilence(t *testing.T) {
 			fs := wait(b, 9)
 			b.move(100 * time.Millisecond)
 			silence(fs)
+			b.pass("b")
+			b.is("a", Healthy)
 			b.move(100 * time.Millisecond)
 			b.Pick(Ask{})
 		}, Suspect},
@@ -217,7 +219,7 @@ func TestFlightsFromBeforeAnIsolation(t *testing.T) {
 	b := newBed(t, quick(), two()...)
 	a := b.origin("a")
 	var hanging []*Flight
-	for range 60 {
+	for range 110 {
 		hanging = append(hanging, a.Begin())
 	}
 	b.move(time.Second)
@@ -245,6 +247,7 @@ func TestFlightsFromBeforeAnIsolation(t *testing.T) {
 		f.FirstByte()
 		f.End(Answered(500))
 	}
+	a.Begin().End(Broken) // the first that counts
 	b.is("a", Healthy)
 	if after := b.status("a").HedgeSeconds; after != before || b.status("a").InFlight != 19 {
 		t.Errorf("hedges after %v instead of %v, %d in flight", after, before, b.status("a").InFlight)
@@ -400,6 +403,9 @@ func TestAnnouncedDrainIsNoFailure(t *testing.T) {
 		a.Probed(Probe{Err: errProbe, Said: Announcement{Drain: true}})
 	}
 	b.is("a", Draining)
+	if !a.Healthy() {
+		t.Error("not healthy, though it answers")
+	}
 	b.fail("a", "a", "a")
 	a.Begin().End(Unreachable)
 	b.is("a", Draining)
@@ -468,7 +474,12 @@ func TestUpdate(t *testing.T) {
 	f := c.Begin()
 	f.FirstByte()
 	f.End(Unreachable)
-	c.Probed(Probe{Err: errProbe})
+	for range 4 {
+		c.Probed(Probe{Err: errProbe})
+	}
+	if hasEvent(b.events, "c", string(Healthy), string(Suspect)) {
+		t.Error("an event of an origin that is gone")
+	}
 	b.pass("d", "d")
 	b.is("d", Restoring)
 	b.must(b.Update(DefaultOptions(), []OriginOptions{on("d", 1, 50), on("a", 3, 50), on("b", 1, 50)}))
@@ -483,7 +494,13 @@ func TestUpdate(t *testing.T) {
 func TestEventsMayCallTheGroup(t *testing.T) {
 	var g *Group
 	var told []string
+	inside := false
 	g, err := New(quick(), two(), Deps{Event: func(e Event) {
+		if inside {
+			t.Error("told while it is told")
+		}
+		inside = true
+		defer func() { inside = false }()
 		told = append(told, e.Origin+" "+e.To)
 		if e.Origin == "a" && e.To == string(Suspect) {
 			if err := g.Drain("b", true); err != nil {

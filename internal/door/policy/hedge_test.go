@@ -119,11 +119,11 @@ func TestHedgeDelayFollowsTheQuantile(t *testing.T) {
 	if d := delay(); d < 100*ms || d > 125*ms {
 		t.Errorf("at 50 ms %v", d)
 	}
-	b.answer("a", 64, 5*time.Second)
+	b.answer("a", 2000, 5*time.Second)
 	if delay() != o.Hedge.Most {
 		t.Errorf("when all is slow %v", delay())
 	}
-	b.answer("a", 20*halveAt, 50*ms) // what was slow is forgotten
+	b.answer("a", 10*halveAt, 50*ms) // what was slow is forgotten
 	if d := delay(); d < 100*ms || d > 125*ms {
 		t.Errorf("at 50 ms again %v", d)
 	}

@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"flag"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -101,11 +102,12 @@ func (b *bed) fail(names ...string) {
 	}
 }
 
-// paced gives each origin enough probes of its own duration to be judged by.
+// paced gives each origin enough probes of its own duration to be judged by, the
+// last name first.
 func (b *bed) paced(took map[string]time.Duration) {
-	for name, d := range took {
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(took))) {
 		for range knownAt {
-			b.origin(name).Probed(Probe{Took: d})
+			b.origin(name).Probed(Probe{Took: took[name]})
 		}
 	}
 }

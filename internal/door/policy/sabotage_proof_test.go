@@ -26,7 +26,7 @@ func TestProofSabotaged(t *testing.T) {
 		{"hysteresis without time", "view.go", "if now >= o.turnSince+after {", "if now >= o.turnSince {", "TestHysteresis"},
 		{"hysteresis without margin", "view.go", "want = took <= fastest+sense+margin", "want = took <= fastest+sense", "TestHysteresis"},
 		{"the clock of hysteresis is not set back", "view.go", "\t\to.turning = false\n\t\treturn never\n", "\t\treturn never\n", "TestHysteresis"},
-		{"judged before others are known", "view.go", "case !o.decided && !known:", "case !o.pace.known():", "TestChoice"},
+		{"judged before others are known", "view.go", "case !o.decided && !known:", "case !o.decided && !known && !o.pace.known():", "TestChoice"},
 		{"passing probes override requests", "health.go", "case now < o.until && !lonely:", "case false:", "TestPassing|TestModel"},
 		{"isolation protects nobody in panic", "health.go", "case now < o.until && !lonely:", "case now < o.until:", "TestPanic"},
 		{"isolations do not grow", "health.go", "math.Pow(i.Growth, float64(n-1))", "math.Pow(i.Growth, 0*float64(n))", "TestPassing|TestModel|TestSimFlapping"},
@@ -58,7 +58,7 @@ func TestProofSabotaged(t *testing.T) {
 		{"time and POSTs both fill the budget", "budget.go", "paid := min(earned, b.advance)", "paid := 0.0", "TestBudget"},
 		{"hedges leave nothing", "budget.go", "if o.answers() {", "if false {", "TestHedgesLeave"},
 		{"half an announcement counts", "announce.go", "return Announcement{}, fmt.Errorf(\"%w: fill", "return a, fmt.Errorf(\"%w: fill", "TestParse"},
-		{"a lost wake", "flight.go", "g.wake(since + conf.Health.SilenceTime)", "", "TestSilence|TestSimBlackHole"},
+		{"a lost wake", "flight.go", "g.wake(since + conf.Health.SilenceTime)", "_ = since", "TestSilence|TestSimBlackHole"},
 		{"a removed origin is told of", "health.go", "if o.gone.Load() {\n\t\treturn", "if false {\n\t\treturn", "TestUpdate"},
 		{"events lock whoever is told", "event.go", "if e.telling {\n\t\treturn", "if false {\n\t\treturn", "TestEventsMay"},
 	} {
