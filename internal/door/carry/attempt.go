@@ -35,55 +35,63 @@ type attempt struct {
 	ended  sync.Once // of flight
 }
 
-// begin starts the attempt on a goroutine of its own.
-func (a *attempt) begin() {
+// start counts the attempt as under way.
+func (a *attempt) start() {
+	r := a.race
+	a.flight = a.origin.Begin()
+	if r.wait > 0 || r.lent != nil {
+		a.flight.Patient() // the time is the client's, not the origin's
+	}
+	a.cancel = func(error) {}
+	a.conn = flight{once: r.carrier.guards.once(r.req.Method), began: a.flight.FirstByte}
+}
+
+// begin has run take the attempt to its end, on a goroutine of its own.
+func (a *attempt) begin(run func(context.Context) outcome) {
 	r := a.race
 	c := r.carrier
 	// What is stored must be seen to its end, so a kept POST hangs on the
 	// carrier and not on its client.
 	parent := r.req.Context()
-	if r.rule.keyed && r.kept {
+	if r.detached() {
 		parent = c.base
 	}
 	ctx, cancel := context.WithCancelCause(parent)
-	a.cancel = cancel
-	a.flight = a.origin.Begin()
-	if r.wait > 0 || r.lent != nil {
-		a.flight.Patient() // the time is the client's, not the origin's
-	}
-	a.conn = flight{once: c.guards.once(r.req.Method), cancel: cancel, began: a.flight.FirstByte}
+	a.cancel, a.conn.cancel = cancel, cancel
 	r.held.enter()
 	c.flying.Add(1)
 	go func() {
 		defer c.flying.Done()
-		defer r.held.leave()
-		a.run(ctx)
+		if r.detached() {
+			timer := time.AfterFunc(c.opts.ResponseTimeout, func() { cancel(errSlow) })
+			defer timer.Stop()
+		}
+		o := run(ctx)
+		r.held.leave()
+		r.deliver(o)
 	}()
 }
 
 func (a *attempt) elapsed() time.Duration { return a.race.carrier.deps.Now().Sub(a.begun) }
 
-// run sends the request and delivers what became of it.
-func (a *attempt) run(ctx context.Context) {
-	r := a.race
-	if r.rule.keyed && r.kept {
-		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
-		defer timer.Stop()
-	}
-	t := r.carrier.target(a.origin.Name())
+// run sends the request and says what became of it.
+func (a *attempt) run(ctx context.Context) outcome {
+	t := a.race.carrier.target(a.origin.Name())
 	if t == nil {
 		a.end(policy.Abandoned)
-		r.deliver(outcome{attempt: a, fate: unsent, err: errors.New("no address")})
-		return
+		return outcome{attempt: a, fate: unsent, err: errNoAddress}
 	}
 	res, err := a.send(ctx, t)
+	return a.outcome(ctx, res, err)
+}
+
+func (a *attempt) outcome(ctx context.Context, res *http.Response, err error) outcome {
 	a.took = a.elapsed()
 	if err != nil {
-		a.fail(ctx, err)
-		return
+		return a.fail(ctx, err)
 	}
 	a.status = res.StatusCode
-	a.answer(ctx, res)
+	return a.answer(ctx, res)
 }
 
 // send gives the request to a connection. One that found only closed
@@ -172,7 +180,7 @@ func (t *target) address(req *http.Request) *url.URL {
 }
 
 // fail is the end of an attempt without the header of an answer.
-func (a *attempt) fail(ctx context.Context, err error) {
+func (a *attempt) fail(ctx context.Context, err error) outcome {
 	sent := a.race.carrier.guards.sent(&a.conn)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -192,7 +200,7 @@ func (a *attempt) fail(ctx context.Context, err error) {
 	default:
 		a.end(policy.Broken)
 	}
-	a.race.deliver(o)
+	return o
 }
 
 // abandoned: it is not the origin's doing that there is no answer.
@@ -201,11 +209,11 @@ func (a *attempt) abandoned(err error) bool {
 		return true
 	}
 	r := a.race
-	return (!r.rule.keyed || !r.kept) && r.req.Context().Err() != nil
+	return !r.detached() && r.req.Context().Err() != nil
 }
 
 // answer is the end of an attempt that brought the header of an answer.
-func (a *attempt) answer(ctx context.Context, res *http.Response) {
+func (a *attempt) answer(ctx context.Context, res *http.Response) outcome {
 	r := a.race
 	o := outcome{attempt: a, res: res}
 	if !r.rule.keyed {
@@ -215,8 +223,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) {
 			a.end(policy.Answered(res.StatusCode))
 			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }}
 		}
-		r.deliver(o)
-		return
+		return o
 	}
 	if !r.kept { // a kept one has had such a time since it began
 		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
@@ -233,19 +240,17 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) {
 		} else {
 			a.end(policy.Broken)
 		}
-		r.deliver(outcome{attempt: a, fate: unknown, err: err})
-		return
+		return outcome{attempt: a, fate: unknown, err: err}
 	}
 	o.fate = r.carrier.guards.judge(r.rule, res, body)
 	if !whole {
 		a.follow(res)
-		r.deliver(o)
-		return
+		return o
 	}
 	a.own = res.StatusCode == http.StatusGatewayTimeout && isOwnProblem(res, body)
 	a.cancel(errOver) // nothing is left to be cut
 	a.end(policy.Answered(res.StatusCode))
-	r.deliver(o)
+	return o
 }
 
 // follow keeps the attempt in flight until its answer was read or given up.

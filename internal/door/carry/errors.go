@@ -78,6 +78,8 @@ var (
 	errOver = errors.New("another attempt has answered")
 	// errClosed: the carrier was closed.
 	errClosed = errors.New("the door is closing")
+	// errNoAddress: the origin is new or gone, and has no target.
+	errNoAddress = errors.New("no address")
 	// errSlow: an attempt took longer than ResponseTimeout.
 	errSlow = errors.New("no whole answer within response_timeout")
 )

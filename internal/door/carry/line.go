@@ -2,6 +2,7 @@ package carry
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -87,7 +89,7 @@ func (ls *lines) take() *line {
 		ls.mu.Unlock()
 		// Without this look a request would be written to a connection that the
 		// origin has closed, and count as one that may have arrived.
-		if time.Since(l.idle) < maxIdleTime && quiet(l.wire.Conn) {
+		if time.Since(l.idle) < maxIdleTime && l.wire.quiet() {
 			return l
 		}
 		_ = l.conn.Close()
@@ -119,7 +121,7 @@ func (ls *lines) dial(ctx context.Context) (*line, error) {
 
 // put takes a line back on which everything was read.
 func (ls *lines) put(l *line) {
-	if l.in.Buffered() > 0 || l.conn.SetReadDeadline(time.Time{}) != nil {
+	if l.in.Buffered() > 0 {
 		_ = l.conn.Close() // an answer that nobody asked for
 		return
 	}
@@ -179,54 +181,96 @@ func (ls *lines) exchange(ctx context.Context, out *http.Request, f *flight, tim
 		}
 	}
 	f.wire, f.before = l.wire, l.wire.written.Load()
-	stop := context.AfterFunc(ctx, func() { _ = l.conn.Close() })
-	res, err := l.ask(out, f, timeout)
-	if err != nil {
+	stop := context.AfterFunc(ctx, l.cut)
+	err := l.write(out)
+	if err != nil && !f.sent() {
 		stop()
-		_ = l.conn.Close()
+		l.cut()
 		return nil, err
 	}
+	return ls.await(l, out, f, timeout, stop, err)
+}
+
+func (l *line) cut() { _ = l.conn.Close() }
+
+// await reads the answer to a request that was written, or of which something
+// was written before writeErr. stop ends what ends the line early.
+func (ls *lines) await(l *line, out *http.Request, f *flight, timeout time.Duration, stop func() bool, writeErr error) (*http.Response, error) {
+	if writeErr != nil {
+		timeout = min(timeout, graceAnswer)
+	}
+	l.allowed = maxAnswerHeader
+	err := l.conn.SetReadDeadline(time.Now().Add(timeout))
+	if err == nil {
+		_, err = l.in.Peek(1)
+	}
+	var res *http.Response
+	if err == nil {
+		f.began()
+		if res, err = l.answer(out); err == nil {
+			err = l.conn.SetReadDeadline(time.Time{})
+		}
+	}
+	if err != nil {
+		stop()
+		l.cut()
+		return nil, errors.Join(writeErr, unexpected(err))
+	}
+	res.Close = res.Close || writeErr != nil
+	return ls.lend(l, out, res, stop), nil
+}
+
+// lend gives the line to the body of an answer until that ends.
+func (ls *lines) lend(l *line, out *http.Request, res *http.Response, stop func() bool) *http.Response {
+	l.allowed = 1<<63 - 1
 	b := &lineBody{ReadCloser: res.Body, lines: ls, line: l, stop: stop, keep: !res.Close && !out.Close}
 	if res.Body == http.NoBody {
 		b.ended = true
 		_ = b.Close()
-		return res, nil
+		return res
 	}
 	res.Body = b
-	return res, nil
+	return res
 }
 
-func (l *line) ask(out *http.Request, f *flight, timeout time.Duration) (*http.Response, error) {
-	writeErr := l.write(out)
-	if writeErr != nil {
-		if !f.sent() {
-			return nil, writeErr
-		}
-		timeout = min(timeout, graceAnswer)
-	}
-	l.allowed = maxAnswerHeader
-	if err := l.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
-		return nil, err
-	}
-	if _, err := l.in.Peek(1); err != nil {
-		return nil, errors.Join(writeErr, unexpected(err))
-	}
-	f.began()
+// answer reads the header of an answer and passes over informational ones.
+func (l *line) answer(out *http.Request) (*http.Response, error) {
 	for range maxInformational + 1 {
 		res, err := http.ReadResponse(l.in, out)
 		switch {
 		case err != nil:
-			return nil, errors.Join(writeErr, unexpected(err))
+			return nil, err
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("the origin switched protocols unasked")
-		case res.StatusCode < 200:
-			continue
+		case res.StatusCode >= 200:
+			return res, nil
 		}
-		res.Close = res.Close || writeErr != nil
-		l.allowed = 1<<63 - 1
-		return res, l.conn.SetReadDeadline(time.Time{})
 	}
 	return nil, errors.New("too many informational answers")
+}
+
+// complete reports whether a whole answer lies in the buffer, so that it can be
+// read without waiting. Where in doubt it is not.
+func (l *line) complete(method string) bool {
+	b, err := l.in.Peek(l.in.Buffered())
+	if err != nil || !bytes.HasPrefix(b, []byte("HTTP/1.1 ")) || len(b) < len("HTTP/1.1 200") || b[len("HTTP/1.1 ")] < '2' {
+		return false
+	}
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return false
+	}
+	if method == http.MethodHead {
+		return true
+	}
+	for field := range bytes.SplitSeq(b[:end], []byte("\r\n")) {
+		name, value, _ := bytes.Cut(field, []byte(":"))
+		if len(name) == len("Content-Length") && bytes.EqualFold(name, []byte("Content-Length")) {
+			n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 31)
+			return err == nil && uint64(len(b)-end-4) >= n
+		}
+	}
+	return false
 }
 
 func unexpected(err error) error {

@@ -131,7 +131,7 @@ func (c *Carrier) ask(ctx context.Context, req *http.Request, o *policy.Origin) 
 	l := located{origin: o}
 	t := c.target(o.Name())
 	if t == nil {
-		l.err = errors.New("no address")
+		l.err = errNoAddress
 		return l
 	}
 	patience := c.opts.LookupTimeout

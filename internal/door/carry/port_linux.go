@@ -2,7 +2,6 @@ package carry
 
 import (
 	"errors"
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,21 +22,22 @@ func latePort(_, _ string, c syscall.RawConn) error {
 
 // quiet reports whether a connection that should be silent is: it was not closed
 // by the other end, and nothing has come on it.
-func quiet(conn net.Conn) bool {
-	c, ok := conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return false
+func (w *wire) quiet() bool {
+	if w.raw == nil {
+		c, ok := w.Conn.(syscall.Conn)
+		if !ok {
+			return true
+		}
+		var err error
+		if w.raw, err = c.SyscallConn(); err != nil {
+			return false
+		}
 	}
 	silent := false
-	err = raw.Read(func(fd uintptr) bool {
+	err := w.raw.Control(func(fd uintptr) {
 		var one [1]byte
 		_, _, got := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		silent = errors.Is(got, unix.EAGAIN)
-		return true
 	})
 	return err == nil && silent
 }

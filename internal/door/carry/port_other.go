@@ -4,7 +4,6 @@ package carry
 
 import (
 	"errors"
-	"net"
 	"syscall"
 )
 
@@ -12,7 +11,7 @@ func latePort(string, string, syscall.RawConn) error { return nil }
 
 // quiet cannot look without reading here: a line that was closed meanwhile is
 // found out when it is written to.
-func quiet(net.Conn) bool { return true }
+func (w *wire) quiet() bool { return true }
 
 func noPortLeft(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE)

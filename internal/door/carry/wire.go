@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -66,6 +67,7 @@ type wire struct {
 	written atomic.Int64
 	stall   time.Duration
 	writers *writers
+	raw     syscall.RawConn // owned by the line
 }
 
 // Write implements net.Conn.
