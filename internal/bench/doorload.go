@@ -40,8 +40,8 @@ func (l *doorClients) close() {
 	}
 }
 
-// run sends for d, and returns how many requests were answered. Any answer but a
-// 2xx is an error.
+// run sends for d, at least once on each connection, and returns how many requests
+// were answered. Any answer but a 2xx is an error.
 func (l *doorClients) run(d time.Duration) (int64, error) {
 	var n atomic.Int64
 	errs := make([]error, len(l.conns))
@@ -50,9 +50,12 @@ func (l *doorClients) run(d time.Duration) (int64, error) {
 	for i, c := range l.conns {
 		all.Go(func() {
 			errs[i] = c.SetDeadline(end.Add(patience))
-			for errs[i] == nil && time.Now().Before(end) {
+			for errs[i] == nil {
 				errs[i] = once(c, l.request)
 				n.Add(1)
+				if !time.Now().Before(end) {
+					return
+				}
 			}
 		})
 	}
