@@ -21,6 +21,9 @@ type doorRun struct {
 }
 
 // Help says what runs.
+func (c *doorCommand) Help() string { return c.Run.Help() }
+
+// Help says what runs.
 func (c *doorRun) Help() string {
 	return "Runs a front door: one address before several stamps, which sends each request to a healthy one and repeats it elsewhere only where that is safe." +
 		" The file is read again on SIGHUP and when it changes; settings with a mistake in them are refused, and the old ones stay." +
