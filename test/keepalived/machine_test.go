@@ -50,6 +50,7 @@ func inOwnNetwork(t *testing.T, root bool) bool {
 
 func needs(t *testing.T, programs ...string) {
 	t.Helper()
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // not in everybody's
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			missing(t, "NO ADDRESS WAS MOVED: "+p+" is not installed")
