@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -116,10 +117,24 @@ func TestFaults(t *testing.T) {
 }
 
 // way is how a request meets a fault: with another origin or without, over lines
-// where they take it or over the transport.
-type way struct{ alone, transport bool }
+// where they take it or over the transport, on a connection that was used before
+// or not.
+type way struct{ alone, transport, warm bool }
 
-func ways() []way { return []way{{}, {alone: true}, {transport: true}, {true, true}} }
+func ways() []way {
+	return []way{
+		{}, {alone: true}, {transport: true}, {alone: true, transport: true},
+		{warm: true}, {alone: true, warm: true}, {transport: true, warm: true},
+	}
+}
+
+// warm has the first origin keep a connection, if it is one that does.
+func (r *rig) warm(t testing.TB) {
+	t.Helper()
+	if a := r.do(t, request(t.Context(), Gateway, "GET", warmPath, nil)); a.status != 200 || a.header.Get(OriginHeader) != "a" {
+		t.Fatalf("warming: %v", a)
+	}
+}
 
 // noLines has the transport take everything.
 func (r *rig) noLines() {
@@ -136,6 +151,12 @@ func faulty(t *testing.T, s sending, f step, sabotage func(*guards)) (wrong []st
 	body := strings.Repeat("b", s.size)
 	for _, way := range ways() {
 		alone := way.alone
+		if way.transport && (!s.repeats || s.kind == Stream || s.size > maxLineBody) {
+			continue // it takes the transport anyway
+		}
+		if way.warm && (f.read == 0 || f.read == -2) {
+			continue
+		}
 		l := &ledger{}
 		urls := []string{scripted(t, f, l, true)}
 		if !alone {
@@ -144,6 +165,9 @@ func faulty(t *testing.T, s sending, f step, sabotage func(*guards)) (wrong []st
 		r := newRig(t, rigging{}, urls...)
 		if way.transport {
 			r.noLines()
+		}
+		if way.warm {
+			r.warm(t)
 		}
 		if sabotage != nil {
 			sabotage(&r.guards)
@@ -191,7 +215,7 @@ func TestFaultsSabotaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			list := append(steps(), step{"fails half-way", -1, answerOf(500, "text/plain", "half-way"), "keep"})
-			for _, s := range sendings() {
+			for _, s := range slices.Backward(sendings()) {
 				for _, f := range list {
 					if len(faulty(t, s, f, sabotage)) > 0 {
 						return

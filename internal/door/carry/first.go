@@ -10,7 +10,7 @@ import (
 	"postroad/internal/door/policy"
 )
 
-// maxFirstBody is up to how many bytes a body is written by the goroutine of the
+// maxFirstBody is up to how many bytes of header and body are written by the goroutine of the
 // client itself: as much as the empty buffer of a socket surely takes, so that
 // writing does not wait for the origin.
 const maxFirstBody = 8 << 10
@@ -22,7 +22,7 @@ const maxFirstBody = 8 << 10
 func (r *race) first(to *policy.Origin) (o outcome, done bool) {
 	a := r.attempt(to, false)
 	t := r.carrier.target(to.Name())
-	if t == nil || !a.small(t) || len(r.body) > maxFirstBody || r.delay+r.wait <= 0 {
+	if t == nil || !a.small(t) || len(r.body)+length(r.req) > maxFirstBody || r.delay+r.wait <= 0 {
 		r.launched(a, a.run)
 		return o, false
 	}
@@ -60,6 +60,17 @@ func (r *race) first(to *policy.Origin) (o outcome, done bool) {
 	}
 	r.launched(a, a.rest(t, l, out, stop, err))
 	return o, false
+}
+
+// length is about how long the header of a request is.
+func length(req *http.Request) int {
+	n := len(req.URL.Path) + len(req.URL.RawQuery)
+	for name, values := range req.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
 }
 
 // read takes an answer that is there.

@@ -1,9 +1,11 @@
 package carry
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,32 +28,52 @@ func TestHang(t *testing.T) {
 			if reads(s.method) && f.name == "hangs in the body" {
 				continue // its answer has begun
 			}
-			t.Run(s.name+"/"+f.name, func(t *testing.T) {
-				l := &ledger{}
-				o := testOptions()
-				o.ResponseTimeout = time.Minute
-				r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, l, true), good(t, l))
-				body := strings.Repeat("b", s.size)
-				a := r.do(t, s.request(t, body))
-				if a.err != nil || a.header.Get(OriginHeader) != "b" {
-					t.Fatalf("answer %v", a)
+			for _, warm := range []bool{false, true} {
+				if warm && f.read == 0 {
+					continue
 				}
-				for _, w := range audit(s, a, body, l) {
-					t.Error(w)
-				}
-				if n := r.Stats().Hedges; n != 1 {
-					t.Errorf("%d hedges", n)
-				}
-				left := int64(0)
-				if s.method == "POST" {
-					left = 1
-				}
-				if n := r.Stats().Orphans; n != left {
-					t.Errorf("%d attempts run on, want %d", n, left)
-				}
-			})
+				t.Run(fmt.Sprintf("%s/%s/warm=%v", s.name, f.name, warm), func(t *testing.T) { hang(t, s, f, warm) })
+			}
 		}
 	}
+}
+
+func hang(t *testing.T, s sending, f step, warm bool) {
+	l := &ledger{}
+	o := testOptions()
+	o.ResponseTimeout = time.Minute
+	r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, l, true), good(t, l))
+	if warm {
+		warmUntil(t, r)
+	}
+	before := r.Stats().Hedges
+	body := strings.Repeat("b", s.size)
+	a := r.do(t, s.request(t, body))
+	if a.err != nil || a.header.Get(OriginHeader) != "b" {
+		t.Fatalf("answer %v", a)
+	}
+	for _, w := range audit(s, a, body, l) {
+		t.Error(w)
+	}
+	if n := r.Stats().Hedges - before; n != 1 {
+		t.Errorf("%d hedges", n)
+	}
+	left := int64(0)
+	if s.method == "POST" {
+		left = 1
+	}
+	if n := r.Stats().Orphans; n != left {
+		t.Errorf("%d attempts run on, want %d", n, left)
+	}
+}
+
+// warmUntil warms the first origin although a hedge may answer in its place.
+func warmUntil(t *testing.T, r *rig) {
+	t.Helper()
+	eventually(t, "the first origin answers in time", func() bool {
+		a := r.do(t, request(t.Context(), Gateway, "GET", warmPath, nil))
+		return a.status == 200 && a.header.Get(OriginHeader) == "a"
+	})
 }
 
 // TestHangNever: what may never be repeated waits for its origin, and is cut
@@ -118,6 +140,45 @@ func TestLateAnswer(t *testing.T) {
 		t.Errorf("the late attempt is told as %+v", late)
 	}
 	eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
+}
+
+// TestLateAnswerWarm is TestLateAnswer where the first attempt began on a kept
+// line: its goroutine takes over in the middle.
+func TestLateAnswerWarm(t *testing.T) {
+	for _, say := range []string{"", "HTTP/1.1 202 Acc", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc"} {
+		release := make(chan struct{})
+		whole := answerOf(202, "application/json", accepted)
+		if strings.HasPrefix(say, "HTTP/1.1 202 Accepted") {
+			whole = "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n" + accepted
+		}
+		rest := strings.TrimPrefix(whole, say)
+		url := rawOrigin(t, func(c net.Conn) {
+			br := bufio.NewReader(c)
+			for warm(c, br) {
+				req, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body)
+				_, _ = io.WriteString(c, say)
+				<-release
+				_, _ = io.WriteString(c, rest)
+			}
+		})
+		b := newStamp(t, "b", nil)
+		r := newRig(t, rigging{policy: hedging()}, url, b.URL)
+		warmUntil(t, r)
+		before := len(r.attempts())
+		if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
+			t.Fatalf("answer %v", got)
+		}
+		close(release)
+		eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == before+2 })
+		if late := r.attempts()[before+1]; late.Origin != "a" || late.Status != 202 || late.Won || late.Err != nil {
+			t.Errorf("the late attempt is told as %+v", late)
+		}
+		eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
+	}
 }
 
 // TestClientGone: a POST that a stamp may be storing is not cut when its client

@@ -114,21 +114,42 @@ func scripted(t testing.TB, s step, l *ledger, stored bool) string {
 		return deadURL(t)
 	}
 	return rawOrigin(t, func(c net.Conn) {
-		for s.play(t, c, l, stored) {
+		br := bufio.NewReader(c)
+		for s.read == 0 || warm(c, br) {
+			if !s.play(t, c, br, l, stored) {
+				return
+			}
 		}
 	})
 }
 
+// warmPath is answered by every scripted origin that takes requests, so that a
+// connection is kept on which the fault comes with the next request.
+const warmPath = "/warm"
+
+// warm answers requests for warmPath and reports whether another one came.
+func warm(c net.Conn, br *bufio.Reader) bool {
+	for {
+		if b, err := br.Peek(len("GET " + warmPath)); err != nil || string(b) != "GET "+warmPath {
+			return err == nil || len(b) > 0
+		}
+		if _, err := http.ReadRequest(br); err != nil {
+			return false
+		}
+		_, _ = io.WriteString(c, answerOf(200, "text/plain", "warm"))
+	}
+}
+
 // play serves one request and reports whether the connection goes on.
-func (s step) play(t testing.TB, c net.Conn, l *ledger, stored bool) bool {
+func (s step) play(t testing.TB, c net.Conn, br *bufio.Reader, l *ledger, stored bool) bool {
 	say := s.say
 	if s.read >= 0 {
-		if n, _ := io.ReadFull(c, make([]byte, s.read)); n > 0 {
+		if n, _ := io.ReadFull(br, make([]byte, s.read)); n > 0 {
 			l.touch()
 		}
 	} else {
 		var seen bytes.Buffer
-		req, err := http.ReadRequest(bufio.NewReader(io.TeeReader(c, &seen)))
+		req, err := http.ReadRequest(bufio.NewReader(io.TeeReader(br, &seen)))
 		if err != nil {
 			if seen.Len() > 0 {
 				l.touch()
