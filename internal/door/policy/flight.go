@@ -4,11 +4,12 @@ package policy
 type Result int
 
 const (
-	// Unreachable: no connection to the origin could be opened.
+	// Unreachable says that no connection to the origin could be opened.
 	Unreachable Result = -1 - iota
-	// Broken: the connection ended before the answer did.
+	// Broken says that the connection ended before the answer did.
 	Broken
-	// Abandoned: we gave it up, for the client left or another origin answered.
+	// Abandoned says that we gave it up: the client left, or another origin
+	// answered.
 	Abandoned
 )
 

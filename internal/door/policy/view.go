@@ -169,7 +169,7 @@ func (g *Group) show(v *view, now instant) {
 // fastest, and returns when that may change by time alone. The caller holds mu.
 func (g *Group) chooseFast(v *view, t *tier, conf *Options, now instant) (due instant) {
 	due = never
-	fastest, inner := time.Duration(never), time.Duration(never) // of all; of those within
+	fastest, inner := never, never // of all; of those within
 	known := true                                                // of all
 	for m := t.mask; m != 0; m &= m - 1 {
 		o := v.cands[bits.TrailingZeros64(m)].origin
@@ -182,14 +182,14 @@ func (g *Group) chooseFast(v *view, t *tier, conf *Options, now instant) (due in
 			inner = min(inner, o.pace.median())
 		}
 	}
-	if inner == time.Duration(never) {
+	if inner == never {
 		inner = fastest
 	}
 	sense, margin := conf.LatencySensitivity, conf.Hysteresis.Margin
 	for m := t.mask; m != 0; m &= m - 1 {
 		k := bits.TrailingZeros64(m)
 		o := v.cands[k].origin
-		want := o.fast
+		var want bool
 		switch took := o.pace.median(); {
 		case !o.decided && !known:
 			want, o.fast = true, true // nobody is left out for being new, nor for being compared too soon

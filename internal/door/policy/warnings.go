@@ -48,10 +48,10 @@ func originWarnings(o Options, origins []OriginOptions) (w []string) {
 		tiers[or.Priority] = append(tiers[or.Priority], or)
 		widest = max(widest, len(tiers[or.Priority]))
 	}
-	switch {
-	case enabled == 0:
+	switch enabled {
+	case 0:
 		return append(w, "origins: none is enabled: every request is refused")
-	case enabled == 1:
+	case 1:
 		w = append(w, "origins: only one is enabled: there are no repeats and no hedges, and nothing is isolated")
 	}
 	for p := 1; p <= 5; p++ {
