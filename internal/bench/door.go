@@ -131,6 +131,7 @@ func (r *doorRun) start(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
+		f.Timeout = patience // a machine that stands still for a moment is no fault of the origins'
 		if err := r.cores.startOn(func() error { return f.Start(ctx) }); err != nil {
 			return err
 		}

@@ -14,6 +14,9 @@ func (f *Front) each(line func(o FrontOrigin) string) string {
 	return b.String()
 }
 
+// timeout is written so that all of them understand it.
+func (f *Front) timeout() string { return fmt.Sprintf("%dms", f.Timeout.Milliseconds()) }
+
 // doorConfig is Postroad's own, with the settings it comes with.
 func doorConfig(f *Front) string {
 	return fmt.Sprintf("http: {listen: %q}\nadmin: {listen: %q}\ndoor:\n  origins:\n", f.address, f.admin) +
@@ -40,7 +43,7 @@ defaults
     timeout connect 500ms
     timeout client 1m
     timeout http-keep-alive 1m
-    timeout server 1s
+    timeout server ` + f.timeout() + `
     timeout tunnel 1h
     retries 3
     option redispatch
@@ -89,8 +92,8 @@ http {
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $upgraded;
             proxy_connect_timeout 500ms;
-            proxy_send_timeout 1s;
-            proxy_read_timeout 1s;
+            proxy_send_timeout ` + f.timeout() + `;
+            proxy_read_timeout ` + f.timeout() + `;
             proxy_next_upstream ` + next + `;
         }
         location /connection/ {
@@ -138,7 +141,7 @@ http://:` + port + ` {
         header_up X-Configuration ` + fmt.Sprint(f.weight()) + `
         transport http {
             dial_timeout 500ms
-            response_header_timeout 1s
+            response_header_timeout ` + f.timeout() + `
             keepalive_idle_conns_per_host 128
         }
     }

@@ -21,6 +21,10 @@ import (
 // two that fail or pass in a row, half a second to connect, one second for the
 // others to answer, one core.
 type Front struct {
+	// Timeout is how long programs of others let an origin be silent; a second,
+	// where nobody sets it before Start.
+	Timeout time.Duration
+
 	kind    *frontKind
 	name    string
 	dir     string
@@ -142,7 +146,7 @@ func NewFront(ctx context.Context, b *Binary, kind string, origins []FrontOrigin
 			return nil, err
 		}
 	}
-	f := &Front{kind: k, name: kind, binary: b, origins: origins, settings: settings, dir: filepath.Join(b.Dir, "front-"+kind)}
+	f := &Front{Timeout: time.Second, kind: k, name: kind, binary: b, origins: origins, settings: settings, dir: filepath.Join(b.Dir, "front-"+kind)}
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
