@@ -77,11 +77,11 @@ type doorEvent struct {
 	At time.Time `json:"at"`
 	// Kind is state, panic, order or reload.
 	Kind   string `json:"kind"`
-	Group  string    `json:"group"`
-	Origin string    `json:"origin"`
-	From   string    `json:"from"`
-	To     string    `json:"to"`
-	Reason string    `json:"reason"`
+	Group  string `json:"group"`
+	Origin string `json:"origin"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Reason string `json:"reason"`
 }
 
 // control speaks with the admin listener of a door.
@@ -109,7 +109,7 @@ func (c *control) call(ctx context.Context, method, path string) ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w (--admin names another address)", u, bare(err))
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end, or given up
+	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, statusLimit))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", u, err)

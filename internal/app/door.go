@@ -127,7 +127,7 @@ func (f *front) warn(settings config.Door) {
 	need := 2*uint64(settings.HTTP.Clients.Connections) + 256 // one to the client and one to an origin
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < need {
 		f.log.Warn("the limit of open files may be reached before that of connections",
-			"files", files.Cur, "http.clients.connections", settings.HTTP.Clients.Connections)
+			"files", files.Cur, "connections", settings.HTTP.Clients.Connections)
 	}
 }
 

@@ -146,7 +146,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	b.watch.wait()
 	n, err := b.ReadCloser.Read(p)
 	late := b.watch.done()
-	if err == io.EOF { //nolint:errorlint // a reader returns it bare
+	if err == io.EOF {
 		b.whole.Store(true)
 		return n, err
 	}
