@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"time"
@@ -395,6 +394,3 @@ func (o *doorOrigin) kill() error {
 	}
 	return nil
 }
-
-// seedOf makes seeds for the drills of a test that runs several.
-func seedOf(seed uint64, n int) uint64 { return rand.New(rand.NewPCG(seed, uint64(n))).Uint64() }

@@ -85,8 +85,8 @@ func (l *DoorLoad) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	l.began = time.Now()
 	pause := time.Second / time.Duration(l.opts.Rate)
-	for n := time.Duration(0); rest(ctx, time.Until(l.began.Add(n*pause))) == nil; n++ {
-		all.Go(func() { l.one(context.WithoutCancel(ctx), n*pause) })
+	for due := time.Duration(0); rest(ctx, time.Until(l.began.Add(due))) == nil; due += pause {
+		all.Go(func() { l.one(context.WithoutCancel(ctx), due) })
 	}
 	all.Wait()
 	l.mu.Lock()

@@ -63,7 +63,7 @@ func loopbackUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // a socket that nothing was sent over
+	defer unix.Close(fd)
 	req, err := unix.NewIfreq("lo")
 	if err != nil {
 		t.Fatal(err)

@@ -149,7 +149,7 @@ func (w *Wire) serve(ctx context.Context, client *net.TCPConn) {
 	node, ok := conn.(*net.TCPConn)
 	if err != nil || !ok {
 		_ = client.SetLinger(0) // the next best to refusing
-		client.Close()
+		_ = client.Close()
 		return
 	}
 	s := &strand{client: client, node: node}
