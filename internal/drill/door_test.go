@@ -48,7 +48,7 @@ func doorOptions(t *testing.T, front, fault string) DoorOptions {
 	dir := keptDir(t)
 	o.Binary = Binary{Path: postroad(t), Dir: dir}
 	o.Backend = backendCommand(dir)
-	o.Rate, o.Lead, o.Length, o.Tail = 100, 500*time.Millisecond, 1500*time.Millisecond, time.Second
+	o.Rate, o.Lead, o.Length, o.Tail = 100, 300*time.Millisecond, 1200*time.Millisecond, 700*time.Millisecond
 	return o
 }
 
