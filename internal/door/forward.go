@@ -39,10 +39,11 @@ func (x *exchange) forward(ctx context.Context, r *http.Request) {
 	defer res.Body.Close()
 	x.answered(res)
 	control := http.NewResponseController(x.ResponseWriter)
-	err = x.lasts(res, carry.Gateway, func() { x.end(control, func() { _ = res.Body.Close() }) })
-	if err != nil {
-		x.failed(x.ResponseWriter, r, err)
-		return
+	if x.cancel != nil {
+		if err := x.lasts(res, carry.Gateway, func() { x.end(control) }); err != nil {
+			x.failed(x.ResponseWriter, r, err)
+			return
+		}
 	}
 	x.pass(res, control)
 }
@@ -167,12 +168,12 @@ func modify(res *http.Response, kind carry.Kind) error {
 	x := exchangeOf(res.Request.Context())
 	x.answered(res)
 	control := http.NewResponseController(x.ResponseWriter)
-	return x.lasts(res, kind, func() { x.end(control, x.cancel) })
+	return x.lasts(res, kind, func() { x.end(control) })
 }
 
-// end ends a stream from outside: cut ends what comes from the origin, and a write
-// to a client that takes nothing ends, too.
-func (x *exchange) end(control *http.ResponseController, cut func()) {
+// end ends a stream from outside: what comes from the origin, and a write to a
+// client that takes nothing.
+func (x *exchange) end(control *http.ResponseController) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
@@ -184,7 +185,7 @@ func (x *exchange) end(control *http.ResponseController, cut func()) {
 	} else {
 		_ = control.SetWriteDeadline(time.Unix(1, 0))
 	}
-	cut()
+	x.cancel()
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -34,6 +34,7 @@ func TestProbes(t *testing.T) {
 	a.sick.Store(false)
 	eventually(t, "a healthy again", func() bool { return f.healthy("a") })
 	answers("a")
+	eventually(t, "the change to be told", func() bool { return f.log.has("origin changed its state", "origin=a", "to=healthy") })
 	if !f.log.has("level=WARN", "origin changed its state", "origin=a", "to=suspect", "/healthz answered 503") || !f.log.has("level=INFO", "origin changed its state", "origin=a", "to=healthy") {
 		t.Error("the changes were not logged with their reasons")
 	}

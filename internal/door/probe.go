@@ -61,10 +61,9 @@ func (d *Door) probe(ctx context.Context, g *group, name string) policy.Probe {
 	p := policy.Probe{Took: took}
 	body, err := io.ReadAll(io.LimitReader(res.Body, policy.MaxAnnouncement+1))
 	if err == nil {
-		var said policy.Announcement
-		if said, err = policy.ParseAnnouncement(body); err == nil {
-			p.Said = said
-		}
+		// What is no announcement says nothing, and is no failure: other services
+		// answer with JSON of their own, in which "weight" may mean anything.
+		p.Said, _ = policy.ParseAnnouncement(body)
 	}
 	switch {
 	case res.StatusCode != http.StatusOK:

@@ -31,7 +31,7 @@ type exchange struct {
 	attempts int  // origins that were tried
 	stream   *stream
 	unfollow func()
-	cancel   context.CancelFunc
+	cancel   context.CancelFunc // nil where the answer cannot last
 	cookie   *http.Cookie
 
 	mu     sync.Mutex
@@ -150,12 +150,16 @@ func (x *exchange) carry(r *http.Request, to *route) {
 	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted, Tried: &x.attempts}
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
+	if call.Kind == carry.Gateway && r.Method != http.MethodGet && len(r.Header["Upgrade"]) == 0 {
+		x.forward(carry.With(ctx, call), r)
+		return
+	}
+	ctx, x.cancel = context.WithCancel(ctx) // of what may last, to end it
+	defer x.cancel()
 	if call.Kind == carry.Gateway && len(r.Header["Upgrade"]) == 0 {
 		x.forward(carry.With(ctx, call), r)
 		return
 	}
-	ctx, x.cancel = context.WithCancel(ctx)
-	defer x.cancel()
 	over := g.proxied
 	if call.Kind == carry.Stream || isWebSocket(r) {
 		over = g.streamed
