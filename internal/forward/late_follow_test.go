@@ -37,6 +37,33 @@ func TestLateInTheClient(t *testing.T) {
 	}
 }
 
+// What waited in a side lane while its topic was held is late when it is sent.
+func TestLateInSideLanes(t *testing.T) {
+	cluster, addr := startCluster(t)
+	want := msgs(laneA, 1, 100)
+	var records []foreign
+	for i := range want[:50] {
+		records = append(records, foreign{m: twinOf(&want[i], true), produced: time.Now()})
+	}
+	put(t, addr, records...)
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "messages", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	o := testOptions()
+	o.HoldAfter, o.LateAfter = 0, time.Second
+	st := newStore("late")
+	st.append(want...)
+	sink := newSink(t, addr)
+	f, stop := run(t, o, forward.Deps{Source: sourceOf(st), Sink: sink, Twins: sink})
+	st.await(t, "moved", func(s *store) bool { return len(s.moved) == 100 })
+	poll(t, "the copies", func() bool { return f.Status().DuplicateTotal == 50 })
+	fault.Remove()
+	st.await(t, "the others", (*store).settled)
+	poll(t, "no topic held", func() bool { return f.Status().ForwardedTotal >= 50 })
+	stop()
+	if err := judge(want, raw(t, addr, "messages")); err != nil {
+		t.Error(err)
+	}
+}
+
 // An error of the hub while it is read keeps what is late waiting, and nothing is
 // sent that was not looked for.
 func TestLateOverErrors(t *testing.T) {

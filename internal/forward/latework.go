@@ -82,18 +82,27 @@ func (w *worker) lateOf(slots []*slot) map[int32]time.Time {
 // send the first batch after an outage: a read may take minutes, and others may
 // have something to send.
 func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lateTopic, error) {
-	l, began, long := w.f.late, time.Now(), false
+	l, began, long, yielded := w.f.late, time.Now(), false, false
 	for {
-		t, yielded, err := w.enterLate(ctx)
+		t, gave, err := w.enterLate(ctx)
 		if err != nil {
 			return nil, err
 		}
+		yielded = yielded || gave
 		ahead, near, err := l.plan(ctx, t, oldest)
 		if err == nil && len(ahead)+len(near) == 0 && !yielded {
 			if long {
 				w.log.Info("read what other stamps have sent", "topic", t.name, "took", time.Since(began).Round(time.Millisecond))
 			}
 			return t, nil
+		}
+		if sent, _, _ := w.flight.toll(w.t); err == nil && len(ahead) > 0 && sent > 0 {
+			// What is not read may be what we have just sent: the answers will say.
+			t.leave()
+			if err := w.quiet(ctx); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if err == nil {
 			long = long || len(ahead) > 0 && ahead[0].To-ahead[0].From > l.distance
@@ -107,6 +116,7 @@ func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lat
 		if err := w.pass(ctx, passer{}); err != nil {
 			return nil, err
 		}
+		yielded = false
 	}
 }
 
