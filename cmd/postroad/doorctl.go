@@ -68,6 +68,7 @@ type doorOrigin struct {
 	IsolatedUntil time.Time `json:"isolated_until,omitzero"`
 	ProbeSeconds  float64   `json:"probe_seconds"`
 	InFlight      int       `json:"in_flight"`
+	Streams       int       `json:"streams"`
 	Answered      uint64    `json:"answered"`
 	Failed        uint64    `json:"failed"`
 }

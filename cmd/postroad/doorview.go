@@ -51,11 +51,11 @@ func drawGroup(g doorGroup, now time.Time, t terminal) []string {
 	v := judgeGroup(g)
 	name := printable([]byte(g.Name))
 	lines := []string{t.paint(bold, name) + "  " + t.paint(v.colour, v.word) + "  " + shorten(v.sentence, width-len(name)-len(v.word)-4)}
-	table := [][]string{{"origin", "state", "priority", "weight", "in flight", "answered", "failed", "since"}}
+	table := [][]string{{"origin", "state", "priority", "weight", "in flight", "streams", "answered", "failed", "since"}}
 	for _, o := range g.Origins {
 		table = append(table, []string{
 			printable([]byte(o.Name)), doorStateText(o), fmt.Sprint(o.Priority), weightText(o),
-			count(int64(o.InFlight)), count(int64(o.Answered)), count(int64(o.Failed)), sinceText(o.Since, now),
+			count(int64(o.InFlight)), count(int64(o.Streams)), count(int64(o.Answered)), count(int64(o.Failed)), sinceText(o.Since, now),
 		})
 	}
 	for i, row := range columns(table) {

@@ -13,21 +13,21 @@ func TestDrawDoor(t *testing.T) {
  {"name":"gateways","panic":false,"budget":{"posted":123456,"spent":12,"refused":3},"origins":[
   {"name":"onprem","priority":1,"weight":50,"percent":100,"state":"suspect","reason":"5 requests in a row without a byte\u001b[31m","since":"2026-01-02T11:59:50Z","isolated_until":"2026-01-02T12:00:07Z","in_flight":0,"answered":1200,"failed":5},
   {"name":"cloud-green","priority":2,"weight":70,"percent":25,"state":"restoring","reason":"probes pass","ramp":0.4,"usable":true,"since":"2026-01-02T11:00:00Z","in_flight":3,"answered":1000000,"failed":0},
-  {"name":"cloud-blue","priority":2,"weight":50,"percent":40,"state":"healthy","reason":"probes pass","usable":true,"since":"2026-01-01T11:00:00Z","in_flight":12,"answered":2,"failed":0}]},
+  {"name":"cloud-blue","priority":2,"weight":50,"percent":40,"state":"healthy","reason":"probes pass","usable":true,"since":"2026-01-01T11:00:00Z","in_flight":12,"streams":5000,"answered":2,"failed":0}]},
  {"name":"streams","panic":true,"origins":[{"name":"onprem","priority":1,"weight":50,"percent":100,"state":"draining","reason":"drained by an operator","since":"2026-01-02T11:59:59Z"}]}
 ]}`
 	const want = `gateways  REDUCED  2 of 3 origins take requests
-  origin       state                        priority  weight     in flight  answered   failed  since
-  onprem       suspect                      1         50         0          1,200      5       11:59:50 (10 s)
+  origin       state                        priority  weight     in flight  streams  answered   failed  since
+  onprem       suspect                      1         50         0          0  1,200      5       11:59:50 (10 s)
     5 requests in a row without a byte\x1b[31m, out for 7.0 s at least
-  cloud-green  restoring, 40 % of its share  2         70 × 25 %  3          1,000,000  0       11:00:00 (1 h 0 min)
+  cloud-green  restoring, 40 % of its share  2         70 × 25 %  3          0  1,000,000  0       11:00:00 (1 h 0 min)
     probes pass
-  cloud-blue   healthy, at 40 %             2         50 × 40 %  12         2          0       2026-01-01 11:00:00 (1 d 1 h)
+  cloud-blue   healthy, at 40 %             2         50 × 40 %  12         5,000  2          0       2026-01-01 11:00:00 (1 d 1 h)
   repeats and hedges: 12 of 123,456 POSTs, 3 refused by the budget
 
 streams  PANIC  too few origins are healthy: requests go to those that are not, too
-  origin  state     priority  weight  in flight  answered  failed  since
-  onprem  draining  1         50      0          0         0       11:59:59 (1.0 s)
+  origin  state     priority  weight  in flight  streams  answered  failed  since
+  onprem  draining  1         50      0          0  0         0       11:59:59 (1.0 s)
     drained by an operator`
 	var s doorState
 	if err := json.Unmarshal([]byte(answer), &s); err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -65,5 +66,32 @@ func TestDoorProblems(t *testing.T) {
 		if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, want) }) {
 			t.Errorf("no problem %q in %q", want, problems)
 		}
+	}
+}
+
+// Every example of settings in the documentation is good.
+func TestDocumentedSettingsOfTheDoor(t *testing.T) {
+	b, err := os.ReadFile("../../docs/door.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := 0
+	for _, part := range strings.Split(string(b), "```yaml\n")[1:] {
+		text, _, closed := strings.Cut(part, "\n```")
+		if !closed {
+			t.Fatal("an example has no end")
+		}
+		if !strings.Contains(text, "door:") {
+			continue
+		}
+		examples++
+		// An excerpt names no origins, which a whole file must.
+		whole := strings.Contains(text, "origins:")
+		if _, _, problems := loadDoor(t, text); whole && problems != nil || !whole && len(problems) != 1 {
+			t.Errorf("%q in\n%s", problems, text)
+		}
+	}
+	if examples < 4 {
+		t.Errorf("%d examples were found", examples)
 	}
 }

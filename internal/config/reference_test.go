@@ -26,7 +26,7 @@ func TestStatedDefaultsAreTrue(t *testing.T) {
 				continue
 			}
 			is := text(f.value)
-			if stated == "empty" || stated == "none" {
+			if stated == "empty" || stated == "none" && f.value.Kind() == reflect.Slice {
 				stated = ""
 			}
 			if f.value.Kind() == reflect.Slice {
