@@ -41,21 +41,24 @@ func steps() []step {
 		{"refuses", -2, "", "close"},
 		{"closes at once", 0, "", "close"},
 		{"resets at once", 0, "", "reset"},
-	}
-	for _, k := range []int{1, 30, 60, 2000} {
-		list = append(list, step{fmt.Sprintf("resets after %d bytes", k), k, "", "reset"}, step{fmt.Sprintf("closes after %d bytes", k), k, "", "close"})
+		{"closes after 1 byte", 1, "", "close"},
+		{"resets after 30 bytes", 30, "", "reset"},
+		{"closes after 60 bytes", 60, "", "close"},
+		{"resets after 2000 bytes", 2000, "", "reset"},
 	}
 	for _, then := range []string{"close", "reset"} {
 		list = append(list,
 			step{then + " after the request", -1, "", then},
-			step{then + " in the status line", -1, "HTTP/1.1 20", then},
-			step{then + " in the header", -1, "HTTP/1.1 202 Accepted\r\nContent-Le", then},
 			step{then + " in the body", -1, "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc", then},
-			step{then + " in a chunk", -1, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n1a\r\n{\"acc", then},
-			step{then + " after 100", -1, "HTTP/1.1 100 Continue\r\n\r\n", then},
-			step{then + " after 103", -1, "HTTP/1.1 103 Early Hints\r\n\r\n", then},
 		)
 	}
+	list = append(list,
+		step{"closes in the status line", -1, "HTTP/1.1 20", "close"},
+		step{"resets in the header", -1, "HTTP/1.1 202 Accepted\r\nContent-Le", "reset"},
+		step{"closes in a chunk", -1, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n1a\r\n{\"acc", "close"},
+		step{"resets after 100", -1, "HTTP/1.1 100 Continue\r\n\r\n", "reset"},
+		step{"closes after 103", -1, "HTTP/1.1 103 Early Hints\r\n\r\n", "close"},
+	)
 	return append(list,
 		step{"answers nonsense", -1, "nonsense\r\n\r\n", "close"},
 		step{"answers with two lengths", -1, "HTTP/1.1 202 Accepted\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "close"},
