@@ -104,7 +104,7 @@ func TestLookupUnhealthy(t *testing.T) {
 	const held = "/v1/messages/" + "y.lane.2"
 	stamps := []*stamp{holder(t, "a", held), holder(t, "b"), holder(t, "c")}
 	f := open(t, testOptions(origins(stamps[0].URL, stamps[1].URL, stamps[2].URL)...), Deps{})
-	f.suspect("a")
+	f.suspect(t, "a")
 	if a := ask(t, "GET", f.url+held, nil); a.status != 200 || a.header.Get(OriginHeader) != "a" {
 		t.Errorf("held: answer %d %s", a.status, a.body)
 	}
@@ -114,7 +114,7 @@ func TestLookupUnhealthy(t *testing.T) {
 	asked(t, stamps, 2, 2, 2)
 
 	for _, name := range []string{"a", "b", "c"} {
-		f.suspect(name)
+		f.suspect(t, name)
 	}
 	if a := ask(t, "GET", f.url+held, nil); a.status != 200 || a.header.Get(OriginHeader) != "a" {
 		t.Errorf("no healthy origin: answer %d %s", a.status, a.body)
@@ -131,7 +131,7 @@ func TestLookupHanging(t *testing.T) {
 	o.Carry.LookupTimeout = 200 * time.Millisecond
 	o.Carry.ResponseTimeout = time.Hour
 	f := open(t, o, Deps{})
-	f.suspect("a")
+	f.suspect(t, "a")
 	eventually(t, "the other one to answer in time", func() bool {
 		a := ask(t, "GET", f.url+lost, nil)
 		if a.status != 503 || problemName(t, a) != "unavailable" || !strings.Contains(a.body, `"complete":false`) {

@@ -193,10 +193,29 @@ func (f *front) origin(group, name string) OriginStatus {
 	return OriginStatus{}
 }
 
-// suspect has an origin be found unreachable.
-func (f *front) suspect(name string) {
+// suspect has an origin be found unreachable. While the machine stalls nothing is
+// concluded from a failure, so that one may not be enough.
+func (f *front) suspect(t *testing.T, name string) {
+	t.Helper()
 	o := f.state.Load().groups[gatewaysGroup].origin(name)
-	o.Begin().End(policy.Unreachable)
+	eventually(t, name+" suspect", func() bool {
+		if f.healthy(name) {
+			o.Begin().End(policy.Unreachable)
+		}
+		return !f.healthy(name)
+	})
+}
+
+// leaves waits until the door leaves an origin out that takes no connection, and
+// asks again where the first request was in a moment in which the machine stalled.
+func (f *front) leaves(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, name+" left out", func() bool {
+		if f.healthy(name) {
+			ask(t, "GET", f.url, nil)
+		}
+		return !f.healthy(name)
+	})
 }
 
 // answer is a response read to its end.
