@@ -63,7 +63,7 @@ func TestCheckOfADoor(t *testing.T) {
 		{[]string{s.URL + "/moved"}, false},
 		{[]string{"http://127.0.0.1:1/good"}, false},
 	} {
-		err := exec.CommandContext(t.Context(), "/bin/sh", append([]string{filepath.Join(deploy, "check-door")}, row.urls...)...).Run()
+		err := exec.CommandContext(t.Context(), filepath.Join(deploy, "check-door"), row.urls...).Run()
 		if (err == nil) != row.good {
 			t.Errorf("%q: %v", row.urls, err)
 		}
