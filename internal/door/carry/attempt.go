@@ -81,7 +81,7 @@ func (a *attempt) run(ctx context.Context) outcome {
 		a.end(policy.Abandoned)
 		return outcome{attempt: a, fate: unsent, err: errNoAddress}
 	}
-	res, err := a.send(ctx, t)
+	res, err := a.send(ctx, t) //nolint:bodyclose // the outcome has it
 	return a.outcome(ctx, res, err)
 }
 

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// NoOrigin: no origin may take the request. Nothing was sent.
-type NoOrigin struct {
+// NoOrigin says that no origin may take the request. Nothing was sent.
+type NoOrigin struct { //nolint:errname // reads carry.NoOrigin: it is one of the ways in which a call ends
 	// Key is the field Idempotency-Key of the request; empty where it has none.
 	Key string
 }
@@ -16,7 +16,7 @@ type NoOrigin struct {
 func (e *NoOrigin) Error() string { return "no origin is there to take the request" }
 
 // Attempt is a request that no origin answered.
-type Attempt struct {
+type Attempt struct { //nolint:errname // as NoOrigin
 	// Origin is the one that may have the request or, where Sent is false, the
 	// last that could not be reached.
 	Origin string
@@ -46,7 +46,7 @@ func (e *Attempt) Unwrap() error { return e.Err }
 
 // Body is a request whose body could not be read: the client's doing. What was
 // sent of it is no whole request, so that it was not executed.
-type Body struct {
+type Body struct { //nolint:errname // as NoOrigin
 	// Key is the field Idempotency-Key of the request; empty where it has none.
 	Key string
 	// Err is the cause.
@@ -61,7 +61,7 @@ func (e *Body) Unwrap() error { return e.Err }
 
 // Silent is a lookup that found nothing although some origins could not be
 // asked, any of which may hold the message. Its answer is complete:false.
-type Silent struct {
+type Silent struct { //nolint:errname // as NoOrigin
 	// Origins are those that gave no answer.
 	Origins []string
 }

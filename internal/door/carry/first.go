@@ -75,13 +75,13 @@ func length(req *http.Request) int {
 
 // read takes an answer that is there.
 func (a *attempt) read(t *target, l *line, out *http.Request, stop func() bool) outcome {
-	res, err := l.answer(out)
+	res, err := l.answer(out) //nolint:bodyclose // the outcome has it
 	if err != nil {
 		stop()
 		l.cut()
 		return a.outcome(a.race.req.Context(), nil, unexpected(err))
 	}
-	return a.outcome(a.race.req.Context(), t.lines.lend(l, out, res, stop), nil)
+	return a.outcome(a.race.req.Context(), t.lines.lend(l, out, res, stop), nil) //nolint:bodyclose // the outcome has it
 }
 
 // rest waits for the answer to a request that was written, or of which something
@@ -90,7 +90,7 @@ func (a *attempt) rest(t *target, l *line, out *http.Request, stop func() bool, 
 	stop()
 	return func(ctx context.Context) outcome {
 		stop := context.AfterFunc(ctx, l.cut)
-		res, err := t.lines.await(l, out, &a.conn, a.race.carrier.opts.ResponseTimeout, stop, writeErr)
+		res, err := t.lines.await(l, out, &a.conn, a.race.carrier.opts.ResponseTimeout, stop, writeErr) //nolint:bodyclose // the outcome has it
 		return a.outcome(ctx, res, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,15 +169,15 @@ func TestLateAnswerWarm(t *testing.T) {
 		b := newStamp(t, "b", nil)
 		r := newRig(t, rigging{policy: hedging()}, url, b.URL)
 		warmUntil(t, r)
-		before := len(r.attempts())
 		if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
 			t.Fatalf("answer %v", got)
 		}
 		close(release)
-		eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == before+2 })
-		if late := r.attempts()[before+1]; late.Origin != "a" || late.Status != 202 || late.Won || late.Err != nil {
-			t.Errorf("the late attempt is told as %+v", late)
-		}
+		eventually(t, "the late answer is counted", func() bool {
+			return slices.ContainsFunc(r.attempts(), func(late Attempted) bool {
+				return late.Origin == "a" && late.Status == 202 && !late.Won && late.Err == nil
+			})
+		})
 		eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
 	}
 }

@@ -31,10 +31,6 @@ func answerOf(status int, contentType, body string) string {
 	return fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", status, http.StatusText(status), contentType, len(body), body)
 }
 
-func problemOf(status int, name string) string {
-	return answerOf(status, "application/problem+json", fmt.Sprintf(`{"type":"urn:postroad:problem:%s","title":"x","status":%d}`, name, status))
-}
-
 // steps are all ways in which an origin may fail that does not answer properly.
 func steps() []step {
 	list := []step{

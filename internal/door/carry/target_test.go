@@ -324,7 +324,7 @@ func TestUpdate(t *testing.T) {
 	if err != nil || probe.StatusCode != 200 || probe.Body.Close() != nil || b.asked.Load() != 2 {
 		t.Errorf("probe: %v", err)
 	}
-	if _, err := r.Probe("z", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil { //nolint:bodyclose // there is none
+	if _, err := r.Probe("z", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil {
 		t.Error("an origin without an address was probed")
 	}
 }
