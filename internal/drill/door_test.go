@@ -141,14 +141,16 @@ func TestDoorPeers(t *testing.T) {
 
 // WebSockets leave an origin that is drained, come back once it is released, and
 // none of them ends otherwise.
-func TestDoorMoves(t *testing.T) { moveSockets(t, 100, 2*testLimit) }
+func TestDoorMoves(t *testing.T) { moveSockets(t, 100, 50, 2*testLimit) }
 
-func moveSockets(t *testing.T, clients int, limit time.Duration) {
+// moveSockets moves clients at a rate of so many a second.
+func moveSockets(t *testing.T, clients, rate int, limit time.Duration) {
 	t.Helper()
 	dir := keptDir(t)
 	report, err := Move(t.Context(), MoveOptions{
 		Binary: Binary{Path: postroad(t), Dir: dir}, Backend: backendCommand(dir),
-		Clients: clients, Limit: limit, Logf: t.Logf,
+		Settings: []string{fmt.Sprintf("  streams: {move_rate: %d}", rate)},
+		Clients:  clients, Limit: limit, Logf: t.Logf,
 	})
 	t.Log(report)
 	if err != nil {

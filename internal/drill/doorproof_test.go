@@ -109,7 +109,7 @@ func TestProofDoorFlapping(t *testing.T) {
 
 // TestProofDoorMoves moves 5,000 WebSockets.
 func TestProofDoorMoves(t *testing.T) {
-	moveSockets(t, 5000, 10*time.Minute)
+	moveSockets(t, 5000, 250, 10*time.Minute)
 }
 
 // TestProofDoorManyConnections opens as many WebSockets to one origin as open files
