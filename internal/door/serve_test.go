@@ -263,7 +263,7 @@ func TestAccessLogOfStreams(t *testing.T) {
 
 // TestSample: of what went well a share is logged, of what did not all.
 func TestSample(t *testing.T) {
-	log := newAccessLog(io.Discard, prometheus.NewCounter(prometheus.CounterOpts{Name: "lines_total"}))
+	log := newAccessLog(io.Discard, prometheus.NewCounter(prometheus.CounterOpts{Name: "lines_total", Help: "Lines."}))
 	if _, ok := log.wants(500, true, 0, 0); ok {
 		t.Error("logged although it is not enabled")
 	}
@@ -292,7 +292,7 @@ func TestSample(t *testing.T) {
 
 // TestSlowLog: nobody waits for a log that is not written; what is lost is counted.
 func TestSlowLog(t *testing.T) {
-	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "lines_total"})
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{Name: "lines_total", Help: "Lines."})
 	log := newAccessLog(io.Discard, dropped)
 	for range pendingLines + 5 {
 		log.write(&accessEntry{path: strings.Repeat("ü", 2000) + "\xff"})
