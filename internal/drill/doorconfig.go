@@ -17,9 +17,10 @@ func (f *Front) each(line func(o FrontOrigin) string) string {
 // timeout is written so that all of them understand it.
 func (f *Front) timeout() string { return fmt.Sprintf("%dms", f.Timeout.Milliseconds()) }
 
-// doorConfig is Postroad's own, with the settings it comes with.
+// doorConfig is Postroad's own, with the settings it comes with, but that a crowd
+// of clients may come from one address.
 func doorConfig(f *Front) string {
-	return fmt.Sprintf("http: {listen: %q}\nadmin: {listen: %q}\ndoor:\n  origins:\n", f.address, f.admin) +
+	return fmt.Sprintf("http: {listen: %q, clients: {connections: 0, connections_per_address: 0}}\nadmin: {listen: %q}\ndoor:\n  origins:\n", f.address, f.admin) +
 		f.each(func(o FrontOrigin) string {
 			stream := ""
 			if o.Stream != "" {

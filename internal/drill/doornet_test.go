@@ -157,7 +157,7 @@ func stopped(t *testing.T, stop func() error) {
 
 // crowdConfig has one origin with several addresses.
 func crowdConfig(f *Front, urls []string, sources string) string {
-	return fmt.Sprintf(`http: {listen: %q}
+	return fmt.Sprintf(`http: {listen: %q, clients: {connections: 0, connections_per_address: 0}}
 admin: {listen: %q}
 door:
   groups:
