@@ -54,10 +54,11 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, doubtful,
 	cl := newClient(hub)
 	ctx, cancel := context.WithCancel(context.Background())
 	died := make(chan struct{})
+	var closing sync.WaitGroup
 	die := sync.OnceFunc(func() {
 		c.kill()
 		close(died)
-		go cl.Close()
+		closing.Go(cl.Close)
 	})
 	var chain forward.Chain = audited{c, hub, cl, die}
 	if s.chain != nil {
@@ -74,6 +75,10 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, doubtful,
 		if err := <-done; err != nil {
 			t.Error("Run:", err)
 		}
+		// A process that has ended sends nothing: only what is known to be late may
+		// land behind its successor's back.
+		closing.Wait()
+		cl.Close()
 	}
 	most := 3000
 	if rng.IntN(4) == 0 {
