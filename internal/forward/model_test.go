@@ -320,14 +320,13 @@ func (a audited) around(percent int, call func() error) error {
 
 func (a audited) Save(ctx context.Context, p message.Progress) error {
 	return a.around(10, func() error {
+		untrue := a.audit(p)
+		err := a.claimed.Save(ctx, p)
 		// What a holder saves that has lost the chain counts for nobody.
-		if err := a.gone(); err != nil {
-			return err
+		if err == nil && untrue != nil {
+			a.hub.blame(untrue)
 		}
-		if err := a.audit(p); err != nil {
-			a.hub.blame(err)
-		}
-		return a.claimed.Save(ctx, p)
+		return err
 	})
 }
 
