@@ -90,6 +90,22 @@ type client struct {
 
 	mu     sync.Mutex
 	lostAt time.Time // guarded by mu: when it was told that its claim is lost
+	shut   time.Time // guarded by mu: from when on it sends nothing
+}
+
+// overdue: somebody takes the process for dead. Its claim fell because its heartbeat
+// was overdue, and so its connections refuse to write: what is under way may still
+// land, and nothing else does.
+func (c *client) overdue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut = time.Now().Add(modelLate)
+}
+
+func (c *client) refusesToWrite() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.shut.IsZero() && time.Now().After(c.shut)
 }
 
 // modelRecord is what the hub looks at of a message.
@@ -206,6 +222,10 @@ func (c *client) send(p modelPart, run int) {
 		batch, more := c.out.Next(p, run, 1+int(c.hub.delay(40)))
 		if !more {
 			return
+		}
+		if c.refusesToWrite() {
+			<-time.After(time.Second)
+			continue
 		}
 		first, err := c.hub.append(p, batch)
 		if errors.Is(err, errAway) {

@@ -103,6 +103,7 @@ func modelLife(t *testing.T, rng *rand.Rand, st *store, hub *modelHub, doubtful,
 			c.kill()
 			cl.Close()
 		case 1: // another takes it for dead, and it learns of that later
+			cl.overdue()
 			c.revoke()
 			return true, end
 		}
