@@ -287,7 +287,7 @@ func (c *client) Close() {
 
 // late has a request of a partition land although its client was given up.
 func (c *client) late(p modelPart, queue []*modelSend) {
-	if !c.hub.chance(50) {
+	if c.refusesToWrite() || !c.hub.chance(50) {
 		return
 	}
 	batch := queue[:min(len(queue), 1+int(c.hub.delay(40)))]
