@@ -15,11 +15,25 @@ import (
 // between a lane's fence and its file goes on minutes later, and acknowledges
 // messages; a forwarder whose kernel still holds that there is no such file would
 // take the lane for a chain of its own, and send those messages beside, and before,
-// what the same process took earlier. So the lane is ended first: of a writer that
-// has not opened it yet nothing is acknowledged from then on. Then its file is made,
-// empty: either that succeeds and the writer will find that it cannot, or there is
-// one, and who wrote it is read.
+// what the same process took earlier. So the file is made first, empty: either that
+// succeeds, and the writer finds that it cannot open its lane; or there is one, and
+// who wrote it is read. Only a lane that nobody has a claim to is then ended.
 func (q *Queue) identify(l *lane) (*lane, error) {
+	if l.unseen {
+		err := q.onBallast(func() error { return durable.WriteNew(q.deps.FS, q.at.laneFile(l.id, laneFileName), nil) })
+		switch {
+		case missing(err): // removed, and the list is old
+			return nil, nil
+		case errors.Is(err, fs.ErrExist):
+			again, err := q.loadLane(l.id)
+			if err != nil || again.nameless { // it is looked at once more: what it holds may be on its way
+				return nil, err
+			}
+			return again, nil
+		case err != nil:
+			return nil, fmt.Errorf("make the file of lane %s: %w", l.id, err)
+		}
+	}
 	fenced, gone, err := q.isFenced(l.id)
 	if err != nil {
 		return nil, err
@@ -27,28 +41,15 @@ func (q *Queue) identify(l *lane) (*lane, error) {
 	if !fenced {
 		err := q.onBallast(func() error { return q.fill(l.id, gone) })
 		switch {
-		case missing(err): // removed, and the list is old
+		case missing(err):
 			return nil, nil
 		case err != nil:
 			return nil, fmt.Errorf("end lane %s, of which nobody knows who wrote it: %w", l.id, err)
 		}
 		q.deps.Log.Warn("lane ended, nobody has said in time who wrote it", "lane", l.id)
 	}
-	if !l.unseen {
-		return q.loadLane(l.id)
-	}
-	err = q.onBallast(func() error { return durable.WriteNew(q.deps.FS, q.at.laneFile(l.id, laneFileName), nil) })
-	switch {
-	case err == nil:
+	if l.unseen {
 		return l, nil
-	case missing(err):
-		return nil, nil
-	case !errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("make the file of lane %s: %w", l.id, err)
 	}
-	again, err := q.loadLane(l.id)
-	if err != nil || again.unseen { // the kernel holds on to what it knew: later
-		return nil, err
-	}
-	return again, nil
+	return q.loadLane(l.id) // opened anew after the fence: what is not there now, was never acknowledged
 }

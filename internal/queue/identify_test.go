@@ -17,16 +17,17 @@ import (
 	"postroad/internal/queue"
 )
 
-// forgetful is a host whose kernel holds that there is no such file until it is
-// told by the server that the name is taken.
+// forgetful is a host whose kernel holds that there are no such files in a lane until
+// it is told by the server that the name of the lane file is taken.
 type forgetful struct {
 	*faultfs.FS
-	name string
-	told *atomic.Bool
+	name   string // of the lane file
+	hidden []string
+	told   *atomic.Bool
 }
 
 func (f forgetful) Open(name string) (durable.File, error) {
-	if name == f.name && !f.told.Load() {
+	if path.Dir(name) == path.Dir(f.name) && slices.Contains(f.hidden, path.Base(name)) && !f.told.Load() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOENT}
 	}
 	return f.FS.Open(name)
@@ -58,7 +59,7 @@ func TestALaneWhoseFileIsNotShown(t *testing.T) {
 		disk = killed(disk, stop)
 		name := path.Join("queue/lanes", l.places["b"].Lane, "lane")
 		told := new(atomic.Bool)
-		next, end := begin(t, forgetful{disk, name, told}, only(queue.Drains))
+		next, end := begin(t, forgetful{disk, name, []string{"lane"}, told}, only(queue.Drains))
 		defer end()
 		wait(time.Minute) // until it has met both lanes
 		chains, err := drainChains(next, true)
@@ -74,6 +75,32 @@ func TestALaneWhoseFileIsNotShown(t *testing.T) {
 		got := values(chains[0])
 		if a, b := slices.Index(got, "a"), slices.Index(got, "b"); a < 0 || b < a {
 			t.Errorf("drained %q", got)
+		}
+	})
+}
+
+// One whose heartbeat is not shown either has a writer that lives, and has acknowledged
+// messages: it is not ended.
+func TestALivingLaneThatIsNotShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, l := faultfs.New(1), newLedger()
+		writer := started(t, disk, only(queue.Writes))
+		if err := l.append(t.Context(), writer, "a"); err != nil {
+			t.Fatal(err)
+		}
+		name, told := path.Join("queue/lanes", l.places["a"].Lane, "lane"), new(atomic.Bool)
+		drainer := started(t, forgetful{disk, name, []string{"lane", "heartbeat"}, told}, only(queue.Drains))
+		wait(2 * time.Minute)
+		if err := l.append(t.Context(), writer, "b"); err != nil {
+			t.Fatal(err)
+		}
+		if !told.Load() || l.places["a"].Lane != l.places["b"].Lane {
+			t.Errorf("asked: %v; lanes %s and %s", told.Load(), l.places["a"].Lane, l.places["b"].Lane)
+		}
+		wait(time.Minute)
+		chains, err := drainChains(drainer, true)
+		if err != nil || len(chains) != 1 || !slices.Equal(values(chains[0]), []string{"a", "b"}) {
+			t.Errorf("drained %v: %v", chains, err)
 		}
 	})
 }

@@ -166,7 +166,7 @@ func (q *Queue) meet(id string, unfinished map[string]*watch) (*lane, error) {
 		if still, err := w.still(); err != nil || !still {
 			return nil, err
 		}
-		if l, err = q.identify(l); err != nil || l == nil {
+		if l, err = q.identify(l); err != nil || l == nil || l.info.Owner.Process == q.self.Process {
 			return nil, err
 		}
 	}
