@@ -88,3 +88,18 @@ func TestWhatIsNotExcused(t *testing.T) {
 		t.Errorf("beside a skip: %v", err)
 	}
 }
+
+func TestFinding(t *testing.T) {
+	for said, want := range map[string]bool{
+		"want 1, got 2":                                                           false,
+		"seed 7\nk 3 was forwarded 0 times":                                       true,
+		"seed 7\n  0  acknowledged and lost\ntoo late":                            false,
+		"seed 7\n 10  acknowledged and lost":                                      true,
+		"seed 7\n 0  acknowledged and lost\n3  seen twice":                        true,
+		"Seed 7\n 0  acknowledged and missed\n 1  told that something is missing": true,
+	} {
+		if got := finding(said); got != want {
+			t.Errorf("%q: %v, want %v", said, got, want)
+		}
+	}
+}
