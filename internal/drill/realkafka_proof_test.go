@@ -60,7 +60,7 @@ func TestProofRealKafkaTakeoversUnread(t *testing.T) {
 // TestProofRealKafkaTakeoversExact is the same in exactly-once delivery, where
 // each message must stand in the topic itself once.
 func TestProofRealKafkaTakeoversExact(t *testing.T) {
-	if v := takeovers(t, 50, "forward.delivery=exactly-once"); v.Twice.Count > 0 {
+	if v := takeovers(t, 50, exactly); v.Twice.Count > 0 {
 		t.Errorf("%d messages stand in the topic more than once", v.Twice.Count)
 	}
 }
@@ -90,5 +90,5 @@ func TestProofRealKafkaBrokersHang(t *testing.T) {
 // TestProofRealKafkaSmallTopicExact drains a backlog for a topic with small batches
 // in exactly-once delivery.
 func TestProofRealKafkaSmallTopicExact(t *testing.T) {
-	smallTopic(t, "forward.delivery=exactly-once")
+	smallTopic(t, exactly)
 }

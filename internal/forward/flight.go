@@ -180,6 +180,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 		return s, taken
 	}
 	t.ready++
+	t.awaits(s)
 	f.call(t)
 	return nil, kept
 }

@@ -90,6 +90,22 @@ type client struct {
 
 	mu     sync.Mutex
 	lostAt time.Time // guarded by mu: when it was told that its claim is lost
+	shut   time.Time // guarded by mu: from when on it sends nothing
+}
+
+// overdue: somebody takes the process for dead. Its claim fell because its heartbeat
+// was overdue, and so its connections refuse to write: what is under way may still
+// land, and nothing else does.
+func (c *client) overdue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut = time.Now().Add(modelLate)
+}
+
+func (c *client) refusesToWrite() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.shut.IsZero() && time.Now().After(c.shut)
 }
 
 // modelRecord is what the hub looks at of a message.
@@ -207,6 +223,10 @@ func (c *client) send(p modelPart, run int) {
 		if !more {
 			return
 		}
+		if c.refusesToWrite() {
+			<-time.After(time.Second)
+			continue
+		}
 		first, err := c.hub.append(p, batch)
 		if errors.Is(err, errAway) {
 			continue // retried without limit
@@ -267,7 +287,7 @@ func (c *client) Close() {
 
 // late has a request of a partition land although its client was given up.
 func (c *client) late(p modelPart, queue []*modelSend) {
-	if !c.hub.chance(50) {
+	if c.refusesToWrite() || !c.hub.chance(50) {
 		return
 	}
 	batch := queue[:min(len(queue), 1+int(c.hub.delay(40)))]
@@ -320,14 +340,13 @@ func (a audited) around(percent int, call func() error) error {
 
 func (a audited) Save(ctx context.Context, p message.Progress) error {
 	return a.around(10, func() error {
+		untrue := a.audit(p)
+		err := a.claimed.Save(ctx, p)
 		// What a holder saves that has lost the chain counts for nobody.
-		if err := a.gone(); err != nil {
-			return err
+		if err == nil && untrue != nil {
+			a.hub.blame(untrue)
 		}
-		if err := a.audit(p); err != nil {
-			a.hub.blame(err)
-		}
-		return a.claimed.Save(ctx, p)
+		return err
 	})
 }
 

@@ -91,20 +91,49 @@ func (f *flight) know(t *topic, p message.Place) {
 	}
 }
 
-// match is found for a topic that its worker reads back: of is what waits of it,
-// by its place.
-func (f *flight) match(t *topic, of map[message.Place]*slot, at message.Place, where message.Mark) {
+// beginReadBack has what waits of a topic, and what is read of it from now on, looked
+// for by match, until endReadBack.
+func (f *flight) beginReadBack(t *topic) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.reading = map[message.Place]*slot{}
+	f.eachOf(t, func(s *slot) bool {
+		if s.state == slotFailed || s.state == slotReady {
+			t.awaits(s)
+		}
+		return true
+	})
+}
+
+func (f *flight) endReadBack(t *topic) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.reading = nil
+}
+
+// awaits has a read-back that runs look for a message; that of a side lane comes
+// before another copy, and is met first. The caller holds the flight's mu.
+func (t *topic) awaits(s *slot) {
+	if _, there := t.reading[s.msg.Place]; t.reading != nil && !there {
+		t.reading[s.msg.Place] = s
+	}
+}
+
+// match is found for a topic that its worker reads back. The chain is read on
+// meanwhile: a message that came between the begin of the read-back and its being
+// found there is neither yet to be read nor among those that waited before.
+func (f *flight) match(t *topic, at message.Place, where message.Mark) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.own = t.own || f.laneNamed(at.Lane) != nil
 	if t.unread || t.aside {
 		f.takeFound(t, at) // even if it is matched here: it may stand in a side lane, too
 	}
-	s := of[at]
+	s := t.reading[at]
 	if s == nil || s.msg.Replay || s.state != slotFailed && s.state != slotReady {
 		return
 	}
-	delete(of, at)
+	delete(t.reading, at)
 	f.unwait(s)
 	// Where it was found is where it stands, whatever it was mapped to last.
 	if s.part = t.parts[where.Partition]; s.part != nil {

@@ -12,6 +12,10 @@ import (
 	"postroad/test/kafkatest"
 )
 
+// TestProofModel is the model of a hub that misbehaves, of holders that die and of
+// others that are taken for dead.
+func TestProofModel(t *testing.T) { manyModels(t, 10000) }
+
 // TestProofReturnAfterReset tries each case of TestReturnAfterReset many times: what
 // goes first is up to chance.
 func TestProofReturnAfterReset(t *testing.T) { returnAfterReset(t, 30) }

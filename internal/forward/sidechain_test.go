@@ -48,19 +48,15 @@ func (c *claimed) Doubtful() bool { return c.doubtful }
 // Divert appends to the claim's own side lane of the topic. What a holder that
 // died between Divert and Save has moved before is left out.
 func (c *claimed) Divert(_ context.Context, topic string, msgs []message.Stored) error {
-	if err := c.gone(); err != nil {
-		return err
-	}
-	err := c.s.fail("divert")
-	c.s.change(func() {
-		if err != nil {
-			return
+	failure := c.s.fail("divert")
+	return c.change(func() error {
+		if failure != nil {
+			return failure
 		}
 		sd := c.sideOf(topic)
 		for _, m := range msgs {
 			if m.Topic != topic {
-				err = fmt.Errorf("message %v of topic %q moved as of %q", m.Place, m.Topic, topic)
-				return
+				return fmt.Errorf("message %v of topic %q moved as of %q", m.Place, m.Topic, topic)
 			}
 			if c.s.moved[m.Place] {
 				continue
@@ -70,8 +66,8 @@ func (c *claimed) Divert(_ context.Context, topic string, msgs []message.Stored)
 			m.Moved = &place
 			sd.msgs = append(sd.msgs, message.StoredAt(message.Place{Lane: sd.lane, Seq: uint64(len(sd.msgs) + 1)}, m.Message))
 		}
+		return nil
 	})
-	return err
 }
 
 // sideOf returns the claim's lane for a topic. The caller holds the store's mu.
@@ -117,14 +113,13 @@ func (c *claimed) NextHeld(_ context.Context, topic string, limit int) ([]messag
 }
 
 func (c *claimed) Bury(_ context.Context, msgs []message.Stored) error {
-	if err := c.gone(); err != nil {
-		return err
-	}
-	err := c.s.fail("bury")
-	if err == nil {
-		c.s.change(func() { c.s.buried = append(c.s.buried, msgs...) })
-	}
-	return err
+	failure := c.s.fail("bury")
+	return c.change(func() error {
+		if failure == nil {
+			c.s.buried = append(c.s.buried, msgs...)
+		}
+		return failure
+	})
 }
 
 // settledSides reports whether saved progress covers the side lanes.

@@ -190,29 +190,38 @@ func (c *claimed) Next(ctx context.Context, limit int) ([]message.Stored, error)
 	}
 }
 
-func (c *claimed) Save(_ context.Context, p message.Progress) error {
-	err := c.gone()
-	if err != nil {
-		return err
-	}
+// change changes the store, unless the claim is gone. Both at once: what a holder
+// that has lost its claim does later, no successor ever sees; in between, it would
+// have put its own state in place of the successor's.
+func (c *claimed) change(f func() error) (err error) {
 	c.s.change(func() {
-		if err = c.s.saveErr; err == nil {
+		if err = c.gone(); err == nil {
+			err = f()
+		}
+	})
+	return err
+}
+
+func (c *claimed) Save(_ context.Context, p message.Progress) error {
+	return c.change(func() error {
+		if c.s.saveErr == nil {
 			c.s.progress = c.s.complete(p)
 			if i := slices.IndexFunc(p.Marks, func(m message.Mark) bool { return c.s.sticky != nil && c.s.sticky(m) }); i >= 0 {
 				c.s.stuck = p.Marks[i : i+1 : i+1]
 			}
 			c.s.saves++
 		}
+		return c.s.saveErr
 	})
-	return err
 }
 
 func (c *claimed) Release(context.Context) error {
-	if c.isDead() {
-		return errDead
-	}
-	if c.gone() == nil {
-		c.s.change(func() { c.s.released++ })
+	err := c.change(func() error {
+		c.s.released++
+		return nil
+	})
+	if errors.Is(err, errDead) {
+		return err
 	}
 	return nil
 }

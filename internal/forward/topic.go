@@ -54,6 +54,8 @@ type topic struct {
 	// the watermark has passed them, a successor reads them again, and must find
 	// in the hub what has been sent of them from there.
 	movedIn int
+	// reading are the messages that a read-back which runs looks for, by place.
+	reading map[message.Place]*slot
 	// own says that the last read-back found messages of the chain's own lanes.
 	own bool
 

@@ -124,15 +124,10 @@ func (w *worker) readBack(ctx context.Context) error {
 	if err := w.f.afterReset(ctx); err != nil {
 		return err
 	}
-	of := map[message.Place]*slot{}
-	for _, s := range w.flight.waiting(w.t, math.MaxInt, math.MaxInt64) {
-		of[s.msg.Place] = s
-	}
-	for _, s := range w.flight.sideBatch(w.t) {
-		of[s.msg.Place] = s
-	}
+	w.flight.beginReadBack(w.t)
+	defer w.flight.endReadBack(w.t)
 	lost, err := w.f.readBack(ctx, w.flight.marksOf(w.t), func(p message.Place, at message.Mark) {
-		w.flight.match(w.t, of, p, at)
+		w.flight.match(w.t, p, at)
 	})
 	if err != nil {
 		return refusal(fmt.Errorf("look for what is in the hub already: %w", err))

@@ -13,8 +13,9 @@ type lane struct {
 	info  laneInfo
 	q     *Queue
 	chain *chain // nil for lanes of other kinds than accepted messages
-	// nameless says that its file "lane" is missing or damaged.
-	nameless bool
+	// nameless says that its file "lane" is missing or damaged, unseen that it was
+	// not found.
+	nameless, unseen bool
 	// living says that its writer, another process, was seen to renew its
 	// heartbeat, which tells how much there is in the lane.
 	living atomic.Bool

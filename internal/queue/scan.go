@@ -166,6 +166,9 @@ func (q *Queue) meet(id string, unfinished map[string]*watch) (*lane, error) {
 		if still, err := w.still(); err != nil || !still {
 			return nil, err
 		}
+		if l, err = q.identify(l); err != nil || l == nil || l.info.Owner.Process == q.self.Process {
+			return nil, err
+		}
 	}
 	delete(unfinished, id)
 	if before := l.info.Predecessor; before != "" && message.ValidLane(before) && q.known.lane(before) == nil {
@@ -253,6 +256,7 @@ func (q *Queue) loadLane(id string) (*lane, error) {
 	if err != nil && !missing(err) && !errors.Is(err, durable.ErrTooLong) {
 		return nil, fmt.Errorf("who wrote lane %s: %w", id, err)
 	}
+	l.unseen = missing(err)
 	if err == nil {
 		err = json.Unmarshal(b, &l.info)
 	}

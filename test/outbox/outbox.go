@@ -119,6 +119,7 @@ func (o *Outbox[P, R]) GiveBack(forGood bool, late func(p P, queue []*Sent[R])) 
 	for p, q := range o.queues {
 		all = append(all, q...)
 		if len(q) > 0 {
+			o.turns[p] = o.turn() // what is sent behind these must wait until they have come back
 			late(p, q)
 		}
 	}

@@ -36,6 +36,7 @@ type reporter struct {
 	passed, failed int
 	failedPackages int
 	skips          []skip
+	failures       []failure
 }
 
 func newReporter(out io.Writer) *reporter {
@@ -120,6 +121,7 @@ func (r *reporter) endPackage(e event) {
 	failed := e.Action == "fail"
 	if failed {
 		r.failedPackages++
+		r.failures = append(r.failures, failuresOf(e.Package, r.open[e.Package], verdicts)...)
 	}
 	toBlame := failed && slices.ContainsFunc(r.open[e.Package], func(l line) bool {
 		return l.test != "" && verdicts[l.test] != "pass" && verdicts[l.test] != "skip"

@@ -135,7 +135,7 @@ func TestGoTestOfARealModule(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			v, out := module(t, map[string]string{"m_test.go": head + tc.body + "\n"})
 			v.ci = tc.ci
-			err := v.goTest(t.Context(), false, "-vet=off", "./...")
+			_, err := v.goTest(t.Context(), false, "-vet=off", "./...")
 			if tc.failure == "" && err != nil {
 				t.Fatalf("goTest = %v\n%s", err, out)
 			}

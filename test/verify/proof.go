@@ -57,7 +57,8 @@ func (v *verifier) proofStages(ctx context.Context, fuzzTime time.Duration) ([]s
 	var stages []stage
 	for _, t := range proofs {
 		stages = append(stages, stage{"proof " + t.pkg + " " + t.name, stageLimit, func(ctx context.Context) error {
-			return v.goTest(ctx, false, "-tags", proofTag, "-count=1", "-timeout", "55m", "-run", "^"+t.name+"$", t.pkg)
+			_, err := v.goTest(ctx, false, "-tags", proofTag, "-count=1", "-timeout", "55m", "-run", "^"+t.name+"$", t.pkg)
+			return err
 		}})
 	}
 	for _, t := range fuzzers {

@@ -114,7 +114,11 @@ func (v *verifier) tests(ctx context.Context) error {
 	default:
 		v.note("the race detector did NOT run: " + why)
 	}
-	return v.goTest(ctx, why == "", args...)
+	rep, err := v.goTest(ctx, why == "", args...)
+	if err != nil && rep != nil && rep.failed > 0 {
+		return v.again(ctx, rep, why == "", err)
+	}
+	return err
 }
 
 // noRace says why the race detector cannot run here; "" where it can.
@@ -132,7 +136,7 @@ func (v *verifier) noRace(ctx context.Context) string {
 
 // goTest runs go test through a reporter and fails where a test failed or,
 // under CI, skipped. cgo is what the race detector needs.
-func (v *verifier) goTest(ctx context.Context, cgo bool, args ...string) error {
+func (v *verifier) goTest(ctx context.Context, cgo bool, args ...string) (*reporter, error) {
 	cmd := v.command(ctx, "go", append([]string{"test", "-json"}, args...)...)
 	if cgo {
 		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=1")
@@ -140,10 +144,10 @@ func (v *verifier) goTest(ctx context.Context, cgo bool, args ...string) error {
 	cmd.Stdout = nil
 	events, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start go test: %w", err)
+		return nil, fmt.Errorf("start go test: %w", err)
 	}
 	rep := newReporter(v.stdout)
 	readErr := rep.consume(events)
@@ -152,5 +156,5 @@ func (v *verifier) goTest(ctx context.Context, cgo bool, args ...string) error {
 	if n := len(rep.skips); n > 0 && !v.ci {
 		v.note(fmt.Sprintf("%d tests were skipped (listed above)", n))
 	}
-	return errors.Join(rep.verdict(v.ci), readErr, waitErr)
+	return rep, errors.Join(rep.verdict(v.ci), readErr, waitErr)
 }

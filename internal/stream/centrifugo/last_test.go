@@ -55,9 +55,10 @@ func cutOff(t *testing.T, n *node, e Encoding, server bool, pieces, keys int) {
 			s.Message(encodeCommands(t, e, &command{Id: 2, Subscribe: req}))
 		}
 		until(t, "what it is sent", func() bool {
+			idle := s.idle() // not under c.mu: a session delivers under its own lock
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return cut && c.waiting > 0 || !cut && len(c.payloads) > 0 && s.idle()
+			return cut && c.waiting > 0 || !cut && len(c.payloads) > 0 && idle
 		})
 		if cut {
 			s.end(c)
