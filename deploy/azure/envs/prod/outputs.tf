@@ -1,0 +1,27 @@
+output "address" {
+  description = "The one address of all stamps."
+  value       = module.global.address
+}
+
+output "registry_server" {
+  description = "Where images are pushed to."
+  value       = module.global.registry_server
+}
+
+output "hub_brokers" {
+  description = "What hub.brokers is to be."
+  value       = module.global.hub_brokers
+}
+
+output "frontdoor_id" {
+  description = "What X-Azure-FDID says on requests of the front door."
+  value       = module.global.frontdoor_id
+}
+
+output "stamps" {
+  description = "What the stamps' values of the chart need."
+  value = {
+    cloud-green = { identities = module.green.identities, vault = module.green.vault_name, share = module.green.share }
+    cloud-blue  = { identities = module.blue.identities, vault = module.blue.vault_name, share = module.blue.share }
+  }
+}

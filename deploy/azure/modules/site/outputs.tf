@@ -1,0 +1,4 @@
+output "cluster_id" {
+  description = "The connected cluster."
+  value       = local.cluster_id
+}
