@@ -67,6 +67,16 @@ func (v *verifier) buildTools(ctx context.Context) error {
 	return nil
 }
 
+// toolName is what the binary of a package is called: the end of its path, but
+// for a major version, as go install has it.
+func toolName(pkg string) string {
+	name := path.Base(pkg)
+	if n, ok := strings.CutPrefix(name, "v"); ok && n != "" && strings.Trim(n, "0123456789") == "" {
+		name = path.Base(path.Dir(pkg))
+	}
+	return name
+}
+
 // toolPath returns the binary of the tool whose package path ends in name,
 // building it first where it is not in the cache.
 func (v *verifier) toolPath(ctx context.Context, name string) (string, error) {
@@ -81,10 +91,10 @@ func (v *verifier) toolPath(ctx context.Context, name string) (string, error) {
 			return "", err
 		}
 		for _, pkg := range packages {
-			if path.Base(pkg) == name {
+			if toolName(pkg) == name {
 				return v.ensureTool(ctx, dir, pkg)
 			}
-			known = append(known, path.Base(pkg))
+			known = append(known, toolName(pkg))
 		}
 	}
 	return "", fmt.Errorf("no tool %q below tools/: there are %s", name, strings.Join(known, ", "))
@@ -107,7 +117,7 @@ func (v *verifier) ensureTool(ctx context.Context, dir, pkg string) (string, err
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(cache, path.Base(pkg))
+	bin := filepath.Join(cache, toolName(pkg))
 	if _, err := exec.LookPath(bin); err == nil {
 		return bin, nil
 	}
@@ -121,7 +131,7 @@ func (v *verifier) ensureTool(ctx context.Context, dir, pkg string) (string, err
 	defer os.RemoveAll(tmp) //nolint:errcheck // a leftover in a cache does no harm
 
 	fmt.Fprintf(v.stdout, "building %s into %s\n", pkg, cache)
-	built := filepath.Join(tmp, path.Base(pkg))
+	built := filepath.Join(tmp, toolName(pkg))
 	cmd := v.command(ctx, "go", "-C", dir, "build", "-trimpath", "-ldflags", "-s -w", "-o", built, pkg)
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if err := cmd.Run(); err != nil {
