@@ -46,3 +46,20 @@ output "action_group" {
     id = azurerm_monitor_action_group.this.id
   }
 }
+
+output "origins" {
+  description = "How the front door divides requests, by stamp."
+  value = {
+    for name, o in azurerm_cdn_frontdoor_origin.stamp : name => {
+      priority = o.priority
+      weight   = o.weight
+      enabled  = o.enabled
+      private  = length(o.private_link) > 0
+    }
+  }
+}
+
+output "registry_locations" {
+  description = "Where images are kept; empty for a registry that was there already."
+  value       = flatten([for r in azurerm_container_registry.this : concat([r.location], [for g in r.georeplications : g.location])])
+}

@@ -1,6 +1,6 @@
 locals {
   # Each: what is looked at, when it is too much, how bad that is, and what it means.
-  alerts = var.action_group == null ? {} : {
+  alerts = {
     share-fills = {
       scope       = "${azurerm_storage_account.queue.id}/fileServices/default"
       namespace   = "Microsoft.Storage/storageAccounts/fileServices"
@@ -44,7 +44,7 @@ locals {
 }
 
 resource "azurerm_monitor_metric_alert" "this" {
-  for_each = local.alerts
+  for_each = { for name, alert in local.alerts : name => alert if var.action_group != null }
 
   name                = "${var.name}-${each.key}"
   resource_group_name = local.resource_group_name

@@ -20,19 +20,21 @@ resource "azurerm_federated_identity_credential" "workload" {
 }
 
 locals {
+  topic_ids = try(var.hub.topic_ids, {})
+
   # What each workload may do with each event hub, and no more.
-  hub_roles = var.hub == null ? {} : merge([
-    for w, workload in var.workloads : merge(
-      workload.send ? { for t, id in var.hub.topic_ids : "${w}/${t}/send" => { workload = w, topic = t, role = "Azure Event Hubs Data Sender" } } : {},
-      workload.receive ? { for t, id in var.hub.topic_ids : "${w}/${t}/receive" => { workload = w, topic = t, role = "Azure Event Hubs Data Receiver" } } : {},
-    )
-  ]...)
+  hub_roles = merge(flatten([
+    for w, workload in var.workloads : [
+      { for t, id in local.topic_ids : "${w}/${t}/send" => { workload = w, topic = t, role = "Azure Event Hubs Data Sender" } if workload.send },
+      { for t, id in local.topic_ids : "${w}/${t}/receive" => { workload = w, topic = t, role = "Azure Event Hubs Data Receiver" } if workload.receive },
+    ]
+  ])...)
 }
 
 resource "azurerm_role_assignment" "hub" {
   for_each = local.hub_roles
 
-  scope                = var.hub.topic_ids[each.value.topic]
+  scope                = local.topic_ids[each.value.topic]
   role_definition_name = each.value.role
   principal_id         = azurerm_user_assigned_identity.workload[each.value.workload].principal_id
   principal_type       = "ServicePrincipal"

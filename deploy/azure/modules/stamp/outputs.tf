@@ -29,7 +29,8 @@ output "share" {
     account        = azurerm_storage_account.queue.name
     resource_group = local.resource_group_name
     share          = azurerm_storage_share.queue.name
-    protocol       = var.share.protocol
+    protocol       = azurerm_storage_share.queue.enabled_protocol
+    replication    = azurerm_storage_account.queue.account_replication_type
   }
 }
 
@@ -39,4 +40,19 @@ output "private_link" {
     service_id = var.origin.service_id != null ? var.origin.service_id : azurerm_private_link_service.origin[0].id
     location   = var.location
   }
+}
+
+output "cluster" {
+  description = "What the cluster that was made is like; null for one that was there already."
+  value = one([for c in azurerm_kubernetes_cluster.this : {
+    location    = c.location
+    zones       = c.default_node_pool[0].zones
+    nodes       = [c.default_node_pool[0].min_count, c.default_node_pool[0].max_count]
+    upgrade_day = c.maintenance_window_auto_upgrade[0].day_of_week
+  }])
+}
+
+output "address_space" {
+  description = "The VNet's addresses; empty for one that was there already."
+  value       = flatten([for n in azurerm_virtual_network.this : n.address_space])
 }

@@ -1,0 +1,78 @@
+# One assertion for each property, with the changes ("# flip FILE | WAS | IS | N", N
+# the occurrence) that have to make it fail; test/azure makes them.
+
+mock_provider "azurerm" {}
+
+variables {
+  location            = "eastus2"
+  resource_group_name = "sites"
+  flux                = { url = "https://git.example.com/postroad" }
+}
+
+run "connected" {
+  command = plan
+
+  variables {
+    existing_cluster_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/sites/providers/Microsoft.Kubernetes/connectedClusters/plant"
+  }
+
+  assert {
+    # flip main.tf | count = var.existing_cluster_id == null ? 1 : 0 | count = 1
+    condition     = length(azurerm_arc_kubernetes_cluster.this) == 0
+    error_message = "a cluster that is connected is taken as it is"
+  }
+
+  assert {
+    # flip main.tf | extension_type = "microsoft.flux" | extension_type = "microsoft.dapr"
+    # flip main.tf | ? var.existing_cluster_id | ? replace(var.existing_cluster_id, "/plant", "/other")
+    condition     = azurerm_arc_kubernetes_cluster_extension.flux.extension_type == "microsoft.flux" && endswith(azurerm_arc_kubernetes_cluster_extension.flux.cluster_id, "/plant")
+    error_message = "Flux is there"
+  }
+
+  assert {
+    # flip main.tf | path = "./deploy/gitops/clusters/${var.name}" | path = "./deploy"
+    # flip variables.tf | default = "onprem" | default = "plant"
+    condition     = one(azurerm_arc_kubernetes_flux_configuration.this.kustomizations).path == "./deploy/gitops/clusters/onprem"
+    error_message = "Flux applies the site's own folder"
+  }
+
+  assert {
+    # flip main.tf | garbage_collection_enabled = true | garbage_collection_enabled = false
+    condition     = one(azurerm_arc_kubernetes_flux_configuration.this.kustomizations).garbage_collection_enabled
+    error_message = "Flux removes what is gone from the repository"
+  }
+
+  assert {
+    # flip main.tf | continuous_reconciliation_enabled = true | continuous_reconciliation_enabled = false
+    condition     = azurerm_arc_kubernetes_flux_configuration.this.continuous_reconciliation_enabled
+    error_message = "Flux undoes what was changed by hand"
+  }
+
+  assert {
+    # flip main.tf | scope = "cluster" | scope = "namespace"
+    condition     = azurerm_arc_kubernetes_flux_configuration.this.scope == "cluster"
+    error_message = "Flux may make what belongs to the whole cluster"
+  }
+}
+
+run "to_be_connected" {
+  command = plan
+
+  variables {
+    agent_public_key = "a2V5"
+  }
+
+  assert {
+    # flip main.tf | count = var.existing_cluster_id == null ? 1 : 0 | count = 0
+    # flip main.tf | agent_public_key_certificate = var.agent_public_key | agent_public_key_certificate = "b3RoZXI="
+    condition     = [for c in azurerm_arc_kubernetes_cluster.this : c.agent_public_key_certificate] == ["a2V5"]
+    error_message = "a connected cluster is made"
+  }
+}
+
+# flip main.tf | condition = var.agent_public_key != null | condition = true
+run "no_key" {
+  command = plan
+
+  expect_failures = [azurerm_arc_kubernetes_cluster.this]
+}
