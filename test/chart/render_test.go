@@ -1,0 +1,170 @@
+package chart
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// variants are sets of values that tests look at: those of the stamps, and some
+// that show what no stamp uses.
+func variants() map[string][]string {
+	all := map[string][]string{}
+	for stamp, profile := range stamps {
+		all[stamp] = []string{"-f", profilesDir + "/" + profile + ".yaml", "-f", appsDir + "/" + stamp + "/values.yaml"}
+	}
+	all["plain"] = []string{"--set", "stamp.name=plain,config.stream.stream.topics={messages}"}
+	all["separate"] = slices.Concat(all["cloud-green"], []string{"-f", "test/chart/testdata/separate.yaml"})
+	all["single"] = []string{"-f", "test/chart/testdata/single.yaml"}
+	return all
+}
+
+// template renders the chart as helm does.
+func template(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	return tools.run(t, nil, "helm", append([]string{
+		"template", "postroad", chartDir, "--namespace", "postroad", "--kube-version", "1.35.4",
+	}, args...)...)
+}
+
+var renderings sync.Map
+
+// rendered is what the chart makes of a variant. Each call returns objects of
+// its own.
+func rendered(t testing.TB, variant string) set {
+	t.Helper()
+	once, _ := renderings.LoadOrStore(variant, sync.OnceValues(func() (string, error) { return template(t, variants()[variant]...) }))
+	out, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatalf("%s: %v", variant, err)
+	}
+	return objects(t, []byte(out))
+}
+
+// The manifests in deploy/rendered are those that the chart makes.
+func TestRendered(t *testing.T) {
+	for stamp := range stamps {
+		dir := filepath.ToSlash(filepath.Join(renderedDir, stamp))
+		want := files(t, stamp)
+		if *update {
+			if err := os.RemoveAll(filepath.Join(root(t), filepath.FromSlash(dir))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, b := range want {
+			current(t, dir+"/"+name, b)
+		}
+		for _, name := range foreign(t, filepath.Join(root(t), filepath.FromSlash(dir)), want) {
+			t.Errorf("%s/%s: the chart does not make it: run make chart", dir, name)
+		}
+	}
+}
+
+// foreign lists the files of a folder that are not wanted.
+func foreign(t *testing.T, dir string, want map[string][]byte) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, e := range entries {
+		if want[e.Name()] == nil {
+			found = append(found, e.Name())
+		}
+	}
+	return found
+}
+
+func TestForeignFilesAreFound(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "left.yaml"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := foreign(t, dir, map[string][]byte{"other.yaml": {}}); !slices.Equal(got, []string{"left.yaml"}) {
+		t.Errorf("found %v", got)
+	}
+}
+
+// files are those of a stamp: one for each object, and a kustomization of them.
+func files(t testing.TB, stamp string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	for name, o := range rendered(t, stamp) {
+		b, err := yaml.MarshalWithOptions(o, yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.ToLower(strings.ReplaceAll(name, "/", "-"))+".yaml"] = b
+	}
+	var k bytes.Buffer
+	k.WriteString("# Made by make chart.\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		k.WriteString("  - " + name + "\n")
+	}
+	all["kustomization.yaml"] = k.Bytes()
+	return all
+}
+
+// Values that cannot work are refused, each with a word on what is wrong.
+func TestRefusals(t *testing.T) {
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "stamp.name"},
+		{[]string{"--set", "stamp.name=a,config.stream.stream.topics=null"}, "config.stream.stream.topics"},
+		{[]string{"--set", "stamp.name=A"}, "name"},
+		{[]string{"--set", "stamp.name=a", "--set", "gatway.replicas=3"}, "gatway"},
+		{[]string{"--set", "stamp.name=a", "--set", "config.stamp.queue.dirs=x"}, "dirs"},
+		{[]string{"--set", "stamp.name=a", "--set", "hub.brokers=x"}, "brokers"},
+		{[]string{"--set", "stamp.name=a", "--set", "mode=both"}, "mode"},
+		{[]string{"--set", "stamp.name=a", "--set", "image.digest=sha256:1"}, "digest"},
+		{[]string{"--set", "stamp.name=a", "--set", "stream.disruption=minAvailable=2"}, "no node could ever be drained"},
+		{[]string{"--set", "stamp.name=a", "--set", "stream.autoscaling.min=7"}, "autoscaling.min"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.accessMode=ReadWriteOnce"}, "ReadWriteOnce"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=nfs"}, "nfs.server"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=claim"}, "existingClaim"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile"}, "resourceGroup"},
+		{[]string{"--set", "stamp.name=a", "--set", "expose=Ingress"}, "ingress.host"},
+		{[]string{"--set", "stamp.name=a", "--set", "expose=HTTPRoute"}, "parentRefs"},
+		{[]string{"--set", "stamp.name=a", "--set", "workloadIdentity.enabled=true"}, "clientId"},
+		{[]string{"--set", "stamp.name=a,mode=separate,forwarder.scaling=backlog"}, "prometheus"},
+		{[]string{"--set", "stamp.name=a,gateway.drain.delay=soon"}, "delay"},
+	} {
+		if out, err := template(t, append([]string{"--set", "config.stream.stream.topics={messages}"}, row.args...)...); err == nil {
+			t.Errorf("%v: is taken:\n%.300s", row.args, out)
+		} else if !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%v: %v, want %q", row.args, err, row.want)
+		}
+	}
+}
+
+// A change of settings makes new pods, but of a door, which reads them again.
+func TestSettingsMakeNewPods(t *testing.T) {
+	before := rendered(t, "onprem")
+	out, err := template(t, append(variants()["onprem"], "--set", "config.stamp.log.level=debug,config.stream.log.level=debug,config.door.log.level=debug")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := objects(t, []byte(out))
+	const sum = `spec.template.metadata.annotations.checksum/config`
+	for _, c := range []string{"gateway", "stream"} {
+		name := "Deployment/postroad-" + c
+		if was, is := before[name].text(sum), after[name].text(sum); was == "" || was == is {
+			t.Errorf("%s: %q, and with other settings %q", name, was, is)
+		}
+	}
+	if is := after["Deployment/postroad-door"].at(sum); is != nil {
+		t.Errorf("door: %v", is)
+	}
+}
