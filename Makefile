@@ -9,7 +9,7 @@ VERIFY  := $(GO) run ./test/verify
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test bench proof fmt generate clean
+.PHONY: help dev build test bench proof fmt generate chart render image clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +40,16 @@ fmt: ## format all Go code
 
 generate: ## bring generated files up to date
 	@$(GO) generate ./...
+
+chart: ## write what is made of the chart: schema of values, README, deploy/rendered
+	@$(GO) test ./test/chart -run '^TestValuesSchema$$' -count 1 -update
+	@$(GO) test ./test/chart -run '^(TestReadme|TestRendered)$$' -count 1 -update
+
+render: ## write deploy/rendered, the manifests of each stamp
+	@$(GO) test ./test/chart -run '^TestRendered$$' -count 1 -update
+
+image: ## build the image for amd64 and arm64 into bin/image; REPOSITORY= pushes it
+	@VERSION='$(VERSION)' VERIFY='$(VERIFY)' bash deploy/images/build
 
 clean: ## remove what was built
 	@rm -rf bin
