@@ -1,0 +1,293 @@
+package hosts
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"postroad/test/binary"
+)
+
+const deploy = "../../deploy"
+
+var built binary.Built
+
+func TestMain(m *testing.M) { os.Exit(built.Run(m)) }
+
+// missing ends a test for which the machine lacks a program.
+func missing(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("NOT LOOKED AT: %s is not installed", program)
+	}
+}
+
+// settings has `config check` look through a file, which may not be as good as
+// another that was broken.
+func settings(t *testing.T, path string, args ...string) {
+	t.Helper()
+	args = append([]string{"config", "check", "--config", path}, args...)
+	if out, err := exec.CommandContext(t.Context(), built.Path(t), args...).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", path, err, out)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	if err := os.WriteFile(broken, append(data, "\nnothing_of_ours: 1\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if exec.CommandContext(t.Context(), built.Path(t), "config", "check", "--config", broken).Run() == nil {
+		t.Errorf("%s passes with a setting that does not exist: the test tests nothing", path)
+	}
+}
+
+type compose struct {
+	Services map[string]service
+	Configs  map[string]struct{ Content string }
+}
+
+type service struct {
+	Image    string
+	User     string
+	ReadOnly bool     `yaml:"read_only"`
+	CapDrop  []string `yaml:"cap_drop"`
+	Security []string `yaml:"security_opt"`
+	Command  []string
+	Configs  []struct{ Source, Target string }
+	Volumes  []struct{ Type, Source, Target string }
+	Grace    string `yaml:"stop_grace_period"`
+	Memory   string `yaml:"mem_limit"`
+	Restart  string
+	Ports    []string
+}
+
+func readCompose(t *testing.T, source string) compose {
+	t.Helper()
+	var c compose
+	if err := yaml.Unmarshal([]byte(source), &c); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Services) < 3 || len(c.Configs) < 3 {
+		t.Fatalf("%d services, %d configs", len(c.Services), len(c.Configs))
+	}
+	return c
+}
+
+func composeSource(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(deploy, "compose.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestComposeSettings(t *testing.T) {
+	for name, c := range readCompose(t, composeSource(t)).Configs {
+		path := filepath.Join(t.TempDir(), name+".yaml")
+		if err := os.WriteFile(path, []byte(c.Content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		settings(t, path)
+	}
+}
+
+// careless returns what a service lacks that each of them should have.
+func careless(c compose) []string {
+	var found []string
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	for name, s := range c.Services {
+		switch {
+		case s.User != "65532:65532":
+			say("%s runs as %q", name, s.User)
+		case !s.ReadOnly:
+			say("%s may write its own files", name)
+		case !slices.Equal(s.CapDrop, []string{"ALL"}):
+			say("%s keeps capabilities", name)
+		case !slices.Contains(s.Security, "no-new-privileges:true"):
+			say("%s may gain rights", name)
+		case s.Restart != "always":
+			say("%s is not started again", name)
+		case s.Memory == "":
+			say("%s may take all memory", name)
+		case s.Image != "${POSTROAD_IMAGE:-postroad}":
+			say("%s runs %q", name, s.Image)
+		case name != "door" && len(s.Ports) > 0:
+			say("%s has a port of the machine", name)
+		case len(s.Configs) != 1 || !slices.Contains(s.Command, s.Configs[0].Target) || c.Configs[s.Configs[0].Source].Content == "":
+			say("%s reads no settings that there are", name)
+		case strings.HasPrefix(name, "stamp") && (len(s.Volumes) != 1 || s.Volumes[0].Type != "bind" || !strings.Contains(s.Volumes[0].Source, ":?")):
+			say("%s keeps its queue where nobody said", name)
+		}
+		if d, err := time.ParseDuration(s.Grace); err != nil || d < least(s.Command[0]) {
+			say("%s is given %q to stop", name, s.Grace)
+		}
+	}
+	return found
+}
+
+// least is how long a process may take to stop with the settings that are shipped.
+func least(command string) time.Duration {
+	return map[string]time.Duration{
+		"stamp": (5 + 15 + 5) * time.Second, "gateway": (5 + 15) * time.Second, "forward": 5 * time.Second,
+		"stream": (5 + 40 + 10) * time.Second, "door": (5 + 15 + 10) * time.Second,
+	}[command]
+}
+
+func TestCompose(t *testing.T) {
+	source := composeSource(t)
+	for _, p := range careless(readCompose(t, source)) {
+		t.Error(p)
+	}
+	for _, row := range []struct{ was, is string }{
+		{"65532:65532\"\n", "0:0\"\n"},
+		{"read_only: true", "read_only: false"},
+		{"cap_drop: [ALL]", "cap_drop: []"},
+		{"no-new-privileges:true", "no-new-privileges:false"},
+		{"restart: always", "restart: 'no'"},
+		{"mem_limit: 1g", "mem_limit: ''"},
+		{"${POSTROAD_IMAGE:-postroad}", "postroad:latest"},
+		{"target: /etc/postroad/stamp.yaml", "target: /etc/other.yaml"},
+		{"{source: door,", "{source: doors,"},
+		{"type: bind", "type: volume"},
+		{"stop_grace_period: 70s", "stop_grace_period: 10s"},
+		{"  stamp-2:\n", "  stamp-2:\n    ports: [\"8081:8081\"]\n"},
+	} {
+		changed := strings.Replace(source, row.was, row.is, 1)
+		if changed == source {
+			t.Errorf("no %q", row.was)
+		} else if len(careless(readCompose(t, changed))) == 0 {
+			t.Errorf("nothing is wrong with %q", row.is)
+		}
+	}
+}
+
+// units are those of deploy/systemd, by name.
+func units(t *testing.T) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(deploy, "systemd", "*.service"))
+	if err != nil || len(names) != 4 {
+		t.Fatalf("units %q, %v", names, err)
+	}
+	found := make(map[string]string)
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[name] = string(data)
+	}
+	return found
+}
+
+// The settings are good ones for every command that a unit starts.
+func TestUnitSettings(t *testing.T) {
+	check := regexp.MustCompile(`(?m)^ExecStartPre=/usr/bin/postroad config check --config /etc/postroad/(\w+\.yaml)(.*)$`)
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/postroad (\w+) --config /etc/postroad/(\w+\.yaml)(.*)$`)
+	for name, unit := range units(t) {
+		checked, started := check.FindStringSubmatch(unit), start.FindStringSubmatch(unit)
+		if checked == nil || started == nil || checked[1] != started[2] || checked[2] != started[3] {
+			t.Errorf("%s: what is looked through is not what is started: %q, %q", name, checked, started)
+			continue
+		}
+		settings(t, filepath.Join(deploy, "systemd", checked[1]), strings.Fields(checked[2])...)
+		stop := regexp.MustCompile(`(?m)^TimeoutStopSec=(\d+)$`).FindStringSubmatch(unit)
+		if stop == nil {
+			t.Errorf("%s: no TimeoutStopSec", name)
+		} else if s, _ := strconv.Atoi(stop[1]); time.Duration(s)*time.Second < least(started[1]) {
+			t.Errorf("%s: %d s to stop", name, s)
+		}
+	}
+}
+
+// complaints are what systemd says of a unit, but that the program is not where it
+// will be.
+func complaints(t *testing.T, path string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "verify", path).CombinedOutput()
+	var found []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, filepath.Base(path)) && !strings.Contains(line, "/usr/bin/postroad is not executable") {
+			found = append(found, fmt.Sprintf("%s (%v)", strings.TrimSpace(line), err))
+		}
+	}
+	return found
+}
+
+func TestUnits(t *testing.T) {
+	missing(t, "systemd-analyze")
+	paths := []string{filepath.Join(deploy, "systemd", "var-lib-postroad.mount")}
+	for name := range units(t) {
+		paths = append(paths, name)
+	}
+	for _, path := range paths {
+		for _, c := range complaints(t, path) {
+			t.Error(c)
+		}
+	}
+	for name, unit := range units(t) {
+		broken := filepath.Join(t.TempDir(), filepath.Base(name))
+		if err := os.WriteFile(broken, []byte(strings.Replace(unit, "ProtectSystem=strict", "ProtectSystem=maybe", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if len(complaints(t, broken)) == 0 {
+			t.Errorf("%s passes when it is broken: the test tests nothing", name)
+		}
+	}
+}
+
+// exposure is what systemd makes of a unit's hardening, 0 (none) to 10.
+func exposure(t *testing.T, path string) float64 {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "systemd-analyze", "security", "--offline=true", "--no-pager", path).CombinedOutput()
+	m := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("%s: %v\n%s", path, err, out)
+	}
+	level, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return level
+}
+
+// Units are closed to what they do not need, open to what they do, and cannot
+// begin before the share is there.
+func TestUnitsAreHardened(t *testing.T) {
+	missing(t, "systemd-analyze")
+	for name, unit := range units(t) {
+		if level := exposure(t, name); level > 2 {
+			t.Errorf("%s: exposure %.1f", name, level)
+		}
+		// Without any one of these the level rises, so each is known to count.
+		open := filepath.Join(t.TempDir(), filepath.Base(name))
+		if err := os.WriteFile(open, []byte(regexp.MustCompile(`(?m)^(SystemCallFilter|ProtectSystem|CapabilityBoundingSet)=.*\n`).ReplaceAllString(unit, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if level := exposure(t, open); level <= 2 {
+			t.Errorf("%s: exposure %.1f without its hardening: the test tests nothing", name, level)
+		}
+		for _, harm := range []string{"ProtectProc=", "ProcSubset=", "PrivateUsers=", "DynamicUser="} {
+			if regexp.MustCompile(`(?m)^` + harm).MatchString(unit) {
+				t.Errorf("%s: %s hides processes of one queue from each other, or gives them other users", name, harm)
+			}
+		}
+		stream := strings.Contains(name, "stream")
+		for _, line := range []string{"RequiresMountsFor=/var/lib/postroad", "AssertPathIsMountPoint=/var/lib/postroad", "ReadWritePaths=/var/lib/postroad"} {
+			if strings.Contains(unit, "\n"+line+"\n") == stream {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}
