@@ -48,7 +48,7 @@ chart: ## write what is made of the chart: schema of values, README, deploy/rend
 render: ## write deploy/rendered, the manifests of each stamp
 	@$(GO) test ./test/chart -run '^TestRendered$$' -count 1 -update
 
-image: ## build the image for amd64 and arm64 into bin/image; REPOSITORY= pushes it
+image: ## build the image for amd64 and arm64 into bin/image; IMAGE_REPOSITORY= pushes
 	@VERSION='$(VERSION)' VERIFY='$(VERIFY)' bash deploy/images/build
 
 clean: ## remove what was built

@@ -54,8 +54,7 @@ func TestOverlaysBuild(t *testing.T) {
 	}
 }
 
-// What a stamp runs is what the chart makes, but for the image; and that is given
-// by digest.
+// What a stamp runs is what the chart makes, with its image given by digest.
 func TestStampsRunImagesByDigest(t *testing.T) {
 	for stamp := range stamps {
 		made, all := rendered(t, stamp), overlay(t, appsDir+"/"+stamp)
@@ -65,7 +64,8 @@ func TestStampsRunImagesByDigest(t *testing.T) {
 		for _, problem := range digests(all) {
 			t.Errorf("%s: %s", stamp, problem)
 		}
-		if len(digests(made)) == 0 {
+		all[streamD].put(t, container+".image", "postroad:0.1.0")
+		if len(digests(all)) == 0 {
 			t.Errorf("%s: a tag is taken for a digest", stamp)
 		}
 		for _, p := range properties() {
@@ -195,7 +195,7 @@ func TestPromote(t *testing.T) {
 		return string(out), err
 	}
 	has := func(stamp, digest string) bool {
-		b, err := os.ReadFile(filepath.Join(dir, "apps", stamp, "kustomization.yaml"))
+		b, err := os.ReadFile(filepath.Join(dir, "apps", stamp, "values.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}

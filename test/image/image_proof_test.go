@@ -66,7 +66,7 @@ func TestProofImage(t *testing.T) {
 	if len(problems(t, one, "9.9.9")) == 0 || len(problems(t, layout(filepath.Join(root, "deploy/images/base")), version)) == 0 || len(sbomProblems(dir)) == 0 {
 		t.Error("another version, an empty image or no SBOM would not be noticed")
 	}
-	pushed(t, root, version, first, func(repository string) { run(root, filepath.Join(dir, "three"), "REPOSITORY="+repository) })
+	pushed(t, root, version, first, func(repository string) { run(root, filepath.Join(dir, "three"), "IMAGE_REPOSITORY="+repository) })
 }
 
 func digest(t *testing.T, l layout) string {
