@@ -34,14 +34,14 @@ module "global" {
       host_name    = var.green_host
       priority     = 1
       weight       = 500
-      enabled      = var.green_frontend_id != null
+      enabled      = !var.private_link || var.green_frontend_id != null
       private_link = module.green.private_link
     }
     cloud-blue = {
       host_name    = var.blue_host
       priority     = 2
       weight       = 500
-      enabled      = var.blue_frontend_id != null
+      enabled      = !var.private_link || var.blue_frontend_id != null
       private_link = module.blue.private_link
     }
   }
@@ -52,13 +52,14 @@ module "global" {
 module "green" {
   source = "../../modules/stamp"
 
-  name          = local.green.name
-  prefix        = var.name
-  environment   = "prod"
-  location      = local.green.location
-  tenant_id     = var.tenant_id
-  address_space = local.green.address_space
-  peers         = { cloud-blue = { vnet_id = module.blue.vnet_id } }
+  name                = local.green.name
+  prefix              = var.name
+  environment         = "prod"
+  location            = local.green.location
+  tenant_id           = var.tenant_id
+  address_space       = local.green.address_space
+  application_gateway = !var.private_link
+  peers               = { cloud-blue = { vnet_id = module.blue.vnet_id } }
 
   cluster = {
     admin_group_ids   = var.admin_group_ids
@@ -70,20 +71,21 @@ module "green" {
   hub           = module.global.hub
   log_workspace = module.global.log_workspace
   action_group  = module.global.action_group
-  origin        = var.green_frontend_id == null ? null : { frontend_id = var.green_frontend_id }
+  origin        = !var.private_link || var.green_frontend_id == null ? null : { frontend_id = var.green_frontend_id }
   flux          = { url = var.repository }
 }
 
 module "blue" {
   source = "../../modules/stamp"
 
-  name          = local.blue.name
-  prefix        = var.name
-  environment   = "prod"
-  location      = local.blue.location
-  tenant_id     = var.tenant_id
-  address_space = local.blue.address_space
-  peers         = { cloud-green = { vnet_id = module.green.vnet_id } }
+  name                = local.blue.name
+  prefix              = var.name
+  environment         = "prod"
+  location            = local.blue.location
+  tenant_id           = var.tenant_id
+  address_space       = local.blue.address_space
+  application_gateway = !var.private_link
+  peers               = { cloud-green = { vnet_id = module.green.vnet_id } }
 
   # Blue first, as with releases: what breaks here has not yet happened to green.
   cluster = {
@@ -96,7 +98,7 @@ module "blue" {
   hub           = module.global.hub
   log_workspace = module.global.log_workspace
   action_group  = module.global.action_group
-  origin        = var.blue_frontend_id == null ? null : { frontend_id = var.blue_frontend_id }
+  origin        = !var.private_link || var.blue_frontend_id == null ? null : { frontend_id = var.blue_frontend_id }
   flux          = { url = var.repository }
 }
 

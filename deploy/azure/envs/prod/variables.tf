@@ -49,8 +49,14 @@ variable "blue_host" {
   type        = string
 }
 
+variable "private_link" {
+  description = "Whether the front door reaches the stamps through Private Link and an internal load balancer of the cluster that speaks TLS, instead of an Application Gateway on the internet."
+  type        = bool
+  default     = false
+}
+
 variable "green_frontend_id" {
-  description = "The frontend of cloud-green's internal load balancer, once its gateways' Service is there; null before. The origin is off until then."
+  description = "With private_link: the frontend of cloud-green's internal load balancer, once its Service is there; null before. The origin is off until then."
   type        = string
   default     = null
 }

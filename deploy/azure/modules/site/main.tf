@@ -36,7 +36,8 @@ resource "azurerm_arc_kubernetes_cluster_extension" "flux" {
 # The site goes on as it is while Azure or the repository is out of reach: Flux
 # applies what it has, and the cluster starts from images it holds.
 resource "azurerm_arc_kubernetes_flux_configuration" "this" {
-  name                              = "postroad"
+  # Not "postroad": that is what the repository itself calls its source.
+  name                              = "cluster"
   cluster_id                        = local.cluster_id
   namespace                         = "flux-system"
   scope                             = "cluster"

@@ -180,6 +180,16 @@ resource "azurerm_kubernetes_cluster" "this" {
   depends_on = [azurerm_role_assignment.cluster_subnets]
 }
 
+# The ingress controller puts its gateway into the subnet.
+resource "azurerm_role_assignment" "application_gateway" {
+  count = local.makes_cluster && local.makes_network && var.application_gateway ? 1 : 0
+
+  scope                = azurerm_subnet.application_gateway[0].id
+  role_definition_name = "Network Contributor"
+  principal_id         = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].ingress_application_gateway_identity[0].object_id
+  principal_type       = "ServicePrincipal"
+}
+
 # Nodes pull, and may do nothing else in the registry.
 resource "azurerm_role_assignment" "pull" {
   count = var.registry == null ? 0 : 1

@@ -9,7 +9,8 @@ resource "azurerm_kubernetes_cluster_extension" "flux" {
 resource "azurerm_kubernetes_flux_configuration" "this" {
   count = var.flux == null ? 0 : 1
 
-  name                              = "postroad"
+  # Not "postroad": that is what the repository itself calls its source.
+  name                              = "cluster"
   cluster_id                        = local.cluster_id
   namespace                         = "flux-system"
   scope                             = "cluster"

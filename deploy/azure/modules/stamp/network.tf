@@ -66,6 +66,72 @@ resource "azurerm_subnet" "application_gateway" {
   address_prefixes     = [cidrsubnet(var.address_space, 8, 17)]
 }
 
+# The front door's addresses, and what Azure itself needs. They are those of every
+# front door: that a request came by ours, its X-Azure-FDID says.
+resource "azurerm_network_security_group" "application_gateway" {
+  count = local.makes_network && var.application_gateway ? 1 : 0
+
+  name                = "${var.name}-application-gateway"
+  resource_group_name = local.resource_group_name
+  location            = var.location
+  tags                = local.tags
+
+  security_rule {
+    name                       = "front-door"
+    priority                   = 100
+    direction                  = "Inbound"
+    access                     = "Allow"
+    protocol                   = "Tcp"
+    source_address_prefix      = "AzureFrontDoor.Backend"
+    source_port_range          = "*"
+    destination_address_prefix = "*"
+    destination_port_range     = "443"
+  }
+
+  security_rule {
+    name                       = "gateway-manager"
+    priority                   = 110
+    direction                  = "Inbound"
+    access                     = "Allow"
+    protocol                   = "Tcp"
+    source_address_prefix      = "GatewayManager"
+    source_port_range          = "*"
+    destination_address_prefix = "*"
+    destination_port_range     = "65200-65535"
+  }
+
+  security_rule {
+    name                       = "load-balancer"
+    priority                   = 120
+    direction                  = "Inbound"
+    access                     = "Allow"
+    protocol                   = "*"
+    source_address_prefix      = "AzureLoadBalancer"
+    source_port_range          = "*"
+    destination_address_prefix = "*"
+    destination_port_range     = "*"
+  }
+
+  security_rule {
+    name                       = "nobody-else"
+    priority                   = 200
+    direction                  = "Inbound"
+    access                     = "Deny"
+    protocol                   = "*"
+    source_address_prefix      = "Internet"
+    source_port_range          = "*"
+    destination_address_prefix = "*"
+    destination_port_range     = "*"
+  }
+}
+
+resource "azurerm_subnet_network_security_group_association" "application_gateway" {
+  count = local.makes_network && var.application_gateway ? 1 : 0
+
+  subnet_id                 = azurerm_subnet.application_gateway[0].id
+  network_security_group_id = azurerm_network_security_group.application_gateway[0].id
+}
+
 resource "azurerm_virtual_network_peering" "this" {
   for_each = var.peers
 

@@ -56,3 +56,8 @@ output "address_space" {
   description = "The VNet's addresses; empty for one that was there already."
   value       = flatten([for n in azurerm_virtual_network.this : n.address_space])
 }
+
+output "application_gateway" {
+  description = "Whether the stamp has an Application Gateway."
+  value       = length(azurerm_subnet.application_gateway) > 0
+}

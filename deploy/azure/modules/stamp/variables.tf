@@ -151,9 +151,9 @@ variable "workloads" {
     send            = bool
     receive         = bool
   }))
+  # The chart has one service account for all of a stamp.
   default = {
-    stamp  = { service_account = "postroad-stamp", send = true, receive = true }
-    stream = { service_account = "postroad-stream", send = false, receive = true }
+    stamp = { service_account = "postroad", send = true, receive = true }
   }
 }
 

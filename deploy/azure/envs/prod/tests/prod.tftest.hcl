@@ -16,7 +16,7 @@ variables {
   blue_host         = "blue.example.com"
 }
 
-run "first_apply" {
+run "application_gateway" {
   command = plan
 
   assert {
@@ -47,10 +47,17 @@ run "first_apply" {
   }
 
   assert {
-    # flip main.tf | enabled = var.green_frontend_id != null | enabled = true
-    # flip main.tf | enabled = var.blue_frontend_id != null | enabled = true
-    condition     = alltrue([for o in module.global.origins : !o.enabled])
-    error_message = "origins that are not there get nothing"
+    # flip main.tf | enabled = !var.private_link || var.green_frontend_id != null | enabled = false
+    # flip main.tf | enabled = !var.private_link || var.blue_frontend_id != null | enabled = false
+    condition     = alltrue([for o in module.global.origins : o.enabled && !o.private])
+    error_message = "both stamps are origins"
+  }
+
+  assert {
+    # flip main.tf | application_gateway = !var.private_link | application_gateway = false | 1
+    # flip main.tf | application_gateway = !var.private_link | application_gateway = false | 2
+    condition     = module.green.application_gateway && module.blue.application_gateway
+    error_message = "stamps are reached by an Application Gateway"
   }
 
   assert {
@@ -87,10 +94,26 @@ run "first_apply" {
   }
 }
 
-run "second_apply" {
+run "private_link_before_the_balancers" {
   command = plan
 
   variables {
+    private_link = true
+  }
+
+  assert {
+    # flip main.tf | enabled = !var.private_link || var.green_frontend_id != null | enabled = true
+    # flip main.tf | enabled = !var.private_link || var.blue_frontend_id != null | enabled = true
+    condition     = alltrue([for o in module.global.origins : !o.enabled])
+    error_message = "origins that are not there get nothing"
+  }
+}
+
+run "private_link" {
+  command = plan
+
+  variables {
+    private_link      = true
     green_frontend_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/n/providers/Microsoft.Network/loadBalancers/kubernetes-internal/frontendIPConfigurations/f"
     blue_frontend_id  = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/m/providers/Microsoft.Network/loadBalancers/kubernetes-internal/frontendIPConfigurations/f"
     site_cluster_id   = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/sites/providers/Microsoft.Kubernetes/connectedClusters/plant"

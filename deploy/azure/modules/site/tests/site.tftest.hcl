@@ -49,6 +49,12 @@ run "connected" {
   }
 
   assert {
+    # flip main.tf | name = "cluster" | name = "postroad"
+    condition     = azurerm_arc_kubernetes_flux_configuration.this.name == "cluster"
+    error_message = "Flux has one source of a name"
+  }
+
+  assert {
     # flip main.tf | scope = "cluster" | scope = "namespace"
     condition     = azurerm_arc_kubernetes_flux_configuration.this.scope == "cluster"
     error_message = "Flux may make what belongs to the whole cluster"

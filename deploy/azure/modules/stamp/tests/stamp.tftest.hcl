@@ -188,7 +188,7 @@ run "cluster" {
   }
 
   assert {
-    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner"
+    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner" | 1
     condition     = alltrue([for r in azurerm_role_assignment.cluster_subnets : r.role_definition_name == "Network Contributor"])
     error_message = "the cluster uses its subnets, and no more"
   }
@@ -200,8 +200,26 @@ run "cluster" {
   }
 }
 
+run "identity_of_the_chart" {
+  command = plan
+
+  assert {
+    # flip variables.tf | service_account = "postroad" | service_account = "default"
+    # flip variables.tf | default = "postroad" | default = "default"
+    condition     = { for k, c in azurerm_federated_identity_credential.workload : k => c.subject } == { stamp = "system:serviceaccount:postroad:postroad" }
+    error_message = "the chart's service account has an identity"
+  }
+}
+
 run "identities" {
   command = plan
+
+  variables {
+    workloads = {
+      stamp  = { service_account = "postroad-stamp", send = true, receive = true }
+      stream = { service_account = "postroad-stream", send = false, receive = true }
+    }
+  }
 
   assert {
     # flip identity.tf | subject = "system:serviceaccount:${var.namespace}:${each.value.service_account}" | subject = "system:serviceaccount:default:default"
@@ -218,7 +236,6 @@ run "identities" {
   assert {
     # flip identity.tf | if workload.send } | }
     # flip identity.tf | if workload.receive } | if workload.send }
-    # flip variables.tf | send = false, receive = true | send = true, receive = true
     condition     = { for k, r in azurerm_role_assignment.hub : k => r.role_definition_name } == { "stamp/messages/send" = "Azure Event Hubs Data Sender", "stamp/messages/receive" = "Azure Event Hubs Data Receiver", "stream/messages/receive" = "Azure Event Hubs Data Receiver" }
     error_message = "forwarders send and read, stream nodes read"
   }
@@ -476,8 +493,71 @@ run "origin_that_is_there" {
   }
 }
 
+run "application_gateway" {
+  command = plan
+
+  variables {
+    application_gateway = true
+    origin              = null
+  }
+
+  assert {
+    # flip cluster.tf | for_each = var.application_gateway ? [1] : [] | for_each = []
+    condition     = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].gateway_name == "cloud-green-gateway"
+    error_message = "an Application Gateway takes requests"
+  }
+
+  assert {
+    # flip network.tf | destination_port_range = "443" | destination_port_range = "*"
+    # flip network.tf | source_address_prefix = "AzureFrontDoor.Backend" | source_address_prefix = "Internet"
+    condition     = [for r in azurerm_network_security_group.application_gateway[0].security_rule : r.destination_port_range if r.source_address_prefix == "AzureFrontDoor.Backend" && r.access == "Allow"] == ["443"]
+    error_message = "the front door reaches the Application Gateway"
+  }
+
+  assert {
+    # flip network.tf | access = "Deny" | access = "Allow"
+    # flip network.tf | priority = 200 | priority = 90
+    condition     = [for r in azurerm_network_security_group.application_gateway[0].security_rule : r.priority if r.source_address_prefix == "Internet" && r.access == "Deny"] == [200]
+    error_message = "nobody else reaches the Application Gateway"
+  }
+
+  assert {
+    # flip network.tf | count = local.makes_network && var.application_gateway ? 1 : 0 | count = 0 | 3
+    condition     = length(azurerm_subnet_network_security_group_association.application_gateway) == 1
+    error_message = "the rules count"
+  }
+
+  assert {
+    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner" | 2
+    condition     = azurerm_role_assignment.application_gateway[0].role_definition_name == "Network Contributor"
+    error_message = "the ingress controller uses its subnet, and no more"
+  }
+}
+
+# flip cluster.tf | !var.application_gateway || local.makes_network | true
+run "application_gateway_wants_its_own_subnet" {
+  command = plan
+
+  variables {
+    application_gateway = true
+    existing_network = {
+      vnet_id            = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs"
+      nodes_subnet_id    = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs/subnets/nodes"
+      endpoint_subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs/subnets/endpoints"
+    }
+  }
+
+  expect_failures = [azurerm_kubernetes_cluster.this]
+}
+
 run "flux" {
   command = plan
+
+  assert {
+    # flip flux.tf | name = "cluster" | name = "postroad"
+    condition     = azurerm_kubernetes_flux_configuration.this[0].name == "cluster"
+    error_message = "Flux has one source of a name"
+  }
 
   assert {
     # flip flux.tf | extension_type = "microsoft.flux" | extension_type = "microsoft.dapr"
