@@ -165,7 +165,7 @@ func podProperties() []property {
 				{"onprem", gatewayD, pod + ".volumes.0.configMap.name", "other"},
 				{"onprem", gatewayD, container + ".volumeMounts.0.name", "other"},
 				{"onprem", gatewayD, container + ".args.2", "/etc/postroad/config/other.yaml"},
-				{"cloud-green", "SecretProviderClass/postroad-publish", "metadata.name", "x"},
+				{"cloud-green", gatewayD, pod + ".volumes.2.csi.volumeAttributes.secretProviderClass", "x"},
 				{"onprem", gatewayD, container + ".volumeMounts.0.readOnly", false},
 				{"onprem", gatewayD, pod + ".serviceAccountName", "default"},
 			},

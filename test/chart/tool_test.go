@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -34,58 +35,40 @@ var (
 	tools toolbox
 )
 
-func TestMain(m *testing.M) { os.Exit(built.Run(m, tools.remove)) }
+func TestMain(m *testing.M) { os.Exit(built.Run(m)) }
 
-// toolbox runs the tools that are pinned below tools/. Its zero value is ready.
+// toolbox knows the tools that are pinned below tools/. Its zero value is ready.
 type toolbox struct {
-	once      sync.Once
-	dir, root string
-	err       error
+	paths sync.Map // name to func() (string, error)
 }
 
-func (b *toolbox) prepare() {
-	if b.root, b.err = tree.Root(); b.err != nil {
-		return
-	}
-	if b.dir, b.err = os.MkdirTemp("", "postroad-verify-"); b.err != nil {
-		return
-	}
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", b.verify(), "./test/verify")
-	cmd.Dir = b.root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.err = fmt.Errorf("build verify: %w\n%s", err, out)
-		return
-	}
+// path returns where a tool is; it is built first where it never was.
+func (b *toolbox) path(root, name string) (string, error) {
+	find, _ := b.paths.LoadOrStore(name, sync.OnceValues(func() (string, error) {
+		cmd := exec.CommandContext(context.Background(), "go", "run", "./test/verify", "tool", "-path", name)
+		cmd.Dir = root
+		out, err := cmd.Output()
+		if err != nil {
+			return "", fmt.Errorf("tool %s: %w\n%s", name, err, out)
+		}
+		lines := strings.Fields(string(out))
+		return lines[len(lines)-1], nil
+	}))
+	return find.(func() (string, error))()
 }
 
-func (b *toolbox) verify() string { return filepath.Join(b.dir, "verify") }
-
-func (b *toolbox) remove() error {
-	if b.dir == "" {
-		return nil
-	}
-	return os.RemoveAll(b.dir)
-}
-
-// built remembers which tools were asked for: the first time one may be built,
-// which is printed.
-var ready sync.Map
-
-// run runs a tool in the project's root and returns what it printed, and what it
-// said of an error.
+// run runs a tool in the project's root and returns what it printed; the error
+// holds what it said.
 func (b *toolbox) run(t testing.TB, stdin []byte, name string, args ...string) (string, error) {
 	t.Helper()
-	if b.once.Do(b.prepare); b.err != nil {
-		t.Fatal(b.err)
+	dir := root(t)
+	path, err := b.path(dir, name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	once, _ := ready.LoadOrStore(name, &sync.Once{})
-	once.(*sync.Once).Do(func() {
-		//nolint:errcheck // a tool that cannot be built says so below
-		exec.CommandContext(t.Context(), b.verify(), "tool", name, "--help").Run()
-	})
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), b.verify(), append([]string{"tool", name}, args...)...)
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = b.root, bytes.NewReader(stdin), &stdout, &stderr
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, bytes.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), errors.Join(err, errors.New(stderr.String()))
 	}

@@ -21,7 +21,7 @@ const usage = `usage: go run ./test/verify <command>
   test  [-only STAGE,...]                       everything a change has to pass
   bench [-run REGEXP]                           Go benchmarks of every package that has some
   proof [-list] [-run REGEXP] [-fuzztime 10m]   every fuzz target and every TestProof…
-  tool NAME [ARGUMENT...]                       a tool pinned below tools/
+  tool [-path] NAME [ARGUMENT...]               a tool pinned below tools/, or where it is
 `
 
 // errUsage ends a run with exit code 2; what was wrong is printed already.

@@ -34,8 +34,13 @@ func toolModules(root string) ([]string, error) {
 	return dirs, nil
 }
 
-// tool runs one pinned tool with the given arguments in the project's root.
+// tool runs one pinned tool with the given arguments in the project's root, or
+// with -path prints where it is.
 func (v *verifier) tool(ctx context.Context, args []string) error {
+	pathOnly := len(args) > 0 && args[0] == "-path"
+	if pathOnly {
+		args = args[1:]
+	}
 	if len(args) == 0 {
 		fmt.Fprintln(v.stderr, "verify: tool needs a name")
 		return errUsage
@@ -43,6 +48,10 @@ func (v *verifier) tool(ctx context.Context, args []string) error {
 	bin, err := v.toolPath(ctx, args[0])
 	if err != nil {
 		return err
+	}
+	if pathOnly {
+		fmt.Fprintln(v.stdout, bin)
+		return nil
 	}
 	return v.command(ctx, bin, args[1:]...).Run()
 }

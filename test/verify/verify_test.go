@@ -144,6 +144,16 @@ func TestGeneratedFindsWhatIsStale(t *testing.T) {
 	}
 }
 
+func TestToolsAreCalledLikeTheirPackages(t *testing.T) {
+	for pkg, want := range map[string]string{
+		"example.test/tools/hello": "hello", "example.test/hello/v5": "hello", "example.test/tools/v": "v", "example.test/tools/v5x": "v5x",
+	} {
+		if got := toolName(pkg); got != want {
+			t.Errorf("%s is called %s, want %s", pkg, got, want)
+		}
+	}
+}
+
 func TestToolsAreBuiltOnceAndAgainWhenPinsChange(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	pins := "module example.test/tools\n\ngo 1.26.0\n\ntool example.test/tools/hello\n"
@@ -178,6 +188,9 @@ func TestToolsAreBuiltOnceAndAgainWhenPinsChange(t *testing.T) {
 	}
 	if err := v.tool(t.Context(), []string{"hello"}); err != nil || !strings.Contains(out.String(), "hello") {
 		t.Fatalf("tool hello = %v\n%s", err, out)
+	}
+	if err := v.tool(t.Context(), []string{"-path", "hello"}); err != nil || !strings.HasSuffix(out.String(), path()+"\n") {
+		t.Fatalf("tool -path hello = %v\n%s", err, out)
 	}
 	if _, err := v.toolPath(t.Context(), "no-such-tool"); err == nil || !strings.Contains(err.Error(), "there are hello") {
 		t.Fatalf("unknown tool: %v", err)
