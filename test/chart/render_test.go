@@ -122,7 +122,6 @@ func TestRefusals(t *testing.T) {
 		want string
 	}{
 		{nil, "stamp.name"},
-		{[]string{"--set", "stamp.name=a,config.stream.stream.topics=null"}, "config.stream.stream.topics"},
 		{[]string{"--set", "stamp.name=A"}, "name"},
 		{[]string{"--set", "stamp.name=a", "--set", "gatway.replicas=3"}, "gatway"},
 		{[]string{"--set", "stamp.name=a", "--set", "config.stamp.queue.dirs=x"}, "dirs"},
@@ -146,6 +145,15 @@ func TestRefusals(t *testing.T) {
 		} else if !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%v: %v, want %q", row.args, err, row.want)
 		}
+	}
+}
+
+func TestStreamNodesNeedTopics(t *testing.T) {
+	if out, err := template(t, "--set", "stamp.name=a"); err == nil || !strings.Contains(err.Error(), "config.stream.stream.topics") {
+		t.Errorf("%v\n%.300s", err, out)
+	}
+	if _, err := template(t, "--set", "stamp.name=a,stream.enabled=false"); err != nil {
+		t.Error(err)
 	}
 }
 
