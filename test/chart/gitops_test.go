@@ -212,8 +212,14 @@ func TestPromote(t *testing.T) {
 		t.Errorf("again: %v\n%s", err, out)
 	}
 	for _, args := range [][]string{
-		{}, {"cloud-blue"}, {"cloud-blue", "latest"}, {"cloud-blue", "sha256:12"}, {"nowhere", one}, {"cloud-blue", "--from", "nowhere"},
-		{"cloud-blue", "--from", "onprem"}, {"cloud-blue", "sha256:" + strings.Repeat("0", 64)},
+		{},
+		{"cloud-blue"},
+		{"cloud-blue", "latest"},
+		{"cloud-blue", "sha256:12"},
+		{"nowhere", one},
+		{"cloud-blue", "--from", "nowhere"},
+		{"cloud-blue", "--from", "onprem"},
+		{"cloud-blue", "sha256:" + strings.Repeat("0", 64)},
 	} {
 		if out, err := promote(args...); err == nil {
 			t.Errorf("%v: is done: %s", args, out)

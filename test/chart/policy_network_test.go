@@ -119,7 +119,7 @@ func networkProperties() []property {
 		{
 			name: "routes lead to Services", only: []string{"separate"},
 			find: each("HTTPRoute", func(all set, r object) []string {
-				b := object(list(r.at("spec.rules"))[0]).list("backendRefs")
+				b := list(r.at("spec.rules"))[0].list("backendRefs")
 				if len(b) != 1 || all["Service/"+b[0].text("name")].text("spec.ports.0.port") != b[0].text("port") {
 					return []string{fmt.Sprintf("leads to %v", b)}
 				}

@@ -141,7 +141,7 @@ func settings[T any](all set, d object, into T) (T, error) {
 	if err != nil {
 		return into, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder does no harm
+	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, file)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return into, err
@@ -203,8 +203,8 @@ func fits(all set, d object) []string {
 		return []string{err.Error()}
 	}
 	o := s.Stream
-	sum := int64(itself) + supposedPartitions*perPartition + int64(o.Limits.Connections)*connection + int64(o.Limits.PendingBytes) +
-		int64(o.Live.LastValues.MaxBytes) + int64(o.Live.Recovery.Concurrent)*int64(o.Live.Recovery.MaxHeldBytes)
+	sum := int64(itself) + supposedPartitions*perPartition + int64(o.Limits.Connections)*connection + o.Limits.PendingBytes +
+		o.Live.LastValues.MaxBytes + int64(o.Live.Recovery.Concurrent)*int64(o.Live.Recovery.MaxHeldBytes)
 	if most := int64(256<<20) * 9 / 10; sum > most {
 		return []string{fmt.Sprintf("may hold %d MiB of %d", sum>>20, most>>20)}
 	}

@@ -31,8 +31,8 @@ func storageProperties() []property {
 				for _, o := range []object{claim, volume} {
 					found = append(found, want(o, map[string]any{
 						"spec.accessModes": []any{"ReadWriteMany"},
-						`metadata.annotations.helm\.sh/resource-policy`:                "keep",
-						`metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`:    "disabled",
+						`metadata.annotations.helm\.sh/resource-policy`:             "keep",
+						`metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`: "disabled",
 					})...)
 				}
 				return found

@@ -177,17 +177,17 @@ func podProperties() []property {
 // nothing is written to the image.
 func restricted(_ set, d object) []string {
 	found := want(d, map[string]any{
-		pod + ".securityContext.runAsNonRoot":                     true,
-		pod + ".securityContext.seccompProfile.type":              "RuntimeDefault",
-		container + ".securityContext.allowPrivilegeEscalation":   false,
-		container + ".securityContext.readOnlyRootFilesystem":     true,
-		container + ".securityContext.capabilities.drop":          []any{"ALL"},
-		container + ".securityContext.capabilities.add":           nil,
-		container + ".securityContext.privileged":                 nil,
-		pod + ".hostNetwork":                                      nil,
-		pod + ".hostPID":                                          nil,
-		pod + ".hostIPC":                                          nil,
-		pod + ".initContainers":                                   nil,
+		pod + ".securityContext.runAsNonRoot":                   true,
+		pod + ".securityContext.seccompProfile.type":            "RuntimeDefault",
+		container + ".securityContext.allowPrivilegeEscalation": false,
+		container + ".securityContext.readOnlyRootFilesystem":   true,
+		container + ".securityContext.capabilities.drop":        []any{"ALL"},
+		container + ".securityContext.capabilities.add":         nil,
+		container + ".securityContext.privileged":               nil,
+		pod + ".hostNetwork":                                    nil,
+		pod + ".hostPID":                                        nil,
+		pod + ".hostIPC":                                        nil,
+		pod + ".initContainers":                                 nil,
 	})
 	if number(d.at(pod+".securityContext.runAsUser")) <= 0 {
 		found = append(found, "runs as root")

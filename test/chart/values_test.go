@@ -30,13 +30,13 @@ func TestValuesSchema(t *testing.T) {
 
 func TestValuesSchemaNeedsEveryValueDescribed(t *testing.T) {
 	for text, want := range map[string]string{
-		"a: 1\n":                                      "a: is not described",
-		"# -- A.\n# @schema {x}\na: 1\n":              "a: @schema",
-		"# @config nobody\n# -- A.\na: {}\n":          "a: @config",
-		"b:\n  # -- C.\n  c: 1\n  d: 2\n":             "b.d: is not described",
-		"# -- A.\na: []\n":                            "a: what is in the list is not said",
-		"# @config stamp nowhere\n# -- A.\na: {}\n":   "no section",
-		"b:\n  # -- C.\n  c:\n    d: 2\n":             "b.c.d: is not described",
+		"a: 1\n":                                    "a: is not described",
+		"# -- A.\n# @schema {x}\na: 1\n":            "a: @schema",
+		"# @config nobody\n# -- A.\na: {}\n":        "a: @config",
+		"b:\n  # -- C.\n  c: 1\n  d: 2\n":           "b.d: is not described",
+		"# -- A.\na: []\n":                          "a: what is in the list is not said",
+		"# @config stamp nowhere\n# -- A.\na: {}\n": "no section",
+		"b:\n  # -- C.\n  c:\n    d: 2\n":           "b.c.d: is not described",
 	} {
 		if _, err := valuesSchema([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)

@@ -261,7 +261,7 @@ func pushed(t *testing.T, root, version, digest string, push func(repository str
 		if err := cmd.Cancel(); err != nil {
 			t.Error(err)
 		}
-		cmd.Wait() //nolint:errcheck // it was killed
+		cmd.Wait() // it was killed
 	}()
 	said, port := bufio.NewScanner(stderr), ""
 	for port == "" && said.Scan() {
@@ -272,7 +272,7 @@ func pushed(t *testing.T, root, version, digest string, push func(repository str
 	if port == "" {
 		t.Fatal("no registry")
 	}
-	go io.Copy(io.Discard, stderr) //nolint:errcheck // its log; ends with it
+	go io.Copy(io.Discard, stderr) // its log; ends with it
 	push("127.0.0.1:" + port + "/postroad")
 	for _, reference := range []string{version, digest, strings.Replace(digest, ":", "-", 1) + ".sbom"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://127.0.0.1:"+port+"/v2/postroad/manifests/"+reference, nil)

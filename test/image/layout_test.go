@@ -165,8 +165,10 @@ func TestBase(t *testing.T) {
 // those of their digest is found.
 func TestBaseProblemsAreFound(t *testing.T) {
 	for name, change := range map[string]func(string) string{
-		"user":  func(s string) string { return strings.ReplaceAll(s, "65532:65532", "00000:00000") },
-		"arch":  func(s string) string { return strings.ReplaceAll(s, `"architecture":"arm64"`, `"architecture":"amd64"`) },
+		"user": func(s string) string { return strings.ReplaceAll(s, "65532:65532", "00000:00000") },
+		"arch": func(s string) string {
+			return strings.ReplaceAll(s, `"architecture":"arm64"`, `"architecture":"amd64"`)
+		},
 		"layer": func(s string) string { return strings.ReplaceAll(s, `"layers":[]`, `"layers":[{"size":1}]`) },
 	} {
 		if len(emptyProblems(rewritten(t, change, true))) == 0 {

@@ -1,12 +1,3 @@
-// Command schemagen writes test/chart/schemas: what the API server of Kubernetes,
-// and the controllers that stamps are made for, take of each kind of object that
-// this project writes. The source are the modules of these projects, as Go's
-// module cache has them; what they say is kept but for descriptions, and keys
-// that they do not name are forbidden.
-//
-//	go run ./test/chart/schemagen
-//
-// It is run by hand, when a version below is raised: the modules are large.
 package main
 
 import (
@@ -24,24 +15,24 @@ const kubernetes = "k8s.io/kubernetes@v1.35.4"
 
 // builtin are the kinds of Kubernetes itself, by file below api/openapi-spec/v3.
 var builtin = map[string][]string{
-	"api__v1_openapi.json":                         {"ConfigMap", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service", "ServiceAccount"},
-	"apis__apps__v1_openapi.json":                  {"Deployment"},
-	"apis__autoscaling__v2_openapi.json":           {"HorizontalPodAutoscaler"},
-	"apis__networking.k8s.io__v1_openapi.json":     {"Ingress", "NetworkPolicy"},
-	"apis__policy__v1_openapi.json":                {"PodDisruptionBudget"},
-	"apis__scheduling.k8s.io__v1_openapi.json":     {"PriorityClass"},
-	"apis__storage.k8s.io__v1_openapi.json":        {"StorageClass"},
+	"api__v1_openapi.json":                             {"ConfigMap", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service", "ServiceAccount"},
+	"apis__apps__v1_openapi.json":                      {"Deployment"},
+	"apis__autoscaling__v2_openapi.json":               {"HorizontalPodAutoscaler"},
+	"apis__networking.k8s.io__v1_openapi.json":         {"Ingress", "NetworkPolicy"},
+	"apis__policy__v1_openapi.json":                    {"PodDisruptionBudget"},
+	"apis__scheduling.k8s.io__v1_openapi.json":         {"PriorityClass"},
+	"apis__storage.k8s.io__v1_openapi.json":            {"StorageClass"},
 	"apis__rbac.authorization.k8s.io__v1_openapi.json": {"Role", "RoleBinding"},
 }
 
 // custom are definitions of kinds of others: module to files.
 var custom = map[string][]string{
-	"github.com/fluxcd/kustomize-controller@v1.9.5":                  {"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
-	"github.com/fluxcd/source-controller@v1.9.5":                     {"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
-	"sigs.k8s.io/gateway-api@v1.6.3":                                 {"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
-	"sigs.k8s.io/secrets-store-csi-driver@v1.6.0":                    {"config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"},
-	"github.com/kedacore/keda/v2@v2.20.2":                            {"config/crd/bases/keda.sh_scaledobjects.yaml"},
-	"github.com/prometheus-operator/prometheus-operator@v0.85.0":     {"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
+	"github.com/fluxcd/kustomize-controller@v1.9.5":              {"config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"},
+	"github.com/fluxcd/source-controller@v1.9.5":                 {"config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"},
+	"sigs.k8s.io/gateway-api@v1.6.3":                             {"config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
+	"sigs.k8s.io/secrets-store-csi-driver@v1.6.0":                {"config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"},
+	"github.com/kedacore/keda/v2@v2.20.2":                        {"config/crd/bases/keda.sh_scaledobjects.yaml"},
+	"github.com/prometheus-operator/prometheus-operator@v0.85.0": {"example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"},
 }
 
 func main() {
@@ -208,7 +199,7 @@ func strictMap(v map[string]any, all map[string]map[string]any, needed map[strin
 		name := strings.TrimPrefix(ref, "#/components/schemas/")
 		if _, there := needed[name]; !there {
 			needed[name] = nil // before what refers to it in turn
-			needed[name] = strict(map[string]any(all[name]), all, needed)
+			needed[name] = strict(all[name], all, needed)
 		}
 		return map[string]any{"$ref": "#/definitions/" + name}
 	}
