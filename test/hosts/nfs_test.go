@@ -53,7 +53,7 @@ func TestNFSRefuses(t *testing.T) {
 
 // The disk below an export has to keep what was synced, and a quota has to be one.
 func TestNFSLooksAtTheDisk(t *testing.T) {
-	const fakes = "id() { echo 0; }; exportfs() { :; }; nft() { :; }; systemctl() { :; }; xfs_quota() { :; }; install() { echo REACHED; exit 9; }; "
+	const fakes = "id() { echo 0; }; exportfs() { :; }; nft() { :; }; systemctl() { :; }; xfs_quota() { :; }; install() { echo REACHED; exit 9; }; " //nolint:misspell // exportfs is a program
 	for _, row := range []struct{ kind, options, problem string }{
 		{"ext4", "rw,relatime", ""},
 		{"xfs", "rw,prjquota", ""},
@@ -141,7 +141,7 @@ func unsafe(files map[string]string, out string) []string {
 	want(files["/etc/systemd/system/postroad-nfs-firewall.service"], "RequiredBy=nfs-server.service", "the server starts without its firewall")
 	want(out, "limit -p bhard=200g", "no quota")
 	want(out, "mask --now rpcbind", "a portmapper")
-	want(out, "exportfs -ra", "exports are not read")
+	want(out, "exportfs -ra", "exports are not read") //nolint:misspell // the same
 	return found
 }
 
@@ -156,11 +156,20 @@ func TestNFS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []struct{ was, is string }{
-		{"rw,sync,", "rw,async,"}, {",secure,", ",insecure,"}, {"all_squash,anon", "no_root_squash,anon"}, {"uid=65532", "uid=0"},
-		{"vers3=n", "vers3=y"}, {"vers4.0=n", "vers4.0=y"}, {"vers4.1=y", "vers4.1=n"}, {"udp=n", "udp=y"},
+		{"rw,sync,", "rw,async,"},
+		{",secure,", ",insecure,"},
+		{"all_squash,anon", "no_root_squash,anon"},
+		{"uid=65532", "uid=0"},
+		{"vers3=n", "vers3=y"},
+		{"vers4.0=n", "vers4.0=y"},
+		{"vers4.1=y", "vers4.1=n"},
+		{"udp=n", "udp=y"},
 		{"tcp dport { 111, 2049, 20048 } drop", "tcp dport { 111, 20048 } drop"},
-		{"@clients4 accept", "@clients6 accept"}, {"elements \"${six[@]}\"", "elements"},
-		{"RequiredBy=nfs-server.service", ""}, {"bhard=$quota", "bsoft=$quota"}, {"run exportfs -ra", ""},
+		{"@clients4 accept", "@clients6 accept"},
+		{"elements \"${six[@]}\"", "elements"},
+		{"RequiredBy=nfs-server.service", ""},
+		{"bhard=$quota", "bsoft=$quota"},
+		{"run exportfs -ra", ""}, //nolint:misspell // the same
 		{"$export_dir $client(", "$export_dir *("},
 	} {
 		changed := strings.Replace(string(source), row.was, row.is, 1)

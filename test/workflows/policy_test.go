@@ -239,7 +239,7 @@ func TestDeployGoesBlueGateGreen(t *testing.T) {
 		{"(failure() || cancelled()) && ", "failure() && "},
 		{"default: false", "default: true"},
 	} {
-		changed := strings.Replace(source, row.was, row.is, -1)
+		changed := strings.ReplaceAll(source, row.was, row.is)
 		if changed == source {
 			t.Errorf("deploy.yml has no %q", row.was)
 		}

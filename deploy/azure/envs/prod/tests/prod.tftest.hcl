@@ -62,7 +62,7 @@ run "application_gateway" {
 
   assert {
     # flip main.tf | replica_locations = [local.blue.location] | replica_locations = []
-    condition     = module.global.registry_locations == tolist(["eastus2", "centralus"])
+    condition     = module.global.registry_locations == ["eastus2", "centralus"]
     error_message = "images are in both regions"
   }
 
