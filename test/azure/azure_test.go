@@ -49,7 +49,7 @@ func flips(t *testing.T, dir string) []flip {
 // change can be made.
 func TestFlips(t *testing.T) {
 	all := flips(t, deploy)
-	if len(all) < 150 {
+	if len(all) < 200 {
 		t.Errorf("only %d changes", len(all))
 	}
 	for _, f := range all {

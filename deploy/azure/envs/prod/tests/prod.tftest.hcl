@@ -86,12 +86,6 @@ run "application_gateway" {
     condition     = alltrue([for c in [module.green.cluster, module.blue.cluster] : c.nodes[0] == 3 && c.nodes[1] == 5 && length(c.zones) == 3])
     error_message = "three to five nodes in three zones"
   }
-
-  assert {
-    # flip main.tf | count = var.site_cluster_id == null ? 0 : 1 | count = 1
-    condition     = length(module.site) == 0
-    error_message = "no site that is not connected"
-  }
 }
 
 run "private_link_before_the_balancers" {

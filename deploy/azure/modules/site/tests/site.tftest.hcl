@@ -6,6 +6,7 @@ mock_provider "azurerm" {}
 variables {
   location            = "eastus2"
   resource_group_name = "sites"
+  agent_public_key    = "a2V5"
   flux                = { url = "https://git.example.com/postroad" }
 }
 
@@ -64,21 +65,20 @@ run "connected" {
 run "to_be_connected" {
   command = plan
 
-  variables {
-    agent_public_key = "a2V5"
-  }
-
   assert {
-    # flip main.tf | count = var.existing_cluster_id == null ? 1 : 0 | count = 0
     # flip main.tf | agent_public_key_certificate = var.agent_public_key | agent_public_key_certificate = "b3RoZXI="
     condition     = [for c in azurerm_arc_kubernetes_cluster.this : c.agent_public_key_certificate] == ["a2V5"]
     error_message = "a connected cluster is made"
   }
 }
 
-# flip main.tf | condition = var.agent_public_key != null | condition = true
+# flip main.tf | condition = var.agent_public_key != null | condition = var.agent_public_key != ""
 run "no_key" {
   command = plan
+
+  variables {
+    agent_public_key = null
+  }
 
   expect_failures = [azurerm_arc_kubernetes_cluster.this]
 }

@@ -354,7 +354,7 @@ run "share_smb" {
   }
 }
 
-# flip share.tf | var.environment != "prod" || var.share.replication == "ZRS" | true
+# flip share.tf | var.environment != "prod" || var.share.replication == "ZRS" | var.environment != ""
 run "share_lrs_is_refused_in_prod" {
   command = plan
 
@@ -386,7 +386,7 @@ run "share_lrs_in_dev" {
   }
 }
 
-# flip cluster.tf | var.environment != "prod" || length(distinct(var.cluster.zones)) == 3 | true
+# flip cluster.tf | var.environment != "prod" || length(distinct(var.cluster.zones)) == 3 | var.environment != ""
 run "one_zone_is_refused_in_prod" {
   command = plan
 
@@ -397,7 +397,7 @@ run "one_zone_is_refused_in_prod" {
   expect_failures = [azurerm_kubernetes_cluster.this]
 }
 
-# flip cluster.tf | var.environment != "prod" || var.cluster.min_nodes >= 3 | true
+# flip cluster.tf | var.environment != "prod" || var.cluster.min_nodes >= 3 | var.environment != ""
 run "two_nodes_are_refused_in_prod" {
   command = plan
 
@@ -408,7 +408,7 @@ run "two_nodes_are_refused_in_prod" {
   expect_failures = [azurerm_kubernetes_cluster.this]
 }
 
-# flip variables.tf | contains(["ZRS", "LRS"], var.share.replication) | true
+# flip variables.tf | contains(["ZRS", "LRS"], var.share.replication) | var.share.replication != ""
 run "other_replication_is_refused" {
   command = plan
 
@@ -454,9 +454,8 @@ run "origin" {
   command = plan
 
   assert {
-    # flip origin.tf | count = try(var.origin.frontend_id, null) == null ? 0 : 1 | count = 0
     # flip origin.tf | [var.origin.frontend_id] | []
-    condition     = [for s in azurerm_private_link_service.origin : endswith(one(s.load_balancer_frontend_ip_configuration_ids), "/frontendIPConfigurations/f")] == [true]
+    condition     = [for s in azurerm_private_link_service.origin : length(s.load_balancer_frontend_ip_configuration_ids)] == [1]
     error_message = "the stamp is an origin by Private Link"
   }
 
@@ -481,14 +480,8 @@ run "origin_that_is_there" {
   }
 
   assert {
-    # flip origin.tf | count = try(var.origin.frontend_id, null) == null ? 0 : 1 | count = 1
-    condition     = length(azurerm_private_link_service.origin) == 0
-    error_message = "no Private Link service is made beside one that is there"
-  }
-
-  assert {
     # flip outputs.tf | var.origin.service_id != null ? var.origin.service_id | var.origin.service_id != null ? "other"
-    condition     = endswith(output.private_link.service_id, "/theirs")
+    condition     = endswith(output.private_link.service_id, "/theirs") && length(azurerm_private_link_service.origin) == 0
     error_message = "the Private Link service that is there is used"
   }
 }
@@ -534,7 +527,7 @@ run "application_gateway" {
   }
 }
 
-# flip cluster.tf | !var.application_gateway || local.makes_network | true
+# flip cluster.tf | !var.application_gateway || local.makes_network | var.environment != ""
 run "application_gateway_wants_its_own_subnet" {
   command = plan
 
