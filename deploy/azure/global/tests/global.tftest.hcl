@@ -114,7 +114,7 @@ run "frontdoor" {
 
   assert {
     # flip frontdoor.tf | [] : [each.value.private_link] | [] : []
-    condition     = azurerm_cdn_frontdoor_origin.stamp["cloud-green"].private_link[0].location == "eastus2"
+    condition     = [for l in azurerm_cdn_frontdoor_origin.stamp["cloud-green"].private_link : l.location] == ["eastus2"]
     error_message = "the origin is reached through Private Link"
   }
 
