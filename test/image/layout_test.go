@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,7 +63,7 @@ func (l layout) decode(d descriptor, into any) error {
 	return json.Unmarshal(b, into)
 }
 
-// root is the one thing that the layout holds.
+// root is the one image that the layout holds.
 func (l layout) root() (descriptor, error) {
 	b, err := os.ReadFile(filepath.Join(string(l), "index.json"))
 	if err != nil {
@@ -72,10 +73,12 @@ func (l layout) root() (descriptor, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return descriptor{}, err
 	}
-	if len(m.Manifests) != 1 {
-		return descriptor{}, fmt.Errorf("%d images, want one", len(m.Manifests))
+	// ko looks for the parts of the base here, too.
+	indexes := slices.DeleteFunc(m.Manifests, func(d descriptor) bool { return d.MediaType != "application/vnd.oci.image.index.v1+json" })
+	if len(indexes) != 1 {
+		return descriptor{}, fmt.Errorf("%d images, want one", len(indexes))
 	}
-	return m.Manifests[0], nil
+	return indexes[0], nil
 }
 
 // image is one architecture's.
