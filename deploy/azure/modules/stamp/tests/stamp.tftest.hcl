@@ -60,7 +60,7 @@ run "network" {
 
   assert {
     # flip network.tf | for_each = var.peers | for_each = {}
-    condition     = endswith(azurerm_virtual_network_peering.this["cloud-blue"].remote_virtual_network_id, "/blue")
+    condition     = [for p in azurerm_virtual_network_peering.this : endswith(p.remote_virtual_network_id, "/blue")] == [true]
     error_message = "the VNet is peered"
   }
 
@@ -76,7 +76,7 @@ run "cluster" {
   command = plan
 
   assert {
-    # flip variables.tf | ["1", "2", "3"] | ["1", "2", "2"]
+    # flip variables.tf | ["1", "2", "3"] | ["1", "2", "4"]
     # flip cluster.tf | zones = var.cluster.zones | zones = ["1"]
     condition     = sort(azurerm_kubernetes_cluster.this[0].default_node_pool[0].zones) == tolist(["1", "2", "3"])
     error_message = "nodes stand in zones 1 to 3"
