@@ -264,7 +264,6 @@ run "share" {
   }
 
   assert {
-    # flip variables.tf | replication = optional(string, "ZRS") | replication = optional(string, "LRS")
     # flip share.tf | account_replication_type = var.share.replication | account_replication_type = "LRS"
     condition     = azurerm_storage_account.queue.account_replication_type == "ZRS"
     error_message = "the share is in three zones"
@@ -495,7 +494,7 @@ run "application_gateway" {
   }
 
   assert {
-    # flip cluster.tf | for_each = var.application_gateway ? [1] : [] | for_each = []
+    # flip cluster.tf | gateway_name = "${var.name}-gateway" | gateway_name = "other"
     condition     = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].gateway_name == "cloud-green-gateway"
     error_message = "an Application Gateway takes requests"
   }
