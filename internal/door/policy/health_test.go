@@ -67,6 +67,15 @@ func TestRequestsIsolate(t *testing.T) {
 		want State
 	}{
 		{"unreachable, at once", many(1, Unreachable), Suspect},
+		{"unopened: one lost packet says nothing", many(1, Unopened), Healthy},
+		{"unopened, too few", many(4, Unopened), Healthy},
+		{"unopened, and answers in between", func(b *bed, o *Origin) {
+			for range 20 {
+				many(1, Unopened)(b, o)
+				many(2, Answered(200))(b, o)
+			}
+		}, Healthy},
+		{"unopened, again and again", many(5, Unopened), Suspect},
 		{"broken", many(5, Broken), Suspect},
 		{"broken, too few", many(4, Broken), Healthy},
 		{"500", many(5, Answered(500)), Suspect},

@@ -66,8 +66,8 @@ type Health struct {
 }
 
 // Errors says which failing requests isolate an origin. A request fails by an
-// answer of 500 and above (not 501 and 505) or by a connection that ends early. A
-// connection that cannot be opened isolates at once.
+// answer of 500 and above (not 501 and 505), or by a connection that does not open
+// in time or ends early. A connection that is refused isolates at once.
 type Errors struct {
 	// Consecutive is how many requests in a row must fail, 0 to 10000. 0 does not
 	// count them. While an origin is being restored 2 are enough. Default 5.

@@ -43,6 +43,8 @@ func TestProofSabotaged(t *testing.T) {
 		{"all silent: the first is isolated", "health.go", "return others > 0\n", "return false\n", "TestSilenceOfAll"},
 		{"silence while the machine stood still", "flight.go", "if g.stalled(now) {\n\t\treturn", "if false {\n\t\treturn", "TestSilence"},
 		{"unreachable while the machine stood still", "flight.go", "if r == Unreachable && !o.group.stalled(now) {", "if r == Unreachable {", "TestStall"},
+		{"a lost packet isolates", "flight.go", "if r == Unreachable && !o.group.stalled(now) {", "if (r == Unreachable || r == Unopened) && !o.group.stalled(now) {", "TestRequestsIsolate|TestSimLoss"},
+		{"a connection that does not open is no failure", "flight.go", "return r == Unreachable || r == Unopened || r == Broken ||", "return r == Unreachable || r == Broken ||", "TestRequestsIsolate|TestSimVanished"},
 		{"every probe is excused", "health.go", "case g.stalled(now) && !o.excused:", "case g.stalled(now):", "TestStall"},
 		{"no probe is excused", "health.go", "case g.stalled(now) && !o.excused:", "case false:", "TestStall"},
 		{"an announced drain is a failure", "health.go", "case p.Said.leaves():", "case false:", "TestAnnounced"},
