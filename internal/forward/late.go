@@ -116,7 +116,7 @@ func (l *late) landed(s *slot, offset int64) {
 		p.(*past).landed(&message.Copy{
 			ID: s.msg.ID, Repeat: s.msg.Repeat, Produced: time.Now(),
 			At: message.Mark{Topic: s.msg.Topic, Partition: s.partition, Offset: offset},
-		})
+		}, s.msg.Replay)
 	}
 }
 
@@ -229,6 +229,7 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 	if err != nil {
 		return nil, nil, err
 	}
+	promised := int64(0) // of the room for ids, to spans before
 	for _, end := range ends {
 		p := t.parts[end.Partition]
 		if end.Offset < high[end.Partition] {
@@ -237,8 +238,9 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 		}
 		if span, some := p.unread(end.Offset, l.distance); some {
 			ahead = append(ahead, span)
-		} else if span, some := p.nearer(oldest[end.Partition].Add(-lateSlack)); some {
+		} else if span, some := p.nearer(oldest[end.Partition].Add(-lateSlack), promised); some {
 			near = append(near, span)
+			promised += span.To - span.From
 		}
 	}
 	return ahead, near, nil

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type past struct {
 	// near is next, unless behind is set: all others below are in plain.
 	near   int64
 	behind bool
+	short  bool // there was no room for all of what is being read for near
 	marked ids
 	plain  ids
 	// lostMarked and lostPlain: of what was produced before then, something was
@@ -37,7 +39,11 @@ type past struct {
 	runs                  []run // of what this process sent itself, at or above next
 }
 
-type run struct{ from, to int64 }
+// run is of offsets. bare says that those of it without a mark are not in plain.
+type run struct {
+	from, to int64
+	bare     bool
+}
 
 // maxRuns bounds the runs: more of them are read like what others sent.
 const maxRuns = 1024
@@ -51,10 +57,11 @@ func (p *past) saw(c *message.Copy, forNear bool) {
 	}
 	after := c.At.Offset + 1
 	if forNear {
-		if p.behind && !c.Repeat && !p.plain.add(c.ID, c.At.Offset, c.Produced) {
-			return
+		// What comes behind one that was not kept is read again, in order.
+		p.short = p.short || p.behind && !c.Repeat && !p.plain.add(c.ID, c.At.Offset, c.Produced)
+		if !p.short {
+			p.near = max(p.near, after)
 		}
-		p.near = max(p.near, after)
 		return
 	}
 	p.keep(c)
@@ -95,10 +102,11 @@ func (p *past) done(to int64, forNear bool) {
 	if p.cut { // there is nothing that would say since when
 		p.cut, p.cutTo = false, time.Now()
 	}
-	if forNear {
-		p.near = max(p.near, to)
-	} else {
+	switch {
+	case !forNear:
 		p.next, p.whole = max(p.next, to), true
+	case !p.short:
+		p.near = max(p.near, to)
 	}
 	if !p.behind || p.near >= p.next {
 		p.near, p.behind = p.next, false
@@ -113,33 +121,42 @@ func (p *past) removed() {
 	p.cut, p.cutTo = false, time.Now()
 }
 
-// landed notes what this process sent itself, so that it need not be read.
-func (p *past) landed(c *message.Copy) {
+// landed notes what this process sent itself, so that it need not be read. A replay
+// is no copy: readers that follow are not shown it.
+func (p *past) landed(c *message.Copy, replay bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := c.At.Offset
 	if p.gone || o < p.next {
 		return
 	}
-	if n := len(p.runs); n > 0 && p.runs[n-1].to == o {
-		p.runs[n-1].to++
-	} else {
-		if n == maxRuns {
-			p.runs = nil
-		}
-		at, found := slices.BinarySearchFunc(p.runs, o, func(r run, o int64) int { return int(r.from - o) })
-		if found {
-			return
-		}
-		p.runs = slices.Insert(p.runs, at, run{o, o + 1})
+	at, found := slices.BinarySearchFunc(p.runs, o, func(r run, o int64) int { return cmp.Compare(r.from, o) })
+	if found {
+		return
 	}
-	p.keep(c)
+	bare := false
+	if !replay {
+		p.keep(c)
+		bare = p.behind && !c.Repeat
+	}
+	switch n := len(p.runs); {
+	case n > 0 && p.runs[n-1].to == o:
+		p.runs[n-1].to++
+		p.runs[n-1].bare = p.runs[n-1].bare || bare
+	case n == maxRuns:
+		p.runs = []run{{o, o + 1, bare}}
+	default:
+		p.runs = slices.Insert(p.runs, at, run{o, o + 1, bare})
+	}
 }
 
 // trim moves next over what this process sent itself. The caller holds mu.
 func (p *past) trim() {
 	n := 0
 	for n < len(p.runs) && p.runs[n].from <= p.next {
+		if p.runs[n].bare && !p.behind && p.runs[n].to > p.next { // near stays where it is
+			p.near, p.behind = p.next, true
+		}
 		p.next = max(p.next, p.runs[n].to)
 		n++
 	}
@@ -173,14 +190,16 @@ func (p *past) high() int64 {
 }
 
 // nearer returns what is to be read of records without a mark: as much as there is
-// room for when those that were produced before a time are forgotten.
-func (p *past) nearer(needed time.Time) (message.Span, bool) {
+// room for when those that were produced before a time are forgotten, and so many
+// ids less are kept for others.
+func (p *past) nearer(needed time.Time, promised int64) (message.Span, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.behind {
 		return message.Span{}, false
 	}
-	for p.plain.room.left.Load() < idBlockSize {
+	p.short = false
+	for p.plain.room.left.Load()-promised < idBlockSize {
 		newest, ok := p.plain.dropOldest(needed)
 		if !ok {
 			break
@@ -189,7 +208,7 @@ func (p *past) nearer(needed time.Time) (message.Span, bool) {
 			p.lostPlain = newest
 		}
 	}
-	room := p.plain.room.left.Load()
+	room := p.plain.room.left.Load() - promised
 	to := min(p.next, p.near+room)
 	// Not for a few records at a time: each read has a connection of its own.
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.near, To: to}, room >= idBlockSize && p.near < to
