@@ -410,3 +410,52 @@ func TestOwnStall(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowReads: requests that rightly take long, all at once and with nothing
+// else under way, speak against nobody, and leave the budget to POSTs. POSTs of
+// messages and upgrades without an answer do.
+func TestSlowReads(t *testing.T) {
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
+	for _, c := range []struct {
+		name, method, path string
+		kind               Kind
+		header             []string
+		healthy            bool
+	}{
+		{"history", "GET", "/v1/topics/t/history", Stream, nil, true},
+		{"a long poll", "GET", "/poll", Plain, nil, true},
+		{"a report", "PUT", "/report", Plain, nil, true},
+		{"messages", "POST", topic, Gateway, nil, false},
+		{"upgrades", "GET", "/connection/websocket", Stream, upgrade, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { slowReads(t, c.kind, c.method, c.path, c.header, c.healthy) })
+		})
+	}
+}
+
+func slowReads(t *testing.T, kind Kind, method, path string, header []string, healthy bool) {
+	slow := func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(10 * time.Second):
+			return answering(200), nil
+		case <-req.Context().Done():
+			return nil, context.Cause(req.Context())
+		}
+	}
+	r := scriptedRig(t, map[string]script{"a": slow, "b": slow}, time.Now)
+	var wg sync.WaitGroup
+	for range 600 {
+		wg.Go(func() { r.do(t, request(t.Context(), kind, method, path, nil, header...)) })
+	}
+	<-time.After(5 * time.Second)
+	if got := r.group.Origins()[0].Healthy(); got != healthy {
+		t.Errorf("the origin is healthy: %v, want %v", got, healthy)
+	}
+	if left, burst := r.group.Status().Budget.Tokens, policy.DefaultOptions().Repeat.Burst; healthy && left < float64(burst)/2-1 {
+		t.Errorf("%v repeats are left of %d", left, burst)
+	}
+	wg.Wait()
+	<-time.After(time.Minute)
+	r.Close()
+}

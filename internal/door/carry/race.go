@@ -216,13 +216,22 @@ func (r *race) overdue() {
 	}
 	a := r.running[len(r.running)-1]
 	r.carrier.group.Beat(r.carrier.deps.Now().Sub(r.due))
-	a.flight.Silent()
+	if r.prompt() {
+		a.flight.Silent()
+	}
 	if r.rule.hedge && r.sent < mostSent && r.hedge(a) {
 		return
 	}
 	r.arm(r.delay) // what forbids a hedge now may pass
 	r.delay = min(r.delay*3/2, max(r.delay, slowestAsk))
 }
+
+// prompt: an origin that is well begins its answer soon, so that silence speaks
+// against it. Others may rightly take long, such as a long poll, a report or a
+// question for history: a few of them at once, and nothing else under way, would
+// isolate an origin that is well and end its streams. Probes find it where only
+// those are asked.
+func (r *race) prompt() bool { return r.rule.keyed || len(r.req.Header["Upgrade"]) > 0 }
 
 func (r *race) hedge(slow *attempt) bool {
 	if r.req.Context().Err() != nil {
