@@ -192,6 +192,9 @@ func (x *exchange) end(control *http.ResponseController) {
 func (x *exchange) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		x.status = status
+		if x.last && status >= 200 {
+			x.closing()
+		}
 	}
 	x.ResponseWriter.WriteHeader(status)
 }

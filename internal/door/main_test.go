@@ -115,8 +115,9 @@ func (s *stamp) kill() {
 // front is a door that listens, with its log.
 type front struct {
 	*Door
-	url string
-	log *logBuffer
+	url  string
+	log  *logBuffer
+	shut func() // ends it; again is nothing
 }
 
 func testOptions(origins ...Origin) Options {
@@ -156,12 +157,13 @@ func open(t *testing.T, o Options, deps Deps) *front {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(d.Handler())
-	t.Cleanup(func() {
+	shut := func() {
 		srv.CloseClientConnections()
 		srv.Close()
 		d.Close()
-	})
-	return &front{d, srv.URL, buf}
+	}
+	t.Cleanup(shut)
+	return &front{d, srv.URL, buf, shut}
 }
 
 // probing runs the probes of the door until the test ends.

@@ -28,6 +28,7 @@ type exchange struct {
 	out      int64 // bytes of the answer's body
 	origin   string
 	own      bool // the door answered itself
+	last     bool // its connection is not used again
 	attempts int  // origins that were tried
 	stream   *stream
 	unfollow func()
@@ -47,6 +48,7 @@ type exchangeKey struct{}
 func (d *Door) Handler() http.Handler { return http.HandlerFunc(d.serve) }
 
 func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
+	r = rooted(r)
 	if r.URL.Path == "/healthz" {
 		healthz(w, r)
 		return
@@ -62,8 +64,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if lastOnConnection(r) {
-		w.Header().Set("Connection", "close")
+	if x.last = lastOnConnection(r); x.last {
+		x.closing()
 	}
 	if p := d.refuse(l, x, r); p != nil {
 		x.answer(w, r, p)
@@ -86,6 +88,11 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 		x.carry(r, to)
 	}
 }
+
+// closing has the connection close after the answer. httputil.ReverseProxy forgets
+// it once an origin sends an answer before its answer, so it is said again with
+// the last one.
+func (x *exchange) closing() { x.ResponseWriter.Header()["Connection"] = []string{"close"} }
 
 // refuse returns the problem of a request that goes no further, or nil.
 func (d *Door) refuse(l *layout, x *exchange, r *http.Request) *httpserve.Problem {
@@ -226,6 +233,9 @@ func isEventStream(res *http.Response) bool {
 // answer sends a problem of the door's own.
 func (x *exchange) answer(w http.ResponseWriter, r *http.Request, p *httpserve.Problem) {
 	takeRest(w, r)
+	if x.last {
+		x.closing()
+	}
 	x.status, x.own, x.origin = p.Status, true, ""
 	p.Write(w)
 }
