@@ -50,6 +50,7 @@ func RunDoor(ctx context.Context, settings config.Door, src DoorSource, d Deps) 
 	}
 	fmt.Fprintf(d.Stdout, "door: %s, admin %s\n", f.edge.URL(), admin.URL())
 	f.mount(admin)
+	st.push(layer{name: "garbage", run: lessCollecting})
 	f.push(st, src)
 	context.AfterFunc(ctx, admin.Stopping)
 	admin.Started()
