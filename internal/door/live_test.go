@@ -331,6 +331,33 @@ func TestFailback(t *testing.T) {
 	}
 }
 
+// TestFailbackWithCookie: a cookie that names the stand-in does not lead a client
+// back to it, to be ended there again and again.
+func TestFailbackWithCookie(t *testing.T) {
+	a, b := sockets(t, "a"), sockets(t, "b")
+	o := testOptions(origins(a.URL, b.URL)...)
+	o.Affinity = affinityCookie
+	f := open(t, o, Deps{})
+	g := f.state.Load().groups[gatewaysGroup].policy
+	if err := g.Hold("a", true); err != nil {
+		t.Fatal(err)
+	}
+	with := strings.Replace(upgrade, "\r\n\r\n", "\r\nCookie: "+cookiePrefix+gatewaysGroup+"=b\r\n\r\n", 1)
+	at := func() string {
+		res, _, _ := raw(t, f.url, with)
+		return res.Header.Get("Stamp")
+	}
+	if got := at(); got != "b" {
+		t.Fatalf("with a held the stream went to %s", got)
+	}
+	if err := g.Release("a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := at(); got != "a" {
+		t.Errorf("with a back the client came to %s", got)
+	}
+}
+
 // TestDrainOfTheDoor: its streams end, new ones are refused with a word when to
 // ask again, and all else goes on.
 func TestDrainOfTheDoor(t *testing.T) {
