@@ -172,11 +172,13 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 	return out
 }
 
-// address is the URL of a request at this target.
+// address is the URL of a request at this target. It is made of path and query
+// alone: what else a client puts into a URL could take their place.
 func (t *target) address(req *http.Request) *url.URL {
-	u := *req.URL
-	u.Scheme, u.Host, u.User = t.url.Scheme, t.url.Host, nil
-	return &u
+	u := req.URL
+	return &url.URL{
+		Scheme: t.url.Scheme, Host: t.url.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
+	}
 }
 
 // fail is the end of an attempt without the header of an answer.
@@ -190,12 +192,14 @@ func (a *attempt) fail(ctx context.Context, err error) outcome {
 	if sent {
 		o.fate = unknown
 	}
-	_, unreachable := errors.AsType[*dialError](err)
+	dial, undialed := errors.AsType[*dialError](err)
 	_, client := errors.AsType[*bodyError](err)
 	switch {
-	case client || a.abandoned(err):
+	case client || a.abandoned(err) || Lacking(err):
 		a.end(policy.Abandoned)
-	case unreachable:
+	case undialed && dial.fault == late:
+		a.end(policy.Unopened)
+	case undialed:
 		a.end(policy.Unreachable)
 	default:
 		a.end(policy.Broken)

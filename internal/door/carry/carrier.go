@@ -65,9 +65,12 @@ type Stats struct {
 	// Orphans is how many attempts run on now although their request is
 	// answered.
 	Orphans int64
+	// Lacking are connections that could not be opened because this machine had
+	// no port, file descriptor or memory left.
+	Lacking int64
 }
 
-type counts struct{ repeats, hedges, refused, minted, streamed, orphans atomic.Int64 }
+type counts struct{ repeats, hedges, refused, minted, streamed, orphans, lacking atomic.Int64 }
 
 // Carrier is an http.RoundTripper over the origins of one group.
 type Carrier struct {
@@ -78,6 +81,8 @@ type Carrier struct {
 	counts  counts
 	targets atomic.Pointer[map[string]*target]
 	guards  guards
+
+	toldLack atomic.Pointer[time.Time] // when the log was told last; see lacked
 
 	updating sync.Mutex // one Update at a time
 	base     context.Context
@@ -153,7 +158,7 @@ func (c *Carrier) Update(targets []Target) error {
 			next[spec.Name] = t
 			continue
 		}
-		t, err := newTarget(spec, c.opts, c.deps.Now)
+		t, err := newTarget(spec, c.opts, c.deps.Now, func(err error) { c.lacked(spec.Name, err) })
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -240,21 +245,8 @@ func (c *Carrier) Stats() Stats {
 	return Stats{
 		Repeats: c.counts.repeats.Load(), Hedges: c.counts.hedges.Load(), Refused: c.counts.refused.Load(),
 		Minted: c.counts.minted.Load(), Streamed: c.counts.streamed.Load(),
-		Buffered: c.memory.used.Load(), Orphans: c.counts.orphans.Load(),
+		Buffered: c.memory.used.Load(), Orphans: c.counts.orphans.Load(), Lacking: c.counts.lacking.Load(),
 	}
-}
-
-// Probe sends a request to one origin over a connection of its own, whatever
-// the policy thinks of it. Scheme and host of the URL are set here.
-func (c *Carrier) Probe(origin string, req *http.Request) (*http.Response, error) {
-	t := c.target(origin)
-	if t == nil {
-		return nil, fmt.Errorf("origin %s: no address", origin)
-	}
-	out := req.WithContext(req.Context())
-	out.URL = t.address(req)
-	out.Host = ""
-	return t.probe.RoundTrip(out)
 }
 
 // RoundTrip implements http.RoundTripper. Its errors are *NoOrigin, *Attempt,

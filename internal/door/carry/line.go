@@ -113,7 +113,7 @@ func (ls *lines) dial(ctx context.Context) (*line, error) {
 	var ok bool
 	if l.wire, ok = raw.(*wire); !ok { // cannot be, and nothing was sent
 		_ = conn.Close()
-		return nil, &dialError{fmt.Errorf("connection of type %T", raw)}
+		return nil, &dialError{fmt.Errorf("connection of type %T", raw), denied}
 	}
 	l.in = bufio.NewReader(l)
 	return l, nil
@@ -167,6 +167,19 @@ func (ls *lines) close() {
 		ls.sweep.Stop()
 		ls.sweep = nil
 	}
+}
+
+// drop ends the unused ones to one address.
+func (ls *lines) drop(address string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.idle = slices.DeleteFunc(ls.idle, func(l *line) bool {
+		gone := l.wire.address == address
+		if gone {
+			_ = l.conn.Close()
+		}
+		return gone
+	})
 }
 
 // exchange sends a request and returns its answer. f learns which connection it

@@ -66,10 +66,20 @@ func deadOrigin(t *testing.T, kind Kind, method string, size int, chunked bool) 
 func TestSilentDial(t *testing.T) {
 	b := newStamp(t, "b", nil)
 	o := testOptions()
-	o.DialTimeout = 50 * time.Millisecond
-	r := newRig(t, rigging{carry: o}, "http://"+fullBacklog(t), b.URL)
-	if a := r.post(t, "hello"); a.status != 200 || a.body != "hello" || r.group.Origins()[0].Healthy() {
-		t.Fatalf("answer %v", a)
+	o.DialTimeout = 300 * time.Millisecond
+	p := calm()
+	p.Health.Errors.Consecutive = 3
+	r := newRig(t, rigging{carry: o, policy: p}, "http://"+fullBacklog(t), b.URL)
+	for i := range 3 {
+		if !r.group.Origins()[0].Healthy() {
+			t.Fatalf("isolated after %d connections that did not open: one lost packet is enough for one", i)
+		}
+		if a := r.post(t, "hello"); a.status != 200 || a.body != "hello" || a.header.Get(OriginHeader) != "b" {
+			t.Fatalf("answer %v", a)
+		}
+	}
+	if r.group.Origins()[0].Healthy() {
+		t.Error("an origin to which no connection opens is called healthy")
 	}
 }
 
@@ -82,7 +92,7 @@ func fullBacklog(t testing.TB) string {
 		t.Fatal(err)
 	}
 	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
 		if err != nil {
 			return addr
 		}
@@ -124,7 +134,7 @@ func nothingWritten(t *testing.T, method string, size int, chunked bool) {
 		return c, err
 	}
 	to.lines.open = open
-	to.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return open(ctx) }
+	to.transport.current.Load().DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return open(ctx) }
 	want := strings.Repeat("x", size)
 	var body io.Reader = strings.NewReader(want)
 	if chunked {

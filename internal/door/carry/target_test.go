@@ -276,7 +276,7 @@ func TestTLS(t *testing.T) {
 	if failed, ok := errors.AsType[*Attempt](a.err); !ok || failed.Sent || r.group.Origins()[0].Healthy() {
 		t.Errorf("an origin with a certificate that is not trusted: %v", a)
 	}
-	res, err := r.Probe("a", httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+	res, err := r.Probe("a", r.Addresses("a")[0], httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
 	if err == nil {
 		_ = res.Body.Close()
 		t.Error("the probe trusts it")
@@ -320,11 +320,11 @@ func TestUpdate(t *testing.T) {
 	if got := r.post(t, "x"); got.status != 200 || b.asked.Load() != 1 {
 		t.Errorf("answer %v", got)
 	}
-	probe, err := r.Probe("a", httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+	probe, err := r.Probe("a", r.Addresses("a")[0], httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
 	if err != nil || probe.StatusCode != 200 || probe.Body.Close() != nil || b.asked.Load() != 2 {
 		t.Errorf("probe: %v", err)
 	}
-	if _, err := r.Probe("z", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil {
+	if _, err := r.Probe("z", "x:1", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil {
 		t.Error("an origin without an address was probed")
 	}
 }

@@ -64,6 +64,7 @@ func (f *flight) sent() bool {
 // write that makes no progress, as one to a stopped process does.
 type wire struct {
 	net.Conn
+	address string // that was dialed
 	written atomic.Int64
 	stall   time.Duration
 	writers *writers
