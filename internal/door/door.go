@@ -60,6 +60,8 @@ type Door struct {
 	large, small *pool
 	via          string // the door's word in Via, different in each process
 
+	stopping atomic.Bool // /healthz says so
+
 	// state is what is in force; replaced by Reload.
 	state atomic.Pointer[layout]
 

@@ -199,10 +199,17 @@ func (s *streamSet) move(group string, rate float64, passed time.Duration, leavi
 	return len(list)
 }
 
+// Stopping has /healthz answer 503 from now on; everything else goes on. Whoever
+// looks there, such as a balancer or another door, sends elsewhere from then on.
+func (d *Door) Stopping() { d.stopping.Store(true) }
+
 // Drain lets all streams go at the rate of the options, in any order, and takes no
 // new one. It returns when none is left. What is left when ctx ends, or after the
 // options' timeout, is ended at once.
-func (d *Door) Drain(ctx context.Context) { d.live.letGo(ctx) }
+func (d *Door) Drain(ctx context.Context) {
+	d.Stopping()
+	d.live.letGo(ctx)
+}
 
 func (s *streamSet) letGo(ctx context.Context) {
 	s.mu.Lock()

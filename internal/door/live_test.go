@@ -364,6 +364,13 @@ func TestDrainOfTheDoor(t *testing.T) {
 	a := sockets(t, "a")
 	f := open(t, testOptions(origins(a.URL)...), Deps{})
 	_, r, _ := socket(t, f.url)
+	if res := ask(t, "GET", f.url+"/healthz", nil); res.status != http.StatusOK {
+		t.Errorf("before: /healthz answered %d", res.status)
+	}
+	f.Stopping()
+	if res := ask(t, "GET", f.url+"/healthz", nil); res.status != http.StatusServiceUnavailable || res.body != "{\"drain\":true}\n" {
+		t.Errorf("while it stops: /healthz answered %d %q", res.status, res.body)
+	}
 	f.Drain(t.Context())
 	if _, err := r.ReadByte(); err == nil {
 		t.Error("the stream lives on")
@@ -371,6 +378,49 @@ func TestDrainOfTheDoor(t *testing.T) {
 	res, _, _ := raw(t, f.url, upgrade)
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("a new stream: %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+}
+
+// TestStoppingDoorIsDrained: a door before one that is about to stop sends nothing
+// more there, and takes it for no failure.
+func TestStoppingDoorIsDrained(t *testing.T) {
+	site, cloud := open(t, testOptions(origins(newStamp(t, "site", nil).URL)...), Deps{}), newStamp(t, "cloud", nil)
+	f := open(t, testOptions(origins(site.url, cloud.URL)...), Deps{})
+	f.probing(t)
+	if res := ask(t, "GET", f.url+"/x", nil); res.header.Get("Stamp") != "site" {
+		t.Fatalf("%q answered", res.header.Get("Stamp"))
+	}
+	site.Stopping()
+	eventually(t, "the origin to be left alone", func() bool { return f.origin(gatewaysGroup, "a").State == policy.Draining })
+	if res := ask(t, "GET", f.url+"/x", nil); res.header.Get("Stamp") != "cloud" {
+		t.Errorf("%q answered", res.header.Get("Stamp"))
+	}
+	if o := f.origin(gatewaysGroup, "a"); o.Isolations != 0 || !o.Healthy {
+		t.Errorf("the door that stops passes for one that failed: %+v", o)
+	}
+}
+
+// TestExecutedIsToldSo: the answer to what an origin has done is passed on although
+// it cannot be counted among the streams; 503 would say that nothing was done.
+func TestExecutedIsToldSo(t *testing.T) {
+	events := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: done\n\n")
+		_ = http.NewResponseController(w).Flush() // without a length
+	}))
+	o := testOptions(origins(events.URL)...)
+	o.Limits.Streams = 0
+	o.Origins[0].Stream = events.URL
+	f := open(t, o, Deps{})
+	for _, path := range []string{"/x", "/v1/x", "/v1/topics/t/stream"} {
+		for method, want := range map[string]int{"GET": 503, "POST": 200, "PUT": 200, "DELETE": 200} {
+			if res := ask(t, method, f.url+path, nil); res.status != want || want == 200 && res.body != "data: done\n\n" {
+				t.Errorf("%s %s: %d %q, want %d", method, path, res.status, res.body, want)
+			}
+		}
+	}
+	if n := f.live.total(); n != 0 {
+		t.Errorf("%d streams are counted", n)
 	}
 }
 

@@ -50,7 +50,7 @@ func (d *Door) Handler() http.Handler { return http.HandlerFunc(d.serve) }
 func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 	r = rooted(r)
 	if r.URL.Path == "/healthz" {
-		healthz(w, r)
+		d.healthz(w, r)
 		return
 	}
 	l := d.state.Load()
@@ -126,8 +126,10 @@ func (d *Door) localFor(path string) http.Handler {
 }
 
 // healthz speaks for the door alone: a balancer before several doors gains
-// nothing by leaving this one while its origins are down.
-func healthz(w http.ResponseWriter, r *http.Request) {
+// nothing by leaving this one while its origins are down. Once the door is about
+// to stop it says so in the words of an origin, for another door may be before
+// this one.
+func (d *Door) healthz(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		httpserve.Problem{
@@ -136,8 +138,14 @@ func healthz(w http.ResponseWriter, r *http.Request) {
 		}.Write(w)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	if d.stopping.Load() {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"drain":true}`+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "ok\n")
 }
 
@@ -212,14 +220,19 @@ func (x *exchange) answered(res *http.Response) {
 }
 
 // lasts registers the answer as a stream where it is one; the error says why it
-// cannot be taken on.
+// cannot be taken on. The answer to what may have changed something is passed on
+// in any case: a 503 in its place would say that nothing had happened.
 func (x *exchange) lasts(res *http.Response, kind carry.Kind, end func()) error {
-	if res.StatusCode != http.StatusSwitchingProtocols && !isEventStream(res) && (kind != carry.Stream || res.ContentLength >= 0) {
+	if !carry.Lasts(res, kind) {
 		return nil
 	}
 	st, err := x.door.live.add(place{x.group.name, x.origin}, x.group.settings.Streams.Idle, end)
-	if err != nil {
+	switch m := res.Request.Method; {
+	case err == nil:
+	case m == http.MethodGet || m == http.MethodHead:
 		return err
+	default:
+		return nil
 	}
 	x.stream = st
 	x.unfollow = x.door.live.follow(res.Request.Context())
