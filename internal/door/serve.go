@@ -239,10 +239,6 @@ func (x *exchange) lasts(res *http.Response, kind carry.Kind, end func()) error 
 	return nil
 }
 
-func isEventStream(res *http.Response) bool {
-	return strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
-}
-
 // answer sends a problem of the door's own.
 func (x *exchange) answer(w http.ResponseWriter, r *http.Request, p *httpserve.Problem) {
 	takeRest(w, r)

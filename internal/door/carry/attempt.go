@@ -268,7 +268,7 @@ func (a *attempt) follow(res *http.Response) {
 		}
 		a.cancel(errOver)
 	}
-	b := &followed{ReadCloser: res.Body, end: end}
+	b := &followed{ReadCloser: res.Body, end: end, patience: a.patienceWith(res)}
 	if w, ok := res.Body.(io.Writer); ok { // an upgraded connection
 		res.Body = &followedBoth{followed: b, Writer: w}
 		return
@@ -295,13 +295,14 @@ func (o *outcome) isOutcomeUnknown() bool { return o.res != nil && o.attempt.own
 // broke off.
 type followed struct {
 	io.ReadCloser
-	end func(error)
-	one sync.Once
+	end      func(error)
+	one      sync.Once
+	patience *patience
 }
 
 // Read implements io.Reader.
 func (f *followed) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
+	n, err := f.patience.read(f.ReadCloser, p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.one.Do(func() { f.end(err) })
 	}

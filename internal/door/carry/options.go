@@ -22,8 +22,9 @@ type Options struct {
 	// included, before the next origin is tried.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// ResponseTimeout is how long an origin may take to begin its answer once
-	// it has the request, and to take each part of the request. It must be
-	// longer than any wait that clients ask for by Prefer.
+	// it has the request, to take each part of the request, and to bring each
+	// part of its answer; streams may pause. It must be longer than any wait
+	// that clients ask for by Prefer.
 	ResponseTimeout time.Duration `yaml:"response_timeout"`
 	// LookupTimeout is how long a stamp may take to say what it knows of a
 	// message before it counts as silent.
