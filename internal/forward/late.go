@@ -229,6 +229,7 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 	if err != nil {
 		return nil, nil, err
 	}
+	l.spare(t, oldest)
 	promised := int64(0) // of the room for ids, to spans before
 	for _, end := range ends {
 		p := t.parts[end.Partition]
@@ -238,12 +239,26 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 		}
 		if span, some := p.unread(end.Offset, l.distance); some {
 			ahead = append(ahead, span)
-		} else if span, some := p.nearer(oldest[end.Partition].Add(-lateSlack), promised); some {
+		} else if span, some := p.nearer(promised); some {
 			near = append(near, span)
 			promised += span.To - span.From
 		}
 	}
 	return ahead, near, nil
+}
+
+// spare makes room for ids where some partition lacks it: what the messages that
+// are sent next do not need is forgotten.
+func (l *late) spare(t *lateTopic, oldest map[int32]time.Time) {
+	lags := false
+	for id := range oldest {
+		lags = lags || t.parts[id].lags()
+	}
+	for id, at := range oldest {
+		if lags {
+			t.parts[id].spare(at.Add(-lateSlack))
+		}
+	}
 }
 
 // begin finds where reading begins in partitions of which nothing was read, or

@@ -189,29 +189,42 @@ func (p *past) high() int64 {
 	return p.next
 }
 
+// spare forgets what was produced before a time of records without a mark, as far
+// as room is short.
+func (p *past) spare(needed time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.plain.room.left.Load() < idBlockSize {
+		newest, ok := p.plain.dropOldest(needed)
+		if !ok {
+			return
+		}
+		if newest.After(p.lostPlain) {
+			p.lostPlain = newest
+		}
+	}
+}
+
 // nearer returns what is to be read of records without a mark: as much as there is
-// room for when those that were produced before a time are forgotten, and so many
-// ids less are kept for others.
-func (p *past) nearer(needed time.Time, promised int64) (message.Span, bool) {
+// room for when so many ids are kept for others.
+func (p *past) nearer(promised int64) (message.Span, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.behind {
 		return message.Span{}, false
 	}
 	p.short = false
-	for p.plain.room.left.Load()-promised < idBlockSize {
-		newest, ok := p.plain.dropOldest(needed)
-		if !ok {
-			break
-		}
-		if newest.After(p.lostPlain) {
-			p.lostPlain = newest
-		}
-	}
 	room := p.plain.room.left.Load() - promised
 	to := min(p.next, p.near+room)
 	// Not for a few records at a time: each read has a connection of its own.
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.near, To: to}, room >= idBlockSize && p.near < to
+}
+
+// lags reports whether not all records without a mark are known up to next.
+func (p *past) lags() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.behind
 }
 
 // twin looks for another copy of a message that is about to be sent: it counts

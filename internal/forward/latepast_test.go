@@ -138,7 +138,7 @@ func pastAgainstASearch(t *testing.T, seed uint64, room, partitions, records int
 	for backlog := 0; backlog < steps; backlog++ {
 		age := time.Duration(records) * step * time.Duration(steps-backlog) / steps
 		if rng.IntN(5) == 0 { // of a chain that is further behind
-			age += time.Duration(rng.Int64N(int64(time.Duration(records)*step-age+1)))
+			age += time.Duration(rng.Int64N(int64(time.Duration(records)*step - age + 1)))
 		}
 		batch := make([]message.Stored, 1+rng.IntN(20))
 		oldest := map[int32]time.Time{}
