@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -66,7 +65,6 @@ type front struct {
 	settings config.Door // those in use; owned by the loop of reloads once it runs
 	door     *door.Door
 	edge     *httpserve.Edge
-	proxies  atomic.Pointer[[]netip.Prefix]
 	reloads  *prometheus.CounterVec
 	probed   atomic.Bool // the first probes are done
 }
@@ -85,7 +83,6 @@ func newFront(settings config.Door, p process, accessLog io.Writer) (*front, err
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	f.warn(settings)
-	f.trust(settings.Door.TrustedProxies)
 	var err error
 	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog}); err != nil {
 		return nil, fmt.Errorf("door: %w", err)
@@ -93,31 +90,13 @@ func newFront(settings config.Door, p process, accessLog io.Writer) (*front, err
 	serve := settings.HTTP
 	serve.DrainDelay = 0 // the door drains before its listener does, see serve
 	f.edge, err = httpserve.NewEdge(serve, f.door.Handler(), httpserve.EdgeDeps{
-		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry, Trusted: f.trusts,
+		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry, Trusted: f.door.Trusts,
 	})
 	if err != nil {
 		f.door.Close()
 		return nil, fmt.Errorf("door: %w", err)
 	}
 	return f, nil
-}
-
-// trust takes the addresses of proxies before the door, which the door has found
-// good.
-func (f *front) trust(proxies []string) {
-	var all []netip.Prefix
-	for _, s := range proxies {
-		if a, err := netip.ParseAddr(s); err == nil {
-			all = append(all, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-		} else if p, err := netip.ParsePrefix(s); err == nil {
-			all = append(all, p)
-		}
-	}
-	f.proxies.Store(&all)
-}
-
-func (f *front) trusts(a netip.Addr) bool {
-	return slices.ContainsFunc(*f.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (f *front) warn(settings config.Door) {
@@ -155,6 +134,7 @@ func (f *front) serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
+	f.door.Stopping()
 	f.log.Info("draining, still accepting", "delay", delay)
 	t := time.NewTimer(delay)
 	defer t.Stop()
