@@ -318,6 +318,9 @@ func (o Options) Warnings() []string {
 		for _, w := range policy.Warnings(g.Policy, members) {
 			all = append(all, "group "+name+": "+w)
 		}
+		for _, w := range carry.Warnings(g.Carry, targets(g.Origins)) {
+			all = append(all, "group "+name+": "+w)
+		}
 		if g.Probe.Timeout >= g.Probe.Interval*10 {
 			all = append(all, fmt.Sprintf("group %s: probe.timeout: %s: far above probe.interval, an origin that is silent is found late", name, g.Probe.Timeout))
 		}

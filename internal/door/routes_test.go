@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"postroad/internal/door/carry"
 )
 
 // grouped is a door of three groups, each one stamp that names itself.
@@ -134,11 +136,13 @@ func TestWarnings(t *testing.T) {
 	o.Limits.Rate = RateLimit{PerSecond: 10, Burst: 2, Clients: 5}
 	o.Routes = []Route{{Group: "a", Paths: []string{"/a"}}, {Group: "b", Paths: []string{"/a"}}}
 	g := o.Groups["a"]
-	g.Origins = []Origin{{Name: "x", URL: "http://x", Weight: 10}, {Name: "y", URL: "http://y", Priority: 2}}
+	g.Origins = []Origin{{Name: "x", URL: "http://x", Weight: 10}, {Name: "y", URL: "http://y", Priority: 2, TLS: carry.TLS{ServerName: "y"}}}
+	g.Carry.MaxBuffered = 10
 	o.Groups["a"] = g
 	all := strings.Join(o.Warnings(), "\n")
 	for _, want := range []string{
 		"settings of the simple form stand beside groups", "group a: origin x: weight: has no effect",
+		"group a: origin y: tls: has no effect", "group a: max_repeat_body: ",
 		"limits.rate.burst: below limits.rate.per_second", "routes[1]: gets no request",
 	} {
 		if !strings.Contains(all, want) {

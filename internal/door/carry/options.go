@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,27 @@ func (o Options) Validate() error {
 		within("reload_interval", o.ReloadInterval, 10*time.Millisecond, time.Hour),
 		within("max_idle", o.MaxIdle, 1, 1<<16),
 	)
+}
+
+// Warnings name settings that are allowed and can have no effect, or hardly the one
+// that was meant, a line each. Options and targets must be valid.
+func Warnings(o Options, targets []Target) (w []string) {
+	switch {
+	case o.MaxBuffered == 0 || o.MaxRepeatBody == 0:
+		w = append(w, "max_repeat_body, max_buffered: one is 0: no body is kept, so that no POST with a body is ever repeated or hedged, and silence of an origin is noticed by probes alone")
+	case o.MaxBuffered < o.MaxRepeatBody:
+		w = append(w, fmt.Sprintf("max_repeat_body: %d: bodies above max_buffered (%d) are never kept, nor repeated", o.MaxRepeatBody, o.MaxBuffered))
+	}
+	for _, t := range targets {
+		addresses := t.URLs
+		if t.DNS != "" {
+			addresses = []string{t.DNS}
+		}
+		if t.TLS != (TLS{}) && len(addresses) > 0 && strings.HasPrefix(addresses[0], "http:") {
+			w = append(w, fmt.Sprintf("origin %s: tls: has no effect: %s is no https address, nothing is encrypted", t.Name, addresses[0]))
+		}
+	}
+	return w
 }
 
 // Target is where an origin is found. Exactly one of URLs and DNS is set.

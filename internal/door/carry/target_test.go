@@ -341,3 +341,29 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestWarnings: what has no effect is said, and nothing else.
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Options, *Target)
+		want   string
+	}{
+		{func(*Options, *Target) {}, ""},
+		{func(_ *Options, t *Target) { t.TLS.CAFile = "ca.pem" }, "origin a: tls: has no effect: http://x"},
+		{func(_ *Options, t *Target) { t.TLS.ServerName = "x" }, "origin a: tls: has no effect: http://x"},
+		{func(_ *Options, t *Target) { t.URLs, t.DNS, t.TLS.CertFile = nil, "http://y:80", "x" }, "origin a: tls: has no effect: http://y:80"},
+		{func(_ *Options, t *Target) { t.URLs, t.TLS.CAFile = []string{"https://x"}, "ca.pem" }, ""},
+		{func(_ *Options, t *Target) { t.URLs, t.DNS, t.TLS.CAFile = nil, "https://x", "ca.pem" }, ""},
+		{func(o *Options, _ *Target) { o.MaxBuffered = 0 }, "no body is kept"},
+		{func(o *Options, _ *Target) { o.MaxRepeatBody = 0 }, "no body is kept"},
+		{func(o *Options, _ *Target) { o.MaxBuffered = o.MaxRepeatBody - 1 }, "max_repeat_body: 1048576"},
+		{func(o *Options, _ *Target) { o.MaxBuffered = o.MaxRepeatBody }, ""},
+	} {
+		o, a := DefaultOptions(), Target{Name: "a", URLs: []string{"http://x"}}
+		c.change(&o, &a)
+		got := strings.Join(Warnings(o, []Target{a, {Name: "b", URLs: []string{"http://z"}}}), "; ")
+		if !strings.Contains(got, c.want) || c.want == "" && got != "" || strings.Contains(got, ";") {
+			t.Errorf("warned of %q, want %q", got, c.want)
+		}
+	}
+}
