@@ -194,9 +194,7 @@ func (d *Door) layOut(opts Options, old *layout) (*layout, error) {
 	}
 	// Nothing fails from here on: the groups that go on get their new rules.
 	for _, g := range made {
-		if err := g.adopt(); err != nil {
-			return nil, fmt.Errorf("group %s: %w", g.name, err)
-		}
+		g.adopt()
 	}
 	return l, nil
 }

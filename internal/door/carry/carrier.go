@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"reflect"
@@ -140,6 +141,20 @@ func New(opts Options, group *policy.Group, targets []Target, deps Deps) (*Carri
 // Update sets the targets. Those that stay the same keep their connections;
 // requests at one that is gone may end. On error nothing changes.
 func (c *Carrier) Update(targets []Target) error {
+	ch, err := c.Prepare(targets)
+	if err == nil {
+		c.Apply(ch)
+	}
+	return err
+}
+
+// Change is a set of targets that can be put to use: all that may fail has been
+// done, their files were read.
+type Change struct{ next map[string]*target }
+
+// Prepare makes a change to the targets of a carrier; on error there is none. Of
+// several changes the last one that was prepared is to be applied.
+func (c *Carrier) Prepare(targets []Target) (*Change, error) {
 	c.updating.Lock()
 	defer c.updating.Unlock()
 	old := *c.targets.Load()
@@ -166,15 +181,29 @@ func (c *Carrier) Update(targets []Target) error {
 		next[spec.Name] = t
 	}
 	if err := errors.Join(errs...); err != nil {
-		return err
+		return nil, err
 	}
-	c.targets.Store(&next)
-	for name, t := range old {
-		if next[name] != t {
+	return &Change{next}, nil
+}
+
+// Add puts the new targets of a change to use and keeps all that it takes away:
+// until Apply the policy may choose either.
+func (c *Carrier) Add(ch *Change) {
+	both := maps.Clone(*c.targets.Load())
+	maps.Copy(both, ch.next)
+	c.Apply(&Change{both})
+}
+
+// Apply puts a change to use.
+func (c *Carrier) Apply(ch *Change) {
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	old := c.targets.Swap(&ch.next)
+	for name, t := range *old {
+		if ch.next[name] != t {
 			t.close()
 		}
 	}
-	return nil
 }
 
 func (c *Carrier) target(name string) *target { return (*c.targets.Load())[name] }
