@@ -157,8 +157,8 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 	if at.Seq <= l.last {
 		return nil, passed
 	}
-	size := int64(m.Size()) + slotOverhead
-	if !f.budget.take(&f.use, size) {
+	size, late := int64(m.Size())+slotOverhead, f.late.due(m)
+	if !f.budget.take(&f.use, size, late) {
 		f.full = true
 		f.press(false)
 		return nil, noRoom
@@ -169,6 +169,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 	l.last = at.Seq
 	s := f.ring.push(f.pool)
 	s.reset(f, m, t, l, size)
+	s.late = late
 	if f.recognise(m, t, at) {
 		t.found++
 		s.found = true
@@ -176,7 +177,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 		f.settle(s, landed, "")
 		return nil, passed
 	}
-	if !t.busy && !f.late.due(m) && f.lift(s, partition, t.turn, false) {
+	if !t.busy && !late && f.lift(s, partition, t.turn, false) {
 		return s, taken
 	}
 	t.ready++
@@ -296,7 +297,7 @@ func (f *flight) lift(s *slot, partition int32, turn uint64, alone bool) bool {
 	if t.sent == 0 {
 		t.lastAnswer = time.Now()
 	}
-	s.state, s.err, s.turn, s.alone = slotSent, nil, turn, alone
+	s.state, s.err, s.turn, s.round, s.alone = slotSent, nil, turn, t.round, alone
 	f.ruling.given = true
 	s.part.sends++
 	s.tries++
@@ -385,6 +386,9 @@ func (f *flight) roomy() bool {
 func (f *flight) settle(s *slot, e ending, reason string) {
 	s.state = slotSettled
 	f.budget.give(&f.use, 0, s.size)
+	if s.late {
+		f.budget.giveLate(&f.use, s.size)
+	}
 	at, place, l, t := s.msg.Stands(), s.msg.Place, s.lane, s.topic
 	s.ending = e
 	switch {

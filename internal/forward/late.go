@@ -94,7 +94,7 @@ func newLate(o Options, log Log, sink Sink, m *metrics) *late {
 		reads: make(chan struct{}, lateReads), topics: map[string]*lateTopic{},
 	}
 	if l.batch = max(1, int(l.distance)); log.Window() == 0 { // nobody looks back
-		l.batch = o.Batch
+		l.batch, l.distance = o.Batch, int64(o.Batch)
 	}
 	l.marked.left.Store(int64(o.LateIDs))
 	l.plain.left.Store(int64(o.LateIDs))

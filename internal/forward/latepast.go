@@ -31,6 +31,7 @@ type past struct {
 	near   int64
 	behind bool
 	short  bool // there was no room for all of what is being read for near
+	unseen bool // more is written at its end than is read, see overtaken
 	marked ids
 	plain  ids
 	// lostMarked and lostPlain: of what was produced before then, something was
@@ -175,7 +176,16 @@ func (p *past) unread(end, distance int64) (message.Span, bool) {
 	if p.whole = p.whole || p.next >= end; !p.whole {
 		distance = 0
 	}
+	p.unseen = p.unseen && p.next < end-distance
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.next, To: end}, p.next < end-distance
+}
+
+// overtaken notes that messages are sent although more than distance is unread: others
+// write faster than it is read, and it would never end.
+func (p *past) overtaken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unseen = true
 }
 
 // high returns an offset below which records stand, unless the partition was made
@@ -237,7 +247,7 @@ func (p *past) twin(m *message.Stored) (offset int64, found, unsure bool) {
 		offset, found = p.plain.find(m.ID)
 	}
 	since := m.Accepted().Add(-lateSlack)
-	unsure = since.Before(p.cutTo) || since.Before(p.lostMarked) ||
+	unsure = p.unseen || since.Before(p.cutTo) || since.Before(p.lostMarked) ||
 		m.Repeat && (p.behind || since.Before(p.lostPlain))
 	return offset, found, unsure && !found
 }
