@@ -213,6 +213,9 @@ func (a *attempt) abandoned(err error) bool {
 		return true
 	}
 	r := a.race
+	if r.endless && a.took >= r.carrier.opts.ResponseTimeout {
+		return true // the client wanted to wait longer than that
+	}
 	return !r.detached() && r.req.Context().Err() != nil
 }
 
@@ -225,7 +228,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) outcome {
 			a.follow(res)
 		} else {
 			a.end(policy.Answered(res.StatusCode))
-			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }}
+			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }, patience: a.patienceWith(res)}
 		}
 		return o
 	}

@@ -310,7 +310,9 @@ func (r *race) prepare() error {
 		r.key, r.minted = `"`+message.MintKey()+`"`, true
 		c.counts.minted.Add(1)
 	}
-	r.wait = preferWait(req.Header["Prefer"])
+	asked := preferWait(req.Header["Prefer"])
+	r.wait = min(asked, c.opts.ResponseTimeout/2) // or there were no time left for another origin
+	r.endless = asked > r.wait
 	if noBody(req) {
 		r.kept = true
 		return nil

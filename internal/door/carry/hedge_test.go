@@ -324,6 +324,7 @@ func TestHedgeDelay(t *testing.T) {
 		{"wait=5", 5250 * time.Millisecond},
 		{`respond-async, wait="2"; x=1`, 2250 * time.Millisecond},
 		{"wait=soon", 250 * time.Millisecond},
+		{"wait=300", 20250 * time.Millisecond}, // half of response_timeout
 	} {
 		t.Run(c.prefer, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -345,6 +346,66 @@ func TestHedgeDelay(t *testing.T) {
 				}
 				if a := r.do(t, req); a.status != 202 || hedged != c.want {
 					t.Errorf("answer %v, hedged after %v, want %v", a, hedged, c.want)
+				}
+				r.Close()
+			})
+		})
+	}
+}
+
+// TestWaitEnds: however long a client lets the gateway wait, its request ends with
+// response_timeout, or when it is gone, also on a line that was used before.
+func TestWaitEnds(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		t.Run(fmt.Sprintf("leaves=%v", leaves), func(t *testing.T) {
+			o := testOptions()
+			o.ResponseTimeout = 300 * time.Millisecond
+			if leaves {
+				o.ResponseTimeout = 20 * time.Minute
+			}
+			l := &ledger{}
+			r := newRig(t, rigging{carry: o}, scripted(t, step{"", -1, "", "hang"}, l, true))
+			r.warm(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			told := make(chan answer, 1)
+			go func() {
+				told <- r.do(t, request(ctx, Gateway, "POST", topic, strings.NewReader("x"), "Prefer", "wait=3000"))
+			}()
+			if leaves {
+				eventually(t, "it is there", func() bool { _, executed, _ := l.read(); return len(executed) == 1 })
+				cancel()
+			}
+			select {
+			case a := <-told:
+				wantUnknown(t, a)
+			case <-time.After(time.Minute):
+				t.Fatal("it waits and waits")
+			}
+			if !r.group.Origins()[0].Healthy() {
+				t.Error("the origin is blamed for what the client asked for")
+			}
+		})
+	}
+}
+
+// TestWaitBlame: an origin is not to blame for answers that do not come within
+// response_timeout where clients wanted to wait for longer, and else it is.
+func TestWaitBlame(t *testing.T) {
+	for prefer, healthy := range map[string]bool{"wait=30": true, "wait=5": false, "": false} {
+		t.Run(prefer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hang := func(req *http.Request) (*http.Response, error) {
+					<-req.Context().Done()
+					return nil, context.Cause(req.Context())
+				}
+				r := scriptedRig(t, map[string]script{"a": hang}, time.Now)
+				r.guards.sent = func(*flight) bool { return true } // no connection counts what a script takes
+				for range 6 {
+					wantUnknown(t, r.post(t, "x", "Prefer", prefer))
+				}
+				if got := r.group.Origins()[0].Healthy(); got != healthy {
+					t.Errorf("the origin is healthy: %v, want %v", got, healthy)
 				}
 				r.Close()
 			})

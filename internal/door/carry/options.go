@@ -24,8 +24,9 @@ type Options struct {
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// ResponseTimeout is how long an origin may take to begin its answer once
 	// it has the request, to take each part of the request, and to bring each
-	// part of its answer; streams may pause. It must be longer than any wait
-	// that clients ask for by Prefer.
+	// part of its answer; streams may pause. A wait that clients ask for by
+	// Prefer counts up to half of it, so that gateway.wait_max should be no longer
+	// than that.
 	ResponseTimeout time.Duration `yaml:"response_timeout"`
 	// LookupTimeout is how long a stamp may take to say what it knows of a
 	// message before it counts as silent.

@@ -2,7 +2,9 @@ package carry
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -26,20 +28,22 @@ func TestAnswerStopsInTheMiddle(t *testing.T) {
 		size         int
 		field, begun string
 		noLines      bool
+		status       int // 200 where it is 0
 	}{
-		{"a get over a line", Plain, "GET", "/x", 0, length, "part", false},
-		{"a get over the transport", Plain, "GET", "/x", 0, length, "part", true},
-		{"a get in chunks", Gateway, "GET", "/default", 0, chunks, "4\r\npart\r\n", false},
-		{"a put", Plain, "PUT", "/x", 10, length, "part", false},
-		{"a stream node's answer with a length", Stream, "GET", "/x", 0, length, "part", false},
-		{"a message with a large answer", Gateway, "POST", topic, 10, length, strings.Repeat("x", 3<<20), false},
+		{"a get over a line", Plain, "GET", "/x", 0, length, "part", false, 0},
+		{"a get over the transport", Plain, "GET", "/x", 0, length, "part", true, 0},
+		{"a get in chunks", Gateway, "GET", "/default", 0, chunks, "4\r\npart\r\n", false, 0},
+		{"a put", Plain, "PUT", "/x", 10, length, "part", false, 0},
+		{"a stream node's answer with a length", Stream, "GET", "/x", 0, length, "part", false, 0},
+		{"a message with a large answer", Gateway, "POST", topic, 10, length, strings.Repeat("x", 3<<20), false, 0},
+		{"a get that nobody could serve", Plain, "GET", "/x", 0, length, "part", false, 503},
 	} {
 		wg.Go(func() {
 			url := rawOrigin(t, func(conn net.Conn) {
 				req, err := http.ReadRequest(bufio.NewReader(conn))
 				if err == nil {
 					_, _ = io.Copy(io.Discard, req.Body)
-					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n"+c.field+"\r\n\r\n"+c.begun)
+					_, _ = io.WriteString(conn, fmt.Sprintf("HTTP/1.1 %d X\r\n", cmp.Or(c.status, 200))+c.field+"\r\n\r\n"+c.begun)
 					<-t.Context().Done()
 				}
 			})
@@ -50,7 +54,7 @@ func TestAnswerStopsInTheMiddle(t *testing.T) {
 				r.noLines()
 			}
 			got := r.do(t, request(t.Context(), c.kind, c.method, c.path, strings.NewReader(strings.Repeat("b", c.size))))
-			if got.status != 200 || !errors.Is(got.err, errSlow) || !strings.HasSuffix(got.body, "part") && len(got.body) < 1<<20 {
+			if got.status != cmp.Or(c.status, 200) || !errors.Is(got.err, errSlow) || !strings.HasSuffix(got.body, "part") && len(got.body) < 1<<20 {
 				t.Errorf("%s: answer %d with %d bytes, %v", c.name, got.status, len(got.body), got.err)
 			}
 			if s := r.group.Status().Origins[0]; s.Failed != 1 || s.InFlight != 0 {

@@ -42,7 +42,8 @@ type race struct {
 	key      string // field Idempotency-Key
 	minted   bool
 	affinity []byte
-	wait     time.Duration // asked for by Prefer
+	wait     time.Duration // asked for by Prefer, as far as it counts
+	endless  bool          // more than that was asked for
 	body     []byte        // where kept
 	kept     bool
 	lent     *lent // else; nil without a body
