@@ -34,6 +34,7 @@ type exchange struct {
 	unfollow func()
 	cancel   context.CancelFunc // nil where the answer cannot last
 	cookie   *http.Cookie
+	body     sharedBody // that of the request, once it is carried
 
 	mu     sync.Mutex
 	conn   net.Conn // of an upgraded connection; guarded by mu
@@ -162,6 +163,10 @@ func (x *exchange) carry(r *http.Request, to *route) {
 	}
 	defer g.carrier.leave()
 	x.group = g
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body.from = r.Body
+		r.Body = &x.body
+	}
 	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted, Tried: &x.attempts}
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
@@ -241,7 +246,7 @@ func (x *exchange) lasts(res *http.Response, kind carry.Kind, end func()) error 
 
 // answer sends a problem of the door's own.
 func (x *exchange) answer(w http.ResponseWriter, r *http.Request, p *httpserve.Problem) {
-	takeRest(w, r)
+	x.takeRest(w, r)
 	if x.last {
 		x.closing()
 	}
@@ -262,8 +267,12 @@ const (
 
 // takeRest reads what is left of the body of a request that failed. A client
 // that waits to be told to go on is not told.
-func takeRest(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody || r.Header.Get("Expect") != "" || r.Context().Err() != nil {
+func (x *exchange) takeRest(w http.ResponseWriter, r *http.Request) {
+	body := r.Body
+	if x.body.from != nil {
+		body = &x.body // r.Body may be a reader before it, in use by the transport
+	}
+	if body == nil || body == http.NoBody || r.Header.Get("Expect") != "" || r.Context().Err() != nil {
 		return
 	}
 	if r.ContentLength > restBytes {
@@ -273,8 +282,27 @@ func takeRest(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTimeout)); err != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, r.Body, restBytes)
+	_, _ = io.CopyN(io.Discard, body, restBytes)
 }
+
+// sharedBody is a body that one reads at a time. An origin may answer before the
+// body has come: then the transport goes on reading it for a while, beside whoever
+// takes the rest.
+type sharedBody struct {
+	from io.ReadCloser
+	mu   sync.Mutex // held while one reads
+}
+
+// Read implements io.Reader.
+func (b *sharedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.from.Read(p)
+}
+
+// Close implements io.Closer. It waits for nobody: closing a body is what ends a
+// read that waits.
+func (b *sharedBody) Close() error { return b.from.Close() }
 
 // failed answers a request that no origin answered. It serves design section
 // 4: unavailable promises that nothing was stored, outcome-unknown does not.

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,6 +319,61 @@ func FuzzAccessLog(f *testing.F) {
 			t.Errorf("%q", line)
 		}
 	})
+}
+
+// alone is a body that notices when two read it at once.
+type alone struct {
+	io.ReadCloser
+	busy atomic.Bool
+	both *atomic.Bool
+}
+
+func (a *alone) Read(p []byte) (int, error) {
+	if !a.busy.CompareAndSwap(false, true) {
+		a.both.Store(true)
+	}
+	defer a.busy.Store(false)
+	return a.ReadCloser.Read(p)
+}
+
+// TestOneReaderOfABody: where an origin answers before a body has come, what is
+// left is taken without reading beside the transport, which is still at it.
+func TestOneReaderOfABody(t *testing.T) {
+	const half = 1 << 20 // the whole is more than is kept
+	origin := rawOrigin(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
+	f := open(t, testOptions(origins(origin)...), Deps{})
+	var both atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &alone{ReadCloser: r.Body, both: &both}
+		f.Handler().ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = fmt.Fprintf(c, "POST /v1/topics/t/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 2*half)
+	_, _ = io.WriteString(c, strings.Repeat("a", half))
+	eventually(t, "the failure", func() bool { return f.log.has("request failed") })
+	_, _ = io.WriteString(c, strings.Repeat("a", half))
+	_ = c.SetReadDeadline(time.Now().Add(60 * time.Second))
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusGatewayTimeout {
+		t.Errorf("answered %d", res.StatusCode)
+	}
+	if both.Load() {
+		t.Error("two read the body at once")
+	}
 }
 
 // TestTrailers: what a gateway sends after its answer arrives after it, and so
