@@ -236,7 +236,11 @@ func TestOldConnectionsEnd(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		wg.Go(post)
-		eventually(t, "the first request arrives", func() bool { return a.asked.Load() == 1 })
+		eventually(t, "the first request arrives", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(from) == 1
+		})
 		r.target("a").close()
 		post() // has the transport keep connections again
 		close(release)
