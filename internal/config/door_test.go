@@ -95,3 +95,16 @@ func TestDocumentedSettingsOfTheDoor(t *testing.T) {
 		t.Errorf("%d examples were found", examples)
 	}
 }
+
+// More WebSockets than connections are warned about where somebody asked for them.
+func TestDoorWarnsOfStreams(t *testing.T) {
+	for set, want := range map[string]bool{"door.limits.streams=60000": true, "door.limits.streams=50000": false, "http.clients.connections=1000": false} {
+		d, _, problems := loadDoor(t, minimalDoor, set)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		if got := strings.Contains(strings.Join(d.Warnings(), "\n"), "door.limits.streams: "); got != want {
+			t.Errorf("%s: warned %v: %q", set, got, d.Warnings())
+		}
+	}
+}

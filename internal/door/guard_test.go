@@ -75,6 +75,39 @@ func TestLook(t *testing.T) {
 	}
 }
 
+// TestTrustedNetworks: a network is trusted however it is written.
+func TestTrustedNetworks(t *testing.T) {
+	for _, c := range []struct {
+		proxy, from string
+		want        bool
+	}{
+		{"10.0.0.0/8", "10.1.2.3", true},
+		{"10.0.0.0/8", "11.1.2.3", false},
+		{"10.1.2.3", "10.1.2.3", true},
+		{"::ffff:10.1.2.3", "10.1.2.3", true},
+		{"::ffff:10.0.0.0/104", "10.1.2.3", true},
+		{"::ffff:10.0.0.0/104", "11.1.2.3", false},
+		{"::ffff:0.0.0.0/96", "11.1.2.3", true},
+		{"::ffff:0.0.0.0/96", "2001:db8::1", false},
+		{"2001:db8::/32", "2001:db8::1", true},
+		{"::/0", "2001:db8::1", true},
+	} {
+		tr, err := newTrust([]string{c.proxy}, TrustedHeader{})
+		if err != nil {
+			t.Errorf("%s: %v", c.proxy, err)
+			continue
+		}
+		if got := tr.trusts(netip.MustParseAddr(c.from)); got != c.want {
+			t.Errorf("%s trusts %s: %v", c.proxy, c.from, got)
+		}
+	}
+	for _, bad := range []string{"::ffff:10.1.0.0/104", "10.0.0.1/8", "10.0.0.0/33", "fe80::1%eth0", "x"} {
+		if _, err := newTrust([]string{bad}, TrustedHeader{}); err == nil {
+			t.Errorf("%s was taken", bad)
+		}
+	}
+}
+
 // FuzzForwarded: whatever a proxy writes, the client is an address or none, and
 // what goes on to origins can be written as a header.
 func FuzzForwarded(f *testing.F) {

@@ -328,6 +328,9 @@ func (o Options) Warnings() []string {
 	if o.Limits.Rate.PerSecond > 0 && float64(o.Limits.Rate.Burst) < o.Limits.Rate.PerSecond {
 		all = append(all, "limits.rate.burst: below limits.rate.per_second: clients that send at intervals are refused within their rate")
 	}
+	if def := DefaultOptions().AccessLog; !o.AccessLog.Enabled && o.AccessLog != def {
+		all = append(all, "access_log: sample and slow have no effect without access_log.enabled")
+	}
 	return append(all, o.unreached()...)
 }
 
