@@ -30,7 +30,9 @@ type shownOrigin struct {
 func seenBy(t *testing.T, p *doorProcess, origin string) shownOrigin {
 	t.Helper()
 	code, body := get(t, p.Admin+"/door")
-	var s struct{ Groups []struct{ Origins []shownOrigin } }
+	var s struct {
+		Groups []struct{ Origins []shownOrigin }
+	}
 	if err := json.Unmarshal([]byte(body), &s); err != nil || code != http.StatusOK {
 		t.Fatalf("GET /door: %d %s: %v", code, body, err)
 	}
