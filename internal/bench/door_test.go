@@ -22,6 +22,7 @@ import (
 func TestDoor(t *testing.T) {
 	o := DefaultDoorOptions()
 	o.Binary, o.Dir, o.Rounds, o.Connections, o.Duration = buildPostroad(t), t.TempDir(), 1, 4, 200*time.Millisecond
+	o.Only = []string{doorPosts, doorGets}
 	r, err := Door(t.Context(), o, Deps{})
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +63,8 @@ func TestDoor(t *testing.T) {
 }
 
 func TestDoorOptions(t *testing.T) {
-	err := DoorOptions{Only: []string{"all"}}.Validate()
-	for _, want := range []string{"binary, dir:", "rounds:", "connections:", "duration:", "only: all"} {
+	err := DoorOptions{Only: []string{"all"}, Lead: -1, Length: 2 * time.Hour, Tail: -1}.Validate()
+	for _, want := range []string{"binary, dir:", "rounds:", "connections:", "duration:", "fault rounds:", "lead:", "length:", "tail:", "only: all"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

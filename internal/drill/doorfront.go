@@ -56,6 +56,8 @@ type FrontOrigin struct {
 type frontKind struct {
 	// command is looked for in PATH; "" is the binary under test.
 	command string
+	// version makes the command say which it is, in its first line.
+	version string
 	config  func(f *Front) string
 	// args are those after the command, for a configuration file.
 	args func(f *Front, file string) []string
@@ -100,21 +102,21 @@ func kindOfFront(name string) (*frontKind, error) {
 		}, nil
 	case program == "haproxy":
 		return &frontKind{
-			command: "haproxy",
+			command: "haproxy", version: "-v",
 			config:  func(f *Front) string { return haproxyConfig(f, retry) },
 			args:    func(_ *Front, file string) []string { return []string{"-W", "-db", "-f", file} },
 			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGUSR2) },
 		}, nil
 	case program == "nginx":
 		return &frontKind{
-			command: "nginx",
+			command: "nginx", version: "-v",
 			config:  func(f *Front) string { return nginxConfig(f, retry) },
 			args:    func(f *Front, file string) []string { return []string{"-p", f.dir, "-e", "stderr", "-c", file} },
 			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGHUP) },
 		}, nil
 	case program == "caddy":
 		return &frontKind{
-			command: "caddy",
+			command: "caddy", version: "version",
 			config:  func(f *Front) string { return caddyConfig(f, retry) },
 			args: func(_ *Front, file string) []string {
 				return []string{"run", "--adapter", "caddyfile", "--config", file}
@@ -169,6 +171,19 @@ func lookFor(command string) (string, error) {
 
 // URL is the base URL that clients use, the same over restarts.
 func (f *Front) URL() string { return "http://" + f.address }
+
+// Version is what a program of others says of itself; empty for this binary.
+func (f *Front) Version(ctx context.Context) (string, error) {
+	if f.kind.version == "" {
+		return "", nil
+	}
+	out, err := exec.CommandContext(ctx, f.kind.command, f.kind.version).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w: %.200s", f.name, err, out)
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(first), nil
+}
 
 // Process is the one that runs; nil where none does.
 func (f *Front) Process() *Process { return f.p }

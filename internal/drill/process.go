@@ -55,6 +55,9 @@ type Binary struct {
 	// is started through. It must become the binary by execve, so that signals
 	// and the process id are the binary's.
 	Through []string
+	// Prefix are arguments before those of each Start: the command that the one
+	// given belongs to.
+	Prefix []string
 	// Reader are further arguments of `postroad tail`, where the hub wants more of
 	// a reader than to know its address.
 	Reader []string
@@ -84,7 +87,7 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	defer log.Close() //nolint:errcheck // the process has its own descriptor
-	line := slices.Concat(b.Through, []string{b.Path}, args, []string{"--addresses-file", addresses})
+	line := slices.Concat(b.Through, []string{b.Path}, b.Prefix, args, []string{"--addresses-file", addresses})
 	p.cmd = exec.Command(line[0], line[1:]...) //nolint:noctx // it outlives ctx on purpose
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
