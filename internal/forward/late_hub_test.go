@@ -253,8 +253,11 @@ func TestLateKeepsAQuarterUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLatent(400)
 		st := newStore("a")
-		st.append(ours(2000, time.Hour)...)
 		_, stop := h.start(t, testOptions(), nil, st)
+		all := ours(2000, time.Hour)
+		st.append(all[0]) // the topic is looked up for it, and each answer waited for
+		<-time.After(5 * time.Second)
+		st.append(all[1:]...)
 		st.await(t, "all of it", (*store).settled)
 		stop()
 		if h.most > 100 {
