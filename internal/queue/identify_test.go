@@ -109,8 +109,12 @@ func TestALivingLaneThatIsNotShown(t *testing.T) {
 // given the lane up, acknowledges nothing in it: it makes another.
 func TestAWriterThatIsStoppedWhileItMakesALane(t *testing.T) {
 	for _, at := range []faultfs.Match{
-		{Kind: faultfs.OpCreate, Name: "lane"}, {Kind: faultfs.OpWrite, Name: "lane"}, {Kind: faultfs.OpSync, Name: "lane"},
-		{Kind: faultfs.OpCreate, Name: "heartbeat"}, {Kind: faultfs.OpWrite, Name: "heartbeat"}, {Kind: faultfs.OpSync, Name: "heartbeat"},
+		{Kind: faultfs.OpCreate, Name: "lane"},
+		{Kind: faultfs.OpWrite, Name: "lane"},
+		{Kind: faultfs.OpSync, Name: "lane"},
+		{Kind: faultfs.OpCreate, Name: "heartbeat"},
+		{Kind: faultfs.OpWrite, Name: "heartbeat"},
+		{Kind: faultfs.OpSync, Name: "heartbeat"},
 	} {
 		t.Run(string(at.Kind)+" "+at.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { stoppedWhileMaking(t, at) })
