@@ -294,9 +294,10 @@ func (f *flight) lift(s *slot, partition int32, turn uint64, alone bool) bool {
 	case s.tries == 0 && t.busy && !s.side:
 		t.ready--
 	}
-	if t.sent == 0 {
-		t.lastAnswer = time.Now()
+	if s.part.sent == 0 {
+		s.part.heard = time.Now()
 	}
+	s.part.sent++
 	s.state, s.err, s.turn, s.round, s.alone = slotSent, nil, turn, t.round, alone
 	f.ruling.given = true
 	s.part.sends++
@@ -317,7 +318,8 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	t.gate.leave()
 	f.sent--
 	t.sent--
-	t.lastAnswer = now
+	s.part.sent--
+	s.part.heard = now
 	if f.inFlight != nil {
 		f.inFlight(-1)
 	}
@@ -487,17 +489,22 @@ func (f *flight) watermark() (string, uint64) {
 	return "", 0
 }
 
-// silence returns for how long the sink has owed an answer for any topic.
-func (f *flight) silence(now time.Time) (longest time.Duration) {
+// owed calls tell for each partition that the sink owes an answer for, with how long
+// none came.
+func (f *flight) owed(now time.Time, tell func(of message.Mark, silent time.Duration)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sent == 0 {
-		return 0
+		return
 	}
 	for _, t := range f.topics {
-		if t.sent > 0 {
-			longest = max(longest, now.Sub(t.lastAnswer))
+		if t.sent == 0 {
+			continue
+		}
+		for id, p := range t.parts {
+			if p.sent > 0 {
+				tell(message.Mark{Topic: t.name, Partition: id}, now.Sub(p.heard))
+			}
 		}
 	}
-	return longest
 }

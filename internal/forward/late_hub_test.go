@@ -18,6 +18,12 @@ import (
 
 var errGivenBack = errors.New("given back")
 
+// given is a message that is under way.
+type given struct {
+	to   message.Mark
+	back func()
+}
+
 // latent is a hub of some partitions in memory, with its log, whose answers a test
 // delays or keeps back.
 type latent struct {
@@ -26,21 +32,23 @@ type latent struct {
 	onEnds func()                                   // before it says where partitions end
 	onRead func()                                   // before its log is read
 
-	mu       sync.Mutex
-	turn     uint64                            // guarded by mu, and all below
-	logs     map[message.Mark][]message.Stored // by topic and partition
-	produced map[message.Mark][]time.Time
-	waiting  map[int]func() // gives back what has no answer
-	n        int
-	under    int // under way
-	most     int
-	resets   int
-	backs    int // read-backs
-	away     error
+	mu        sync.Mutex
+	turn      uint64                            // guarded by mu, and all below
+	logs      map[message.Mark][]message.Stored // by topic and partition
+	produced  map[message.Mark][]time.Time
+	waiting   map[int]given // what has no answer
+	heard     func(error)
+	n         int
+	under     int // under way
+	most      int
+	resets    int
+	withdrawn []message.Mark
+	backs     int // read-backs
+	away      error
 }
 
 func newLatent(window int) *latent {
-	return &latent{window: window, logs: map[message.Mark][]message.Stored{}, produced: map[message.Mark][]time.Time{}, waiting: map[int]func(){}}
+	return &latent{window: window, logs: map[message.Mark][]message.Stored{}, produced: map[message.Mark][]time.Time{}, waiting: map[int]given{}, heard: func(error) {}}
 }
 
 func (h *latent) locked(do func()) {
@@ -72,12 +80,13 @@ func (h *latent) all(topic string) (out []message.Stored) {
 	return out
 }
 
-func (h *latent) Watch(func(error)) {}
+func (h *latent) Watch(heard func(error)) { h.heard = heard }
 
 func (h *latent) Probe(context.Context) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.away
+	var err error
+	h.locked(func() { err = h.away })
+	h.heard(err)
+	return err
 }
 func (h *latent) Partitions(context.Context, string) (int32, error) { return 2, nil }
 func (h *latent) Partition(m *message.Message, n int32) int32       { return kafka.Partition(m, n) }
@@ -146,15 +155,12 @@ func (h *latent) Turn() uint64 {
 func (h *latent) Produce(m *message.Stored, partition int32, turn uint64, done func(int64, error)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if turn < h.turn {
-		return errGivenBack
-	}
 	h.n++
 	n, c := h.n, *m
 	h.under++
 	h.most = max(h.most, h.under)
 	back := make(chan struct{})
-	h.waiting[n] = sync.OnceFunc(func() { close(back) })
+	h.waiting[n] = given{message.Mark{Topic: m.Topic, Partition: partition}, sync.OnceFunc(func() { close(back) })}
 	go h.answer(n, &c, partition, back, done)
 	return nil
 }
@@ -170,7 +176,7 @@ func (h *latent) answer(n int, m *message.Stored, partition int32, back <-chan s
 				continue
 			}
 			h.locked(func() {
-				if h.waiting[n] != nil {
+				if _, waits := h.waiting[n]; waits {
 					o, err = int64(len(h.logs[at])), nil
 					h.logs[at] = append(h.logs[at], *m)
 					h.produced[at] = append(h.produced[at], time.Now())
@@ -190,11 +196,25 @@ func (h *latent) Reset() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.resets++
+	h.giveBack(func(message.Mark) bool { return true })
+	return nil
+}
+
+func (h *latent) giveBack(of func(message.Mark) bool) {
 	h.turn++
-	for n, back := range h.waiting {
-		delete(h.waiting, n)
-		back()
+	for n, g := range h.waiting {
+		if of(g.to) {
+			delete(h.waiting, n)
+			g.back()
+		}
 	}
+}
+
+func (h *latent) Withdraw(of []message.Mark) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.withdrawn = append(h.withdrawn, of...)
+	h.giveBack(func(m message.Mark) bool { return slices.Contains(of, m) })
 	return nil
 }
 
@@ -373,4 +393,65 @@ func TestLateLeavesRoom(t *testing.T) {
 			t.Errorf("%d forwarded", n)
 		}
 	})
+}
+
+// A partition that does not answer while others do is taken back, and looked for,
+// again and again; the other topics are not disturbed, where the sink can leave them
+// alone.
+func TestLateInASilentPartition(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		t.Run(fmt.Sprintf("all is given back %v", whole), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { silentPartition(t, whole) })
+		})
+	}
+}
+
+func silentPartition(t *testing.T, whole bool) {
+	h, silent := newLatent(400), true
+	h.silent = func(topic string, partition int32) (yes bool) {
+		h.locked(func() { yes = silent && topic == "messages" && partition == 1 })
+		return yes
+	}
+	st, live := newStore("a"), newStore("b")
+	d := forward.Deps{Source: sourceOf(st, live), Sink: h, Twins: h}
+	if whole {
+		d.Sink = struct{ forward.Sink }{h}
+	}
+	f, stop := run(t, testOptions(), d)
+	shut, beside := msg(laneA, 1), msg(laneA, 2)
+	shut.Key, beside.Key = keyFor(1), keyFor(0)
+	st.append(shut, beside)
+	<-time.After(30 * time.Second)
+	h.put(1, twinOf(&shut, true))
+	slowest := time.Duration(0)
+	for seq := uint64(1); seq <= 240; seq++ {
+		m := msg(laneB, seq)
+		m.Topic = "other"
+		began := time.Now()
+		live.append(m)
+		live.await(t, "a message of another topic", (*store).settled)
+		slowest = max(slowest, time.Since(began))
+		<-time.After(time.Second)
+	}
+	var resets int
+	var withdrawn []message.Mark
+	h.locked(func() { resets, withdrawn = h.resets, h.withdrawn })
+	h.locked(func() { silent = false })
+	st.await(t, "what the partition kept", (*store).settled)
+	stop()
+	if n := f.Status().DuplicateTotal; n != 1 {
+		t.Errorf("%d were left out, want the one whose copy came meanwhile", n)
+	}
+	if whole {
+		if resets == 0 {
+			t.Error("nothing was taken back")
+		}
+		return
+	}
+	if resets > 0 || len(withdrawn) == 0 || slices.ContainsFunc(withdrawn, func(m message.Mark) bool { return m != message.Mark{Topic: "messages", Partition: 1} }) {
+		t.Errorf("%d resets, and %v was withdrawn, want the silent partition alone", resets, withdrawn)
+	}
+	if slowest > 2*time.Second {
+		t.Errorf("another topic waited for %v", slowest)
+	}
 }

@@ -35,8 +35,6 @@ type topic struct {
 	done   uint64 // settled under this claim
 	round  uint64 // counts repairs
 
-	lastAnswer time.Time // when an answer came, or sending began after a pause
-
 	// known are messages of the chain's own lanes that were found in the hub at
 	// takeover and have not been read yet, pending how many they are; found is
 	// how many have been read and are not below the watermark yet. While there
@@ -80,6 +78,10 @@ type part struct {
 	// sends counts what was sent to it, asked is that count when its end was
 	// asked for.
 	sends, asked uint64
+	// sent counts messages with the sink; heard is when an answer to one came, or
+	// sending began after a pause.
+	sent  int
+	heard time.Time
 }
 
 // noPin is a pin that holds nothing back.
