@@ -231,7 +231,7 @@ func (x *exchange) lasts(res *http.Response, kind carry.Kind, end func()) error 
 	if !carry.Lasts(res, kind) {
 		return nil
 	}
-	st, err := x.door.live.add(place{x.group.name, x.origin}, x.group.settings.Streams.Idle, end)
+	st, err := x.door.live.add(place{x.group.name, x.origin}, x.begin, x.group.settings.Streams.Idle, end)
 	switch m := res.Request.Method; {
 	case err == nil:
 	case m == http.MethodGet || m == http.MethodHead:

@@ -115,14 +115,13 @@ func strike(t *testing.T, url string, a attack) (statuses []int) {
 	}
 	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	r := bufio.NewReader(c)
+	method, _, _ := strings.Cut(a.bytes, " ")
 	for {
-		res, err := http.ReadResponse(r, nil)
+		res, err := http.ReadResponse(r, &http.Request{Method: method})
 		if err != nil {
 			return statuses
 		}
-		if !strings.HasPrefix(a.bytes, "HEAD ") {
-			_, _ = io.Copy(io.Discard, res.Body)
-		}
+		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
 		if res.StatusCode < 200 {
 			continue
