@@ -25,8 +25,8 @@ func (m *memory) take(n int64) bool {
 
 func (m *memory) give(n int64) { m.used.Add(-n) }
 
-// held is the memory of one request: its body and the answers that were read
-// whole. It is given back when the last attempt has ended.
+// held is memory of one request: of its body, which is given back when the last
+// that may send it leaves, or of an answer that was read whole.
 type held struct {
 	from  *memory
 	bytes atomic.Int64
@@ -49,9 +49,12 @@ func (h *held) enter() { h.users.Add(1) }
 
 func (h *held) leave() {
 	if h.users.Add(-1) == 0 {
-		h.from.give(h.bytes.Swap(0))
+		h.give()
 	}
 }
+
+// give gives all of it back.
+func (h *held) give() { h.from.give(h.bytes.Swap(0)) }
 
 // firstBytes is what is taken for a body before any of it was seen. Memory
 // grows with what has arrived, so that a client that announces much and sends
@@ -96,11 +99,11 @@ func keep(src io.Reader, size, most int64, h *held) (b []byte, whole bool, err e
 
 // kept makes a body of bytes that were kept. The transport knows the types and
 // writes header and body at once.
-func kept(b []byte) io.ReadCloser {
-	if len(b) == 0 {
+func kept(b *bytes.Reader) io.ReadCloser {
+	if b.Len() == 0 {
 		return http.NoBody
 	}
-	return io.NopCloser(bytes.NewReader(b))
+	return io.NopCloser(b)
 }
 
 // lent lends a request's body to one attempt after another, as long as none

@@ -285,7 +285,8 @@ func (c *Carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isLookup(req, call.Kind) {
 		return c.lookup(req)
 	}
-	r := &race{carrier: c, req: req, call: call, rule: c.guards.rule(req, call.Kind), held: held{from: &c.memory}}
+	r := &race{carrier: c, req: req, call: call, rule: c.guards.rule(req, call.Kind)}
+	r.held.from = &c.memory
 	r.held.enter()
 	defer r.held.leave()
 	if r.rule.keyed {

@@ -49,6 +49,7 @@ func (r *race) first(to *policy.Origin) (o outcome, done bool) {
 		return o, false
 	}
 	if err == nil {
+		a.conn.wrote()
 		l.allowed = maxAnswerHeader
 		if err = l.conn.SetReadDeadline(time.Now().Add(min(r.delay, maxFirstWait))); err == nil {
 			_, err = l.in.Peek(1)

@@ -131,8 +131,8 @@ func TestLateAnswer(t *testing.T) {
 	if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
 		t.Fatalf("answer %v", got)
 	}
-	if s := r.Stats(); s.Orphans != 1 || s.Buffered == 0 {
-		t.Errorf("stats %+v: the first runs on, with its body", s)
+	if s := r.Stats(); s.Orphans != 1 || s.Buffered != 0 {
+		t.Errorf("stats %+v: the first runs on, without its body", s)
 	}
 	close(release)
 	eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == 2 })
@@ -141,6 +141,55 @@ func TestLateAnswer(t *testing.T) {
 		t.Errorf("the late attempt is told as %+v", late)
 	}
 	eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
+}
+
+// TestOrphansHoldNoBody: what runs on although its request is answered takes no
+// memory from the bodies of others. What was not written to its end is cut.
+func TestOrphansHoldNoBody(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    step
+		size int
+		cut  bool
+	}{
+		{"small", step{"", -1, "", "hang"}, 100, false},
+		{"over a line", step{"", -1, "", "hang"}, 60 << 10, false},
+		{"over the transport", step{"", -1, "", "hang"}, 900 << 10, false},
+		{"not taken", step{"", 0, "", "hang"}, 24 << 20, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const posts = 3
+			o := testOptions()
+			o.MaxRepeatBody, o.MaxBuffered = 32<<20, 256<<20
+			l := &ledger{}
+			var posted atomic.Int64
+			b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				eventually(t, "the first origin has all of it", func() bool {
+					_, executed, _ := l.read()
+					return c.cut || len(executed) == int(posted.Load())
+				})
+				<-time.After(20 * time.Millisecond)
+				w.WriteHeader(http.StatusAccepted)
+			}))
+			r := newRig(t, rigging{carry: o, policy: hedging()}, scripted(t, c.f, l, true), b.URL)
+			for range posts {
+				posted.Add(1)
+				if a := r.post(t, strings.Repeat("x", c.size)); a.header.Get(OriginHeader) != "b" || a.status != 202 {
+					t.Fatalf("answer %v", a)
+				}
+			}
+			eventually(t, "no body is held", func() bool { return r.Stats().Buffered == 0 })
+			if c.cut {
+				eventually(t, "what was begun is cut", func() bool { return len(r.attempts()) == 2*posts })
+			} else if n := r.Stats().Orphans; n != posts {
+				t.Errorf("%d attempts run on, want %d", n, posts)
+			}
+			if s := r.group.Status().Origins[0]; s.Failed != 0 {
+				t.Errorf("%d failed", s.Failed)
+			}
+		})
+	}
 }
 
 // TestLateAnswerWarm is TestLateAnswer where the first attempt began on a kept

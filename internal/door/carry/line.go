@@ -201,6 +201,9 @@ func (ls *lines) exchange(ctx context.Context, out *http.Request, f *flight, tim
 		l.cut()
 		return nil, err
 	}
+	if err == nil {
+		f.wrote()
+	}
 	return ls.await(l, out, f, timeout, stop, err)
 }
 

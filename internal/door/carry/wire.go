@@ -26,11 +26,17 @@ type flight struct {
 	maybe  bool  // something was written on an earlier connection
 	reused bool  // the last connection had carried a request before
 
+	wrote func() // is told once all of the request was written
 	began func() // is told of the first byte of the answer
 }
 
 func (f *flight) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{GotConn: f.got, GotFirstResponseByte: f.began}
+	written := func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			f.wrote()
+		}
+	}
+	return &httptrace.ClientTrace{GotConn: f.got, WroteRequest: written, GotFirstResponseByte: f.began}
 }
 
 func (f *flight) got(info httptrace.GotConnInfo) {
