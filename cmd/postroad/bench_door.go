@@ -79,5 +79,5 @@ type benchBackend struct {
 
 // Run serves until it is told to end.
 func (c *benchBackend) Run(ctx context.Context) error {
-	return drill.RunBackend(ctx, c.Listen, c.Record, c.AddressesFile, drill.Behaviour{Work: c.Work})
+	return drill.RunBackend(ctx, c.Listen, c.Record, c.AddressesFile, drill.Behaviour{Work: c.Work}, nil)
 }

@@ -10,25 +10,35 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // backendEnv makes the test binary a Backend.
 const backendEnv = "DRILL_TEST_BACKEND"
 
-// backendMain is a Backend as a process of its own, which takes its arguments as
-// the commands of the binary do.
+// backendMain is a Backend as a process of its own, or some clients, which takes
+// its arguments as the commands of the binary do.
 func backendMain(args []string) int {
+	if args[0] == socketsCommand {
+		return socketsMain(args[1:])
+	}
 	fs := flag.NewFlagSet("backend", flag.ContinueOnError)
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	record := fs.String("record", "", "file of what was executed")
 	ready := fs.String("addresses-file", "", "file to say in where it listens")
 	work := fs.Duration("work", 0, "how long a request takes")
+	shared := fs.Bool("shared", false, "listen where others do")
 	if err := fs.Parse(args[1:]); err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := RunBackend(ctx, *listen, *record, *ready, Behaviour{Work: *work}); err != nil {
+	var control func(string, string, syscall.RawConn) error
+	if *shared {
+		control = option(unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	}
+	if err := RunBackend(ctx, *listen, *record, *ready, Behaviour{Work: *work}, control); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -155,8 +155,13 @@ func NewFront(ctx context.Context, b *Binary, kind string, origins []FrontOrigin
 	if f.address, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
-	f.admin, err = freeAddress(ctx)
-	return f, err
+	// A port that was given back may be the next one to be given out.
+	for f.admin == "" || f.admin == f.address {
+		if f.admin, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
 // lookFor finds a program, also where only an administrator's PATH leads.
