@@ -80,6 +80,7 @@ func warmUntil(t *testing.T, r *rig) {
 // TestHangNever: what may never be repeated waits for its origin, and is cut
 // when its time is over.
 func TestHangNever(t *testing.T) {
+	t.Parallel() // it waits
 	for _, s := range sendings() {
 		if s.repeats {
 			continue
@@ -101,6 +102,7 @@ func TestHangNever(t *testing.T) {
 // TestHangAlone: with nobody else to ask the outcome is unknown after
 // response_timeout, also where the answer hangs in its body.
 func TestHangAlone(t *testing.T) {
+	t.Parallel() // it waits
 	for _, f := range hangs() {
 		t.Run(f.name, func(t *testing.T) {
 			o := testOptions()

@@ -18,6 +18,7 @@ import (
 // TestAnswerStopsInTheMiddle: an answer of which nothing more comes ends after
 // response_timeout, whatever carries it, and counts against its origin.
 func TestAnswerStopsInTheMiddle(t *testing.T) {
+	t.Parallel() // it waits
 	const length, chunks = "Content-Length: 4000000", "Transfer-Encoding: chunked"
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -64,6 +64,7 @@ func deadOrigin(t *testing.T, kind Kind, method string, size int, chunked bool) 
 
 // TestSilentDial is TestDeadOrigin where the network swallows the SYN.
 func TestSilentDial(t *testing.T) {
+	t.Parallel() // it waits
 	b := newStamp(t, "b", nil)
 	o := testOptions()
 	o.DialTimeout = 300 * time.Millisecond
