@@ -50,7 +50,7 @@ type race struct {
 	body     []byte        // where kept
 	kept     bool
 	lent     *lent // else; nil without a body
-	held     held // of body
+	held     held  // of body
 
 	tried   []*policy.Origin
 	running []*attempt
