@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -43,10 +44,11 @@ func RunDoor(ctx context.Context, settings config.Door, src DoorSource, d Deps) 
 		return err
 	}
 	st.push(layer{name: "admin", run: admin.Run})
-	f, err := newFront(settings, p, d.Stdout)
+	f, err := newFront(settings, p, d.Stdout, nil)
 	if err != nil {
 		return err
 	}
+	f.warn(settings)
 	fmt.Fprintf(d.Stdout, "door: %s, admin %s\n", f.edge.URL(), admin.URL())
 	f.mount(admin)
 	st.push(layer{name: "garbage", run: lessCollecting})
@@ -70,8 +72,8 @@ type front struct {
 }
 
 // newFront binds the listener; nothing runs yet. On an error it has undone what it
-// did.
-func newFront(settings config.Door, p process, accessLog io.Writer) (*front, error) {
+// did. local is what the door serves itself, by prefix; accessLog may be nil.
+func newFront(settings config.Door, p process, accessLog io.Writer, local map[string]http.Handler) (*front, error) {
 	f := &front{process: p, settings: settings, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postroad_door_settings_reads_total",
 		Help: "Settings read again while the door ran, by whether they are used or were refused.",
@@ -82,9 +84,8 @@ func newFront(settings config.Door, p process, accessLog io.Writer) (*front, err
 	if err := p.registry.Register(f.reloads); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	f.warn(settings)
 	var err error
-	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog}); err != nil {
+	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog, Local: local}); err != nil {
 		return nil, fmt.Errorf("door: %w", err)
 	}
 	serve := settings.HTTP
@@ -114,8 +115,16 @@ func (f *front) warn(settings config.Door) {
 // push starts the door's parts, the listener last: what it carries goes to origins
 // that are being watched.
 func (f *front) push(st *stack, src DoorSource) {
-	st.push(layer{name: "origins of the door", run: f.door.Run, close: func() error { f.door.Close(); return nil }})
+	f.pushProbes(st, f.door.Run)
 	st.push(layer{name: "settings of the door", run: func(ctx context.Context) error { return f.follow(ctx, src) }})
+	f.pushListener(st)
+}
+
+func (f *front) pushProbes(st *stack, run func(context.Context) error) {
+	st.push(layer{name: "origins of the door", run: run, close: func() error { f.door.Close(); return nil }})
+}
+
+func (f *front) pushListener(st *stack) {
 	o := f.settings
 	st.push(layer{name: "door", run: f.serve, grace: o.HTTP.DrainDelay + o.Door.Drain.Timeout + o.HTTP.ShutdownTimeout + defaultGrace})
 }
