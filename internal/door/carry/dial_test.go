@@ -211,6 +211,40 @@ func TestProbeGoesToOneAddress(t *testing.T) {
 	}
 }
 
+// TestSurplusLeavesNoPort: connections beyond max_idle are closed so that their
+// ports are free at once, which the other end sees as a reset.
+func TestSurplusLeavesNoPort(t *testing.T) {
+	ends := make(chan error, 3)
+	url := rawOrigin(t, func(c net.Conn) {
+		_, err := io.Copy(io.Discard, c)
+		ends <- err
+	})
+	o := testOptions()
+	o.MaxIdle = 1
+	r := newRig(t, rigging{carry: o}, url)
+	ls := r.target("a").lines
+	var open []*line
+	for range 3 {
+		l, err := ls.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, l)
+	}
+	for _, l := range open {
+		ls.put(l)
+	}
+	for range 2 {
+		if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the connection ended with %v", err)
+		}
+	}
+	r.target("a").close()
+	if err := <-ends; err != nil {
+		t.Errorf("one that was kept ended with %v", err)
+	}
+}
+
 // TestOldConnectionsEnd: after a change of addresses or files no request goes over
 // a connection from before, not even over one that was in use then.
 func TestOldConnectionsEnd(t *testing.T) {

@@ -128,6 +128,9 @@ func (ls *lines) put(l *line) {
 	l.idle = time.Now()
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if len(ls.idle) >= ls.most {
+		l.wire.forget()
+	}
 	if l.age != ls.age || len(ls.idle) >= ls.most {
 		_ = l.conn.Close()
 		return

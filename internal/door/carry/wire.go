@@ -86,3 +86,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	w.written.Add(int64(n))
 	return n, err
 }
+
+// forget has the kernel keep no port for the connection once it is closed, which it
+// does for a minute for the side that closes first. Without this a load that comes
+// in pulses, and so opens and closes many, would use up all ports. It is for
+// connections on which nothing is under way in either direction.
+func (w *wire) forget() {
+	if c, ok := w.Conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
+}

@@ -16,6 +16,8 @@ import (
 func TestProofSabotaged(t *testing.T) {
 	for _, twin := range []struct{ name, file, from, to, tests string }{
 		{"a tried origin is picked again", "pick.go", "out := v.maskOf(a.Tried)", "out := v.maskOf(nil)", "TestTried"},
+		{"a cookie leads back to a stand-in", "pick.go", "if v.standsIn(bit, out, now) {", "if false {", "TestChoice"},
+		{"a cookie leads away before the ramp is over", "pick.go", "c.ramp(now) >= 1 {", "true {", "TestSticky"},
 		{"a hedge goes to anybody", "pick.go", "out |= ^v.hedge(g.conf.Load(), now, g.stalled(now))", "", "TestHedge"},
 		{"no last resort", "pick.go", "if k < 0 && !a.Hedge {", "if false {", "TestTried"},
 		{"the ramp admits everything", "view.go", "if now <= c.from {", "if now >= c.from {\nreturn 1\n}\nif now <= c.from {", "TestRamp"},
