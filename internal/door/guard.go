@@ -23,6 +23,8 @@ func (l *layout) refusal(r *http.Request) *httpserve.Problem {
 			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
 			Detail: "the door opens no tunnels and echoes no requests",
 		}
+	case !validToken(r.Method):
+		return badRequest("the method has characters that no method has")
 	case len(r.Header) > l.limits.HeaderFields:
 		return &httpserve.Problem{
 			Name: "headers-too-large", Status: http.StatusRequestHeaderFieldsTooLarge, Title: "Headers too large",
@@ -131,13 +133,19 @@ func hopByHop(name string) bool {
 	return false
 }
 
+// inDisguise tells headers that an origin which takes underscores for hyphens
+// would read a body's length from.
+func inDisguise(name string) bool {
+	return strings.Contains(name, "_") && (foldEqual(name, "Transfer-Encoding") || foldEqual(name, "Content-Length"))
+}
+
 // onward copies the headers of a request that go on to an origin; the values are
 // shared. Of an upgrade only one to WebSocket goes on: another protocol behind the
 // same connection would be out of the door's sight.
 func onward(r *http.Request, h hop, via string) http.Header {
 	out := make(http.Header, len(r.Header)+4)
 	for name, values := range r.Header {
-		if hopByHop(name) || !h.trusted && aboutTheWay(name) {
+		if hopByHop(name) || inDisguise(name) || !h.trusted && aboutTheWay(name) {
 			continue
 		}
 		out[name] = values

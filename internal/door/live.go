@@ -42,7 +42,7 @@ type stream struct {
 	set    *streamSet
 	at     place
 	idle   time.Duration // 0: never ended for it
-	asked  time.Time // when the client asked for it, before an origin was chosen
+	asked  time.Time     // when the client asked for it, before an origin was chosen
 	since  time.Time
 	active atomic.Int64 // nanoseconds after since of the last byte
 	end    func()       // ends it; may be called again and again
