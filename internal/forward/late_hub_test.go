@@ -418,13 +418,21 @@ func silentPartition(t *testing.T, whole bool) {
 		d.Sink = struct{ forward.Sink }{h}
 	}
 	f, stop := run(t, testOptions(), d)
-	shut, beside := msg(laneA, 1), msg(laneA, 2)
-	shut.Key, beside.Key = keyFor(1), keyFor(0)
-	st.append(shut, beside)
+	beside := func(seq uint64) message.Stored {
+		m := msg(laneA, seq)
+		m.Key = keyFor(0)
+		return m
+	}
+	st.append(beside(1))
+	<-time.After(5 * time.Second) // the topic is looked up
+	shut := msg(laneA, 2)
+	shut.Key = keyFor(1)
+	st.append(shut)
 	<-time.After(30 * time.Second)
 	h.put(1, twinOf(&shut, true))
 	slowest := time.Duration(0)
 	for seq := uint64(1); seq <= 240; seq++ {
+		st.append(beside(2 + seq)) // its other partition answers
 		m := msg(laneB, seq)
 		m.Topic = "other"
 		began := time.Now()
