@@ -167,7 +167,7 @@ func (x *exchange) carry(r *http.Request, to *route) {
 		x.body.from = r.Body
 		r.Body = &x.body
 	}
-	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted, Tried: &x.attempts}
+	call := carry.Call{Kind: to.kindOf(r.URL.Path), Client: who(x.hop.client), Trusted: x.hop.trusted, Tried: &x.attempts}
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
 	if call.Kind == carry.Gateway && r.Method != http.MethodGet && len(r.Header["Upgrade"]) == 0 {

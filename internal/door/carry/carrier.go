@@ -293,7 +293,7 @@ func (c *Carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := r.prepare(); err != nil {
 			return nil, err
 		}
-	} else if r.lent = lend(req, nil); r.lent != nil {
+	} else if r.lent = lend(req, nil, nil); r.lent != nil {
 		r.rule.hedge = false // there is one body, and one attempt reads it
 	}
 	if r.affinity = call.Affinity; len(r.affinity) == 0 && call.ByKey {
@@ -319,7 +319,9 @@ func (r *race) prepare() error {
 		return nil
 	}
 	if len(req.Trailer) == 0 { // trailers come after a body and could not be sent with a kept one
+		r.held.comes(r.call.Client)
 		b, whole, err := keep(req.Body, req.ContentLength, c.opts.MaxRepeatBody, &r.held)
+		r.held.came()
 		if err != nil {
 			return &Body{Key: r.key, Err: errors.Unwrap(err)}
 		}
@@ -327,9 +329,9 @@ func (r *race) prepare() error {
 			r.body, r.kept = b, true
 			return nil
 		}
-		r.lent = lend(req, b)
+		r.lent = lend(req, b, &r.held)
 	} else {
-		r.lent = lend(req, nil)
+		r.lent = lend(req, nil, nil)
 	}
 	c.counts.streamed.Add(1)
 	r.rule.repeat, r.rule.hedge = false, false

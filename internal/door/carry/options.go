@@ -17,7 +17,9 @@ type Options struct {
 	// on as it comes, to one origin.
 	MaxRepeatBody int64 `yaml:"max_repeat_body"`
 	// MaxBuffered is how many bytes all bodies and answers that are kept may
-	// take together. Beyond, bodies are passed on as they come.
+	// take together. Beyond, bodies are passed on as they come. Once half of it is
+	// used, so are bodies that take longer than 10s to come, and those of a client
+	// that is sending a sixteenth of it.
 	MaxBuffered int64 `yaml:"max_buffered"`
 	// DialTimeout is how long a connection to an origin may take to open, TLS
 	// included, before the next origin is tried.
