@@ -30,7 +30,7 @@ type MoveReport struct {
 	// was released.
 	Away, Back Moved
 	// Unasked is how many connections ended though nobody was to move, LeftOut how
-	// often the first origin was left out meanwhile: then its clients are to move.
+	// often an origin was left out meanwhile: then its clients are to move.
 	Unasked, LeftOut int
 	// Failed is how many connections were not made at once.
 	Failed int
@@ -45,8 +45,8 @@ type Moved struct {
 	// Most is how many connections of one client ended, and Strayed how many clients
 	// are elsewhere after it: who could not get where all went.
 	Most, Strayed int
-	// LeftOut is how often the first origin was left out meanwhile. Each time is one
-	// more change, by which clients are moved.
+	// LeftOut is how often an origin was left out meanwhile. Each time is one more
+	// change, by which clients are moved.
 	LeftOut int
 }
 
@@ -56,7 +56,7 @@ type Moved struct {
 func (m Moved) Wrong(clients int) string {
 	switch {
 	case m.Most > 1+2*m.LeftOut: // off the origin that is left out, and back
-		return fmt.Sprintf("a client was moved %d times, its origin was left out %d times", m.Most, m.LeftOut)
+		return fmt.Sprintf("a client was moved %d times, an origin was left out %d times", m.Most, m.LeftOut)
 	case m.LeftOut == 0 && m.Ended != clients:
 		return fmt.Sprintf("%d connections of %d clients ended", m.Ended, clients)
 	}
@@ -73,7 +73,7 @@ func (r MoveReport) String() string {
 func (m Moved) String() string {
 	text := fmt.Sprintf("%d moved within %.1f s, %d of them in the busiest second", m.Ended, m.Took.Seconds(), m.Busiest)
 	if m.Most > 1 || m.Strayed > 0 || m.LeftOut > 0 {
-		text += fmt.Sprintf(" (one client %d times, %d strayed, the origin was left out %d times)", m.Most, m.Strayed, m.LeftOut)
+		text += fmt.Sprintf(" (one client %d times, %d strayed, an origin was left out %d times)", m.Most, m.Strayed, m.LeftOut)
 	}
 	return text
 }
@@ -187,15 +187,20 @@ func (m *mover) move(ctx context.Context, order, to string, moved *Moved) error 
 	return err
 }
 
-// leftOut is how often the first origin was left out since a time.
+// leftOut is how often an origin was left out since a time.
 func (m *mover) leftOut(ctx context.Context, since time.Time) (times int, err error) {
-	changes, err := m.front.changesOf(ctx, originNames[0])
-	for _, c := range changes {
-		if c.To == "suspect" && c.At.After(since) {
-			times++
+	for _, name := range originNames {
+		changes, err := m.front.changesOf(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		for _, c := range changes {
+			if c.To == "suspect" && c.At.After(since) {
+				times++
+			}
 		}
 	}
-	return times, err
+	return times, nil
 }
 
 func (m *mover) stop() error {
