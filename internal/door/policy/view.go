@@ -144,6 +144,7 @@ func (g *Group) show(v *view, now instant) {
 	for i, o := range g.origins {
 		usable := v.usable&(1<<i) != 0
 		o.usable.Store(usable)
+		o.disabled.Store(!o.opts.Enabled)
 		suspect := o.state == Suspect && !o.waiting
 		o.healthy.Store(!suspect)
 		o.hopeful.Store(suspect && o.passes > 0)
