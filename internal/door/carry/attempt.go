@@ -217,7 +217,7 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 		out.Header[AttemptHeader] = []string{mark}
 	}
 	if r.minted {
-		out.Header[KeyHeader] = []string{r.key}
+		out.Header[KeyHeader] = []string{r.carrier.guards.key(r, a.number)}
 	}
 	if r.kept {
 		delete(out.Header, "Expect") // the body is here, and goes at once

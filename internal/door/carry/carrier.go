@@ -100,6 +100,7 @@ type guards struct {
 	sent  func(*flight) bool
 	once  func(method string) bool // the transport may not repeat it
 	mark  func(r *race, number int) string
+	key   func(r *race, number int) string // of an attempt where it was minted
 	whole func(*http.Response, *held) ([]byte, bool, error)
 }
 
@@ -107,6 +108,7 @@ func ownGuards() guards {
 	return guards{
 		rule: ruleFor, judge: judge, sent: (*flight).sent, mark: (*race).mark, whole: readWhole,
 		once: func(method string) bool { return !reads(method) },
+		key:  func(r *race, _ int) string { return r.key },
 	}
 }
 
