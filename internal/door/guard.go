@@ -34,7 +34,7 @@ func (l *layout) refusal(r *http.Request) *httpserve.Problem {
 		return tooLarge()
 	case r.Host == "" && r.ProtoAtLeast(1, 1), !validHost(r.Host):
 		return badRequest("the host is missing or has characters that no host has")
-	case !plainTarget(r.URL):
+	case !plainTarget(r.URL), r.ProtoMajor > 1 && r.URL.Scheme != "":
 		return badRequest("the target is neither a path nor the URL of a page, or has spaces or control characters in its query")
 	case ambiguousPath(r.URL):
 		return badRequest("the path has control characters, or means another one in a different reading")

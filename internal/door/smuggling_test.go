@@ -211,17 +211,15 @@ func (a attack) toGateway() (attack, bool) {
 	return a, false
 }
 
-// TestSmugglingSabotaged: through a proxy that does nothing of the kind, the
-// table finds what is wrong.
-func TestSmugglingSabotaged(t *testing.T) {
-	rec := newRecorder(t)
+// plainProxy takes every request to rec and looks at none of it.
+func plainProxy(t *testing.T, rec *recorder) http.Handler {
 	to, err := url.Parse(rec.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr := &http.Transport{}
-	defer tr.CloseIdleConnections()
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	t.Cleanup(tr.CloseIdleConnections)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := r.Clone(r.Context())
 		out.URL.Scheme, out.URL.Host, out.RequestURI = "http", to.Host, ""
 		res, err := tr.RoundTrip(out)
@@ -232,7 +230,14 @@ func TestSmugglingSabotaged(t *testing.T) {
 		defer res.Body.Close()
 		w.WriteHeader(res.StatusCode)
 		_, _ = io.Copy(w, res.Body)
-	}))
+	})
+}
+
+// TestSmugglingSabotaged: through a proxy that does nothing of the kind, the
+// table finds what is wrong.
+func TestSmugglingSabotaged(t *testing.T) {
+	rec := newRecorder(t)
+	plain := httptest.NewServer(plainProxy(t, rec))
 	defer plain.Close()
 	wanted := map[string]bool{}
 	for _, name := range []string{
