@@ -61,8 +61,9 @@ type DoorReport struct {
 	// Median, P99 and Slowest are of all requests, from when each was due.
 	Median, P99, Slowest time.Duration
 	// During is how many requests were due while the fault lasted, FailedAfter how
-	// many that were due after it failed.
-	During, FailedAfter int
+	// many that were due after it failed, FailedLate how many of these were due in
+	// the second half of what was looked on.
+	During, FailedAfter, FailedLate int
 	// LeftOut is how often Postroad's door isolated the first origin.
 	LeftOut int
 	// Changes are those of the first origin's state, as Postroad's door tells of
@@ -237,7 +238,7 @@ func (r *doorRig) report(ctx context.Context) (DoorReport, error) {
 		Front: r.Front, Fault: r.Fault, Gateways: r.Gateways, BodyBytes: r.BodyBytes,
 		Requests: v.requests, Failed: v.failed, Kinds: v.kinds,
 		Clean: max(0, v.lastFailed-r.began), Median: v.p50, P99: v.p99, Slowest: v.slowest,
-		During: r.load.due(r.began, r.ended), FailedAfter: r.load.failedFrom(r.ended),
+		During: r.load.due(r.began, r.ended), FailedAfter: r.load.failedFrom(r.ended), FailedLate: r.load.failedFrom(r.ended + r.Tail/2),
 	}
 	for _, c := range r.changes {
 		if c.To == suspect {

@@ -96,6 +96,26 @@ func TestDoorFaults(t *testing.T) {
 	}
 }
 
+// The sabotaged twin: a door that neither repeats nor asks a second origin does not
+// keep from its clients that an origin is killed or stopped, and the drill says so.
+func TestDoorFaultsSabotaged(t *testing.T) {
+	for _, fault := range []string{"kill", "stop"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			o := doorOptions(t, doorFront, fault)
+			o.Settings = []string{"  hedge: {enabled: false}", "  repeat: {share: 0, burst: 0}"}
+			o.Work = 400 * time.Millisecond // twenty requests are with the origin
+			report := runDoor(t, o)
+			if fault == "kill" && report.Audit.FailedExecuted.Count == 0 {
+				t.Error("an origin died with requests that nobody repeated, and none of them failed")
+			}
+			if fault == "stop" && report.Slowest < o.Length/2 {
+				t.Errorf("an origin stood still for %v, nobody else was asked, and the slowest request took %v", o.Length, report.Slowest)
+			}
+		})
+	}
+}
+
 // The same with stamps as origins, and a reader of the hub as judge.
 func TestDoorStamps(t *testing.T) {
 	for _, fault := range []string{"kill", "stop", "half-open"} {
@@ -118,6 +138,11 @@ func checkDoor(t *testing.T, o DoorOptions) DoorReport {
 	report := runDoor(t, o)
 	if !report.Audit.OK() {
 		t.Error("the promise is broken")
+	}
+	// A door that is asked to end finishes what it has begun; who finds nobody there
+	// was not heard.
+	if o.Fault == "restart" && report.Audit.FailedExecuted.Count > 0 {
+		t.Errorf("%d requests were executed and not answered, though the door was asked to end", report.Audit.FailedExecuted.Count)
 	}
 	if !fault.excused && (report.Failed > 0 || report.Audit.FailedExecuted.Count > 0) {
 		t.Errorf("%d requests failed, %d of them were executed", report.Failed, report.Audit.FailedExecuted.Count)

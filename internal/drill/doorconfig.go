@@ -26,7 +26,7 @@ func doorConfig(f *Front) string {
 			if o.Stream != "" {
 				stream = fmt.Sprintf("stream: \"http://%s\", ", o.Stream)
 			}
-			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", %spriority: %d}", o.Name, o.Address, stream, max(o.Priority, 1))
+			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", %spriority: %d, weight: %d}", o.Name, o.Address, stream, max(o.Priority, 1), f.weight())
 		}) + strings.Join(f.settings, "\n") + "\n"
 }
 

@@ -43,7 +43,7 @@ func socketsMain(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	s, err := NewSockets(SocketsOptions{URL: *url, Clients: *clients, Sources: strings.Split(*sources, ","), Control: latePort})
+	s, err := NewSockets(SocketsOptions{URL: *url, Clients: *clients, Sources: strings.Split(*sources, ","), Control: latePort, Dials: 8})
 	if err == nil {
 		err = os.WriteFile(*ready, []byte("{}"), 0o600)
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +63,7 @@ type frontKind struct {
 	// args are those after the command, for a configuration file.
 	args func(f *Front, file string) []string
 	// reload makes a running process take up its configuration anew.
-	reload func(ctx context.Context, f *Front) error
+	reload func(f *Front, ctx context.Context) error
 }
 
 // doorFront is the name of Postroad's own.
@@ -92,36 +93,36 @@ func kindOfFront(name string) (*frontKind, error) {
 				}
 				return args
 			},
-			reload: func(context.Context, *Front) error { return errors.ErrUnsupported },
+			reload: func(*Front, context.Context) error { return errors.ErrUnsupported },
 		}, nil
 	case name == doorFront:
 		return &frontKind{
 			config: doorConfig,
 			args:   func(_ *Front, file string) []string { return []string{"door", "--config", file} },
-			reload: func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGHUP) },
+			reload: (*Front).readAgain,
 		}, nil
 	case program == "haproxy":
 		return &frontKind{
 			command: "haproxy", version: "-v",
-			config:  func(f *Front) string { return haproxyConfig(f, retry) },
-			args:    func(_ *Front, file string) []string { return []string{"-W", "-db", "-f", file} },
-			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGUSR2) },
+			config: func(f *Front) string { return haproxyConfig(f, retry) },
+			args:   func(_ *Front, file string) []string { return []string{"-W", "-db", "-f", file} },
+			reload: func(f *Front, _ context.Context) error { return f.p.signal(syscall.SIGUSR2) },
 		}, nil
 	case program == "nginx":
 		return &frontKind{
 			command: "nginx", version: "-v",
-			config:  func(f *Front) string { return nginxConfig(f, retry) },
-			args:    func(f *Front, file string) []string { return []string{"-p", f.dir, "-e", "stderr", "-c", file} },
-			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGHUP) },
+			config: func(f *Front) string { return nginxConfig(f, retry) },
+			args:   func(f *Front, file string) []string { return []string{"-p", f.dir, "-e", "stderr", "-c", file} },
+			reload: func(f *Front, _ context.Context) error { return f.p.signal(syscall.SIGHUP) },
 		}, nil
 	case program == "caddy":
 		return &frontKind{
 			command: "caddy", version: "version",
-			config:  func(f *Front) string { return caddyConfig(f, retry) },
+			config: func(f *Front) string { return caddyConfig(f, retry) },
 			args: func(_ *Front, file string) []string {
 				return []string{"run", "--adapter", "caddyfile", "--config", file}
 			},
-			reload: func(ctx context.Context, f *Front) error {
+			reload: func(f *Front, ctx context.Context) error {
 				out, err := exec.CommandContext(ctx, f.kind.command, "reload", "--force", "--address", f.admin, "--adapter", "caddyfile", "--config", f.file()).CombinedOutput()
 				if err != nil {
 					return fmt.Errorf("caddy reload: %w: %.500s", err, out)
@@ -340,5 +341,45 @@ func (f *Front) Reload(ctx context.Context) error {
 	if err := f.write(); err != nil {
 		return err
 	}
-	return f.kind.reload(ctx, f)
+	return f.kind.reload(f, ctx)
+}
+
+// readAgain has Postroad's door read its settings, and waits until it uses them:
+// orders that come too fast are one, and a door that refused them all would pass
+// for one that no reload disturbs.
+func (f *Front) readAgain(ctx context.Context) error {
+	before, _, err := f.reads(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.p.signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	return Until(ctx, startTimeout, "the settings are in use", func() (bool, error) {
+		used, refused, err := f.reads(ctx)
+		if err == nil && refused > 0 {
+			err = errors.New("the settings are refused")
+		}
+		return used > before, err
+	})
+}
+
+// reads are how often Postroad's door has taken settings into use, and refused
+// them.
+func (f *Front) reads(ctx context.Context) (used, refused int, err error) {
+	text, err := f.p.get(ctx, "/metrics")
+	if err != nil {
+		return 0, 0, err
+	}
+	for result, n := range map[string]*int{"used": &used, "refused": &refused} {
+		_, after, ok := strings.Cut(string(text), fmt.Sprintf("postroad_door_settings_reads_total{result=%q} ", result))
+		if !ok {
+			return 0, 0, errors.New("the door does not say how often it read its settings")
+		}
+		line, _, _ := strings.Cut(after, "\n")
+		if *n, err = strconv.Atoi(line); err != nil {
+			return 0, 0, fmt.Errorf("how often the door read its settings: %w", err)
+		}
+	}
+	return used, refused, nil
 }

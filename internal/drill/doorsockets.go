@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,8 @@ type SocketsOptions struct {
 	Sources []string
 	// Control, where set, prepares each socket before it is bound.
 	Control func(network, address string, c syscall.RawConn) error
+	// Dials is how many connect at a time; 0 is 64.
+	Dials int
 }
 
 // originHeader is where Postroad's door names the origin.
@@ -60,7 +63,7 @@ func NewSockets(o SocketsOptions) (*Sockets, error) {
 	if _, err := HostOf(o.URL); err != nil {
 		return nil, err
 	}
-	return &Sockets{opts: o, dials: make(chan struct{}, 64), at: make(map[string]int)}, nil
+	return &Sockets{opts: o, dials: make(chan struct{}, cmp.Or(o.Dials, 64)), at: make(map[string]int)}, nil
 }
 
 // Run keeps all clients connected until ctx ends.

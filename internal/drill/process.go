@@ -278,22 +278,25 @@ func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
 // maxStatusBytes bounds what is read of a status.
 const maxStatusBytes = 1 << 20
 
-func (p *Process) status(ctx context.Context) ([]byte, error) {
+func (p *Process) status(ctx context.Context) ([]byte, error) { return p.get(ctx, "/admin/v1/status") }
+
+// get asks the admin listener.
+func (p *Process) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+"/admin/v1/status", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+path, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	req.Close = true // nothing of it stays behind
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
 	if err != nil {
-		return nil, fmt.Errorf("status: %s: %w", resp.Status, err)
+		return nil, fmt.Errorf("%s: %s: %w", path, resp.Status, err)
 	}
 	return text, nil
 }
