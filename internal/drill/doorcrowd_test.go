@@ -45,7 +45,7 @@ func socketsMain(args []string) int {
 	defer stop()
 	s, err := NewSockets(SocketsOptions{URL: *url, Clients: *clients, Sources: strings.Split(*sources, ","), Control: latePort, Dials: 8})
 	if err == nil {
-		err = os.WriteFile(*ready, []byte("{}"), 0o600)
+		err = replaceFile(*ready, []byte("{}"))
 	}
 	if err == nil {
 		err = s.tell(ctx, *state)
@@ -55,6 +55,14 @@ func socketsMain(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// replaceFile writes a file so that who reads it finds all of it.
+func replaceFile(name string, text []byte) error {
+	if err := os.WriteFile(name+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // tell runs clients and writes how they are.
@@ -70,9 +78,7 @@ func (s *Sockets) tell(ctx context.Context, file string) error {
 		failed, last := s.Failed()
 		text, err := json.Marshal(socketsState{s.At(), failed, len(s.Ended(time.Time{})), fmt.Sprint(last)})
 		if err == nil {
-			if err = os.WriteFile(file+".new", text, 0o600); err == nil {
-				err = os.Rename(file+".new", file)
-			}
+			err = replaceFile(file, text)
 		}
 		if err != nil {
 			return err
