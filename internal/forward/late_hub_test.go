@@ -346,13 +346,13 @@ func TestLateWhereOthersWriteFaster(t *testing.T) {
 				}
 			}
 			st := newStore("a")
-			st.append(ours(20, time.Hour)...)
+			st.append(ours(8, time.Hour)...)
 			o := testOptions()
 			o.Batch = 100
 			f, stop := h.start(t, o, nil, st)
 			st.await(t, "all of it", (*store).settled)
 			stop()
-			if n := f.Status().LateTotal; n != 20 {
+			if n := f.Status().LateTotal; n != 8 {
 				t.Errorf("W = %d: %d are marked as late, want all", window, n)
 			}
 		})

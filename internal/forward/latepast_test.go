@@ -91,7 +91,7 @@ func TestPastAgainstASearch(t *testing.T) {
 // far beyond it.
 func TestPastOfManyPartitions(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) % 1e9
-	pastAgainstASearch(t, seed, 2*idBlockSize, 5, 200000)
+	pastAgainstASearch(t, seed, 2*idBlockSize, 5, 100000)
 }
 
 // With room for all nothing is unsure, but for what retention removed.
