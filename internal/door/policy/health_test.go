@@ -404,6 +404,37 @@ func TestOperatorVerbs(t *testing.T) {
 	}
 }
 
+// Since when an origin is what it is shown as, and why, is that of the word of an
+// operator or of its own.
+func TestSinceWhenAndWhy(t *testing.T) {
+	b := newBed(t, DefaultOptions(), two()...)
+	b.pass("a", "b")
+	at := func(reason string) {
+		t.Helper()
+		if s := b.status("a"); !s.Since.Equal(b.clock()) || s.Reason != reason {
+			t.Errorf("%s since %v because %q, want since %v because %q", s.State, s.Since, s.Reason, b.clock(), reason)
+		}
+	}
+	b.move(time.Hour)
+	b.must(b.Drain("a", true))
+	at("drained by an operator")
+	b.move(time.Second)
+	b.must(b.Release("a"))
+	at("was draining")
+	b.move(time.Second)
+	b.must(b.Hold("a", true))
+	at("held by an operator")
+	b.move(time.Second)
+	b.must(b.Release("a"))
+	at("was held")
+	b.move(time.Second)
+	b.says("a", Announcement{Maintenance: true})
+	at("announced maintenance")
+	b.move(time.Second)
+	b.pass("a")
+	at("was maintenance")
+}
+
 // A stamp that stops says so, refuses, is gone, and comes back: that is no failure
 // and makes no isolation longer.
 func TestAnnouncedDrainIsNoFailure(t *testing.T) {

@@ -48,6 +48,7 @@ type Origin struct {
 	opts   OriginOptions
 	state  State // Healthy, Suspect or Restoring
 	shown  State // the mode that was told last
+	toldAt instant
 	since  instant
 	reason string
 
