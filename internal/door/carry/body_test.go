@@ -216,7 +216,8 @@ func TestSlowBodies(t *testing.T) {
 						}
 					}
 				}
-				<-time.After(time.Minute)
+				<-time.After(65 * time.Second) // between two bytes of all of them
+				synctest.Wait()
 				if used := r.Stats().Buffered; used > r.opts.MaxBuffered/2 {
 					t.Errorf("%d bytes are held after a minute", used)
 				}
