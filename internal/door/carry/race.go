@@ -19,7 +19,7 @@ const (
 	mostOrphans = 1024
 	// graceWrite is how long an attempt may go on writing its request although the
 	// race is over.
-	graceWrite = 100 * time.Millisecond
+	graceWrite = 250 * time.Millisecond
 	// A request that is late but gets no hedge asks again, ever more rarely up to
 	// this.
 	slowestAsk = time.Second
