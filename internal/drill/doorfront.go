@@ -187,8 +187,11 @@ func (f *Front) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("version of %s: %w: %.200s", f.name, err, out)
 	}
-	first, _, _ := strings.Cut(string(out), "\n")
-	return strings.TrimSpace(first), nil
+	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if program, _, _ := strings.Cut(f.name, "-"); !strings.Contains(strings.ToLower(first), program) {
+		first = program + " " + first // not all name themselves
+	}
+	return first, nil
 }
 
 // Process is the one that runs; nil where none does.
