@@ -88,7 +88,7 @@ func TestHangNever(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			l := &ledger{}
 			o := testOptions()
-			o.ResponseTimeout = 150 * time.Millisecond
+			o.ResponseTimeout = 300 * time.Millisecond
 			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, step{"", -1, "", "hang"}, l, true), good(t, l))
 			a := r.do(t, s.request(t, strings.Repeat("b", s.size)))
 			wantUnknown(t, a)
@@ -106,7 +106,7 @@ func TestHangAlone(t *testing.T) {
 	for _, f := range hangs() {
 		t.Run(f.name, func(t *testing.T) {
 			o := testOptions()
-			o.ResponseTimeout = 150 * time.Millisecond
+			o.ResponseTimeout = 600 * time.Millisecond
 			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, &ledger{}, true))
 			if failed := wantUnknown(t, r.post(t, "x", KeyHeader, "k")); failed.Key != "k" || failed.Origin != "a" {
 				t.Errorf("told %+v", failed)

@@ -49,7 +49,7 @@ func TestAnswerStopsInTheMiddle(t *testing.T) {
 				}
 			})
 			o := testOptions()
-			o.ResponseTimeout = 2 * time.Second
+			o.ResponseTimeout = 4 * time.Second
 			r := newRig(t, rigging{carry: o}, url)
 			if c.noLines {
 				r.noLines()

@@ -67,7 +67,7 @@ func TestSilentDial(t *testing.T) {
 	t.Parallel() // it waits
 	b := newStamp(t, "b", nil)
 	o := testOptions()
-	o.DialTimeout = 300 * time.Millisecond
+	o.DialTimeout = time.Second
 	p := calm()
 	p.Health.Errors.Consecutive = 3
 	r := newRig(t, rigging{carry: o, policy: p}, "http://"+fullBacklog(t), b.URL)
@@ -93,7 +93,7 @@ func fullBacklog(t testing.TB) string {
 		t.Fatal(err)
 	}
 	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 300*time.Millisecond)
+		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
 			return addr
 		}
