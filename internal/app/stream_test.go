@@ -21,6 +21,7 @@ import (
 	"postroad/internal/auth"
 	"postroad/internal/config"
 	"postroad/internal/hub"
+	"postroad/internal/loopback"
 	"postroad/internal/stream/live"
 )
 
@@ -424,9 +425,13 @@ func TestClientsMoveToAnotherNode(t *testing.T) {
 // the hub is.
 func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
+	addr, err := loopback.Address(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := hub.DefaultOptions()
-	o.Listen, o.Dir = "127.0.0.1:0", t.TempDir()
-	run := func() (addr string, stop func()) {
+	o.Listen, o.Dir = addr, t.TempDir()
+	run := func() (stop func()) {
 		h, err := hub.New(o, hub.Deps{Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
@@ -434,7 +439,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- h.Run(ctx) }()
-		return h.Addr(), sync.OnceFunc(func() {
+		return sync.OnceFunc(func() {
 			cancel()
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -444,7 +449,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 			}
 		})
 	}
-	addr, stopHub := run()
+	stopHub := run()
 	s := streamSettings(t, "n", addr)
 	s.Stream.Live.MaxLag = time.Second
 	n := startStream(t, s)
@@ -456,8 +461,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	if status, _ := get(t, n.admin+"/livez"); status != http.StatusOK {
 		t.Errorf("livez: %d", status)
 	}
-	o.Listen = addr
-	_, stopHub = run()
+	stopHub = run()
 	defer stopHub()
 	await(t, "the node to be well", func() bool { status, _ := get(t, n.url+"/healthz"); return status == http.StatusOK })
 	if err := n.stop(); err != nil {
