@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // DoorOptions say what happens to what stands behind a proxy, and to which.
@@ -162,7 +164,7 @@ func (r *doorRig) start(ctx context.Context) (err error) {
 	var origins []FrontOrigin
 	for i, name := range originNames {
 		o := &doorOrigin{name: name, record: filepath.Join(r.Binary.Dir, name+".record")}
-		if o.address, err = freeAddress(ctx); err != nil {
+		if o.address, err = loopback.Address(ctx); err != nil {
 			return err
 		}
 		r.origins = append(r.origins, o)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // Front is a proxy before some origins: a process of its own, Postroad's door or
@@ -153,12 +155,11 @@ func NewFront(ctx context.Context, b *Binary, kind string, origins []FrontOrigin
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
-	if f.address, err = freeAddress(ctx); err != nil {
+	if f.address, err = loopback.Address(ctx); err != nil {
 		return nil, err
 	}
-	// A port that was given back may be the next one to be given out.
 	for f.admin == "" || f.admin == f.address {
-		if f.admin, err = freeAddress(ctx); err != nil {
+		if f.admin, err = loopback.Address(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -94,6 +94,7 @@ func (h *latent) Window() int                                       { return h.w
 func (h *latent) end(of message.Mark) int64 {
 	return int64(len(h.logs[message.Mark{Topic: of.Topic, Partition: of.Partition}]))
 }
+
 func (h *latent) Ends(_ context.Context, of []message.Mark) ([]message.Mark, error) {
 	if h.onEnds != nil {
 		h.onEnds()
