@@ -247,12 +247,12 @@ func (r *doorRun) once(ctx context.Context, f *drill.Front, part doorPart) (used
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	l := &doorClients{request: part.request(host)}
-	if err := l.connect(ctx, f.URL(), r.opts.Connections); err != nil {
+	l := &doorClients{url: f.URL(), request: part.request(host)}
+	if err := l.connect(ctx, r.opts.Connections); err != nil {
 		return 0, 0, 0, err
 	}
 	defer l.close()
-	if _, err := l.run(doorWarmUp); err != nil {
+	if _, err := l.run(ctx, doorWarmUp); err != nil {
 		return 0, 0, 0, err
 	}
 	before, err := familyTime(f.Process().PID())
@@ -260,7 +260,7 @@ func (r *doorRun) once(ctx context.Context, f *drill.Front, part doorPart) (used
 		return 0, 0, 0, err
 	}
 	began := time.Now()
-	if n, err = l.run(r.opts.Duration); err != nil {
+	if n, err = l.run(ctx, r.opts.Duration); err != nil {
 		return 0, 0, 0, err
 	}
 	took = time.Since(began)

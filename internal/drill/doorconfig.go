@@ -84,7 +84,9 @@ http {
 ` + f.each(func(o FrontOrigin) string {
 		return fmt.Sprintf("        server %s weight=%d max_fails=2 fail_timeout=2s;", o.Address, f.weight())
 	}) + `        keepalive 64;
+        keepalive_requests 1000000;
     }
+    keepalive_requests 1000000;
     server {
         listen ` + f.address + `;
         location / {
