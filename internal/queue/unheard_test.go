@@ -38,11 +38,15 @@ func TestALaneWhoseHeartbeatIsNotShown(t *testing.T) {
 		writer := started(t, host, only(queue.Writes))
 		goOn := heldAt(host, faultfs.Match{Kind: faultfs.OpCreate, Name: "heartbeat"})
 		host.When(syncs(segments), faultfs.FailBefore(syscall.EIO))
-		go func() { _ = l.append(t.Context(), writer, "lost") }()
+		lost := make(chan error, 1)
+		go func() { lost <- l.append(t.Context(), writer, "lost") }()
 		synctest.Wait()
 		drainer := started(t, share.Host("b"), only(queue.Drains))
 		wait(3 * time.Second)
 		goOn()
+		if err := <-lost; err == nil {
+			t.Fatal("acknowledged, although its sync failed")
+		}
 		wait(time.Second)
 		lanes := map[string]bool{}
 		var sent []string
@@ -196,13 +200,17 @@ func fullAndHidden(t *testing.T, full string) {
 	writer := started(t, host, only(queue.Writes))
 	goOn := heldAt(host, faultfs.Match{Kind: faultfs.OpCreate, Name: "heartbeat"})
 	host.When(syncs(segments), faultfs.FailBefore(syscall.EIO))
-	go func() { _ = l.append(t.Context(), writer, "lost") }()
+	lost := make(chan error, 1)
+	go func() { lost <- l.append(t.Context(), writer, "lost") }()
 	synctest.Wait()
 	other := share.Host("b")
 	started(t, other, only(queue.Drains))
 	other.When(faultfs.Match{Kind: faultfs.OpCreate, Name: full, Always: true}, faultfs.FailBefore(syscall.ENOSPC))
 	wait(3 * time.Second)
 	goOn()
+	if err := <-lost; err == nil {
+		t.Fatal("acknowledged, although its sync failed")
+	}
 	for i := range 200 {
 		wait(time.Second)
 		if err := l.append(t.Context(), writer, fmt.Sprintf("m%d", i)); err != nil {

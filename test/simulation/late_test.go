@@ -147,23 +147,24 @@ func (unreadLog) Copies(context.Context, []message.Span, func(message.Copy)) ([]
 }
 
 func TestTwinWithoutLateRead(t *testing.T) {
-	caught(t, 20, sabotage{twins: func(l *link) forward.Log { return unreadLog{l} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{twins: func(l *link) forward.Log { return unreadLog{l} }, options: cutOff}, twice)
 }
 
 // A forwarder that does not look for late twins at all.
 func TestTwinThatDoesNotLook(t *testing.T) {
-	caught(t, 20, sabotage{twins: func(*link) forward.Log { return nil }, options: cutOff}, twice)
+	caught(t, 40, sabotage{twins: func(*link) forward.Log { return nil }, options: cutOff}, twice)
 }
 
-// belatedLog is of who reads from a time on that is after the message was accepted.
+// belatedLog is of who reads from a minute on after the message was accepted (a
+// forwarder begins five minutes before it).
 type belatedLog struct{ *link }
 
 func (l belatedLog) Since(ctx context.Context, of []message.Mark, t time.Time) ([]message.Span, map[int]bool, error) {
-	return l.link.Since(ctx, of, t.Add(5*time.Minute+10*time.Second))
+	return l.link.Since(ctx, of, t.Add(6*time.Minute))
 }
 
 func TestTwinReadFromWrongTime(t *testing.T) {
-	caught(t, 20, sabotage{twins: func(l *link) forward.Log { return belatedLog{l} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{twins: func(l *link) forward.Log { return belatedLog{l} }, options: cutOff}, twice)
 }
 
 // lastingLink takes nothing back of what it was given.
@@ -196,5 +197,5 @@ func (f markless) Append(ctx context.Context, msgs []message.Message) (message.P
 }
 
 func TestTwinWithoutMark(t *testing.T) {
-	caught(t, 20, sabotage{store: func(s gateway.Store) gateway.Store { return markless{s} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{store: func(s gateway.Store) gateway.Store { return markless{s} }, options: cutOff}, twice)
 }
