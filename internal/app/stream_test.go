@@ -230,8 +230,7 @@ func TestPostedAtTheDoorSeenEverywhere(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	_, status := get(t, d.Admin+"/admin/v1/status")
-	var report struct {
+	type report struct {
 		Streams []struct {
 			Name        string
 			Ready       bool
@@ -242,10 +241,17 @@ func TestPostedAtTheDoorSeenEverywhere(t *testing.T) {
 			Healthy bool
 		} `json:"door_streams"`
 	}
-	if err := json.Unmarshal([]byte(status), &report); err != nil || len(report.Streams) != 2 || !report.Streams[0].Ready ||
-		report.Streams[0].Connections != 4 || report.Streams[1].Connections != 2 || len(report.DoorStreams) != 2 || !report.DoorStreams[0].Healthy {
-		t.Errorf("status: %+v, %v", report, err)
-	}
+	// A node that was looked at before it was ready is left out by the door for a
+	// while; viewers at the door may be at either.
+	await(t, "the status to show both nodes and their viewers", func() bool {
+		var r report
+		_, status := get(t, d.Admin+"/admin/v1/status")
+		if err := json.Unmarshal([]byte(status), &r); err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Streams) == 2 && r.Streams[0].Ready && r.Streams[1].Ready && len(r.DoorStreams) == 2 && r.DoorStreams[0].Healthy && r.DoorStreams[1].Healthy &&
+			min(r.Streams[0].Connections, r.Streams[1].Connections) >= 2 && r.Streams[0].Connections+r.Streams[1].Connections == 6
+	})
 	if status, _ := get(t, d.Admin+"/readyz"); status != http.StatusOK {
 		t.Errorf("readyz: %d", status)
 	}
