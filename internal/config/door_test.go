@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -15,17 +14,8 @@ const minimalDoor = "door: {origins: [{name: onprem, url: http://127.0.0.1:8081}
 func loadDoor(t *testing.T, text string, set ...string) (Door, *Loaded, []string) {
 	t.Helper()
 	d := DefaultDoor()
-	l, err := Load(&d, LoadOptions{File: writeConfig(t, text), Set: set})
-	var lines []string
-	var ce *Error
-	if errors.As(err, &ce) {
-		for _, p := range ce.Problems {
-			lines = append(lines, p.String())
-		}
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	return d, l, lines
+	l, problems := load(t, &d, text, set)
+	return d, l, problems
 }
 
 func TestDoorNeedsOrigins(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"postroad/internal/door/doortest"
 )
 
 // even is a door of two stamps that are equal in everything.
@@ -340,7 +342,7 @@ func (a *alone) Read(p []byte) (int, error) {
 // left is taken without reading beside the transport, which is still at it.
 func TestOneReaderOfABody(t *testing.T) {
 	const half = 1 << 20 // the whole is more than is kept
-	origin := rawOrigin(t, func(c net.Conn) {
+	origin := doortest.RawOrigin(t, func(c net.Conn) {
 		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 			_, _ = io.WriteString(c, "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
 			_, _ = io.Copy(io.Discard, c)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // recorder is an origin that keeps the bytes that it reads, whether or not they
@@ -36,7 +38,7 @@ type arrived struct {
 func newRecorder(t *testing.T) *recorder {
 	t.Helper()
 	rec := &recorder{}
-	rec.url = rawOrigin(t, func(c net.Conn) {
+	rec.url = doortest.RawOrigin(t, func(c net.Conn) {
 		rec.open(1)
 		defer rec.open(-1)
 		var raw strings.Builder

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"postroad/internal/door/doortest"
 )
 
 // TestFaultOf: what the other end says is told from what nobody says, and from
@@ -93,7 +95,7 @@ func TestLacking(t *testing.T) {
 
 // TestOneSourceLeft: where one source has no port left the next one has the word.
 func TestOneSourceLeft(t *testing.T) {
-	for url, healthy := range map[string]bool{newStamp(t, "a", nil).URL: true, deadURL(t): false} {
+	for url, healthy := range map[string]bool{newStamp(t, "a", nil).URL: true, doortest.DeadURL(t): false} {
 		r := newRig(t, rigging{targets: func(targets []Target) {
 			targets[0].SourceAddresses = []string{"240.0.0.1", "127.0.0.1"}
 		}}, url, newStamp(t, "b", nil).URL)
@@ -115,7 +117,7 @@ func TestOneSourceLeft(t *testing.T) {
 func TestHandshakeOfOneAddress(t *testing.T) {
 	var mu sync.Mutex
 	taken := 0
-	broken := rawOrigin(t, func(net.Conn) {
+	broken := doortest.RawOrigin(t, func(net.Conn) {
 		mu.Lock()
 		defer mu.Unlock()
 		taken++
@@ -215,7 +217,7 @@ func TestProbeGoesToOneAddress(t *testing.T) {
 // ports are free at once, which the other end sees as a reset.
 func TestSurplusLeavesNoPort(t *testing.T) {
 	ends := make(chan error, 3)
-	url := rawOrigin(t, func(c net.Conn) {
+	url := doortest.RawOrigin(t, func(c net.Conn) {
 		_, err := io.Copy(io.Discard, c)
 		ends <- err
 	})

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/door/policy"
 )
 
@@ -206,7 +207,7 @@ func TestLateAnswerWarm(t *testing.T) {
 			whole = "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n" + accepted
 		}
 		rest := strings.TrimPrefix(whole, say)
-		url := rawOrigin(t, func(c net.Conn) {
+		url := doortest.RawOrigin(t, func(c net.Conn) {
 			br := bufio.NewReader(c)
 			for warm(c, br) {
 				req, err := http.ReadRequest(br)

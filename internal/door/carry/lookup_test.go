@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/door/policy"
 )
 
@@ -130,14 +131,14 @@ func TestLookupUnhealthy(t *testing.T) {
 	}
 	wantLocated(t, r.do(t, request(t.Context(), Gateway, "GET", lost, nil)), "GET", 200, "a", "queued", true)
 
-	dead := newRig(t, rigging{}, deadURL(t), urls[1])
+	dead := newRig(t, rigging{}, doortest.DeadURL(t), urls[1])
 	for range 2 { // the second finds it known to be down
 		got := dead.do(t, request(t.Context(), Gateway, "GET", lost, nil))
 		if silent, ok := errors.AsType[*Silent](got.err); !ok || !slices.Equal(silent.Origins, []string{"a"}) {
 			t.Errorf("told %v", got)
 		}
 	}
-	all := newRig(t, rigging{}, deadURL(t), deadURL(t))
+	all := newRig(t, rigging{}, doortest.DeadURL(t), doortest.DeadURL(t))
 	if got := all.do(t, request(t.Context(), Gateway, "GET", lost, nil)); got.err == nil {
 		t.Errorf("told %v", got)
 	}

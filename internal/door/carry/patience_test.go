@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // TestAnswerStopsInTheMiddle: an answer of which nothing more comes ends after
@@ -40,7 +42,7 @@ func TestAnswerStopsInTheMiddle(t *testing.T) {
 		{"a get that nobody could serve", Plain, "GET", "/x", 0, length, "part", false, 503},
 	} {
 		wg.Go(func() {
-			url := rawOrigin(t, func(conn net.Conn) {
+			url := doortest.RawOrigin(t, func(conn net.Conn) {
 				req, err := http.ReadRequest(bufio.NewReader(conn))
 				if err == nil {
 					_, _ = io.Copy(io.Discard, req.Body)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/message"
 )
 
@@ -37,7 +38,7 @@ func TestDeadOrigin(t *testing.T) {
 
 func deadOrigin(t *testing.T, kind Kind, method string, size int, chunked bool) {
 	b := newStamp(t, "b", nil)
-	r := newRig(t, rigging{}, deadURL(t), b.URL)
+	r := newRig(t, rigging{}, doortest.DeadURL(t), b.URL)
 	want := strings.Repeat("x", size)
 	var body io.Reader = strings.NewReader(want)
 	if chunked {
@@ -70,7 +71,7 @@ func TestSilentDial(t *testing.T) {
 	o.DialTimeout = time.Second
 	p := calm()
 	p.Health.Errors.Consecutive = 3
-	r := newRig(t, rigging{carry: o, policy: p}, "http://"+fullBacklog(t), b.URL)
+	r := newRig(t, rigging{carry: o, policy: p}, "http://"+doortest.FullBacklog(t), b.URL)
 	for i := range 3 {
 		if !r.group.Origins()[0].Healthy() {
 			t.Fatalf("isolated after %d connections that did not open: one lost packet is enough for one", i)
@@ -82,25 +83,6 @@ func TestSilentDial(t *testing.T) {
 	if r.group.Origins()[0].Healthy() {
 		t.Error("an origin to which no connection opens is called healthy")
 	}
-}
-
-// fullBacklog is an address that neither accepts nor refuses: its queue of
-// connections is full, so that the kernel drops what comes.
-func fullBacklog(t testing.TB) string {
-	t.Helper()
-	fd, addr := boundSocket(t)
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
-		if err != nil {
-			return addr
-		}
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	t.Fatal("the backlog does not fill")
-	return ""
 }
 
 // brokenWire fails its first write without taking a byte, as the kernel does
@@ -155,7 +137,7 @@ func nothingWritten(t *testing.T, method string, size int, chunked bool) {
 
 // TestAllDown: the error promises that nothing was stored, and has the key.
 func TestAllDown(t *testing.T) {
-	r := newRig(t, rigging{}, deadURL(t), deadURL(t))
+	r := newRig(t, rigging{}, doortest.DeadURL(t), doortest.DeadURL(t))
 	for range 2 { // the second finds them known to be down
 		a := r.post(t, "{}")
 		failed, ok := errors.AsType[*Attempt](a.err)
@@ -170,7 +152,7 @@ func TestAllDown(t *testing.T) {
 
 // TestNoOrigin: where the policy names nobody nothing was sent.
 func TestNoOrigin(t *testing.T) {
-	r := newRig(t, rigging{}, deadURL(t))
+	r := newRig(t, rigging{}, doortest.DeadURL(t))
 	if err := r.group.Hold("a", true); err != nil {
 		t.Fatal(err)
 	}

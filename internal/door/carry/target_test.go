@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // caFile writes the certificate of a test server to a file; "" without TLS.
@@ -47,7 +49,7 @@ func writePEM(t testing.TB, name, kind string, der []byte) {
 // that takes none costs neither a request nor the health of the origin.
 func TestAddresses(t *testing.T) {
 	one, two := newStamp(t, "one", nil), newStamp(t, "two", nil)
-	dead := deadURL(t)
+	dead := doortest.DeadURL(t)
 	r := newRig(t, rigging{targets: func(targets []Target) { targets[0].URLs = []string{dead, one.URL, two.URL} }}, one.URL)
 	for range 12 {
 		req := request(t.Context(), Gateway, "POST", topic, strings.NewReader("x"))
