@@ -31,6 +31,7 @@ bench: build ## benchmarks that a quarter of an hour is enough for
 	@$(BIN) bench drain --peers bin/peers
 	@$(BIN) bench backlog
 	@$(BIN) bench stream --peers bin/peers --rounds 1 --duration 5s
+	@$(BIN) bench door --only posts,gets --rounds 2
 
 proof: ## what takes longer: fuzzing, long kill and fault runs; -list shows the stages
 	@$(VERIFY) proof $(ARGS)

@@ -34,7 +34,7 @@ var layers = [][]string{
 	{"internal/wal"},
 	{"internal/auth", "internal/httpserve", "internal/telemetry"},
 	{"internal/durable"},
-	{"internal/message"},
+	{"internal/message", "internal/loopback"},
 	{"web"},
 }
 
@@ -54,7 +54,7 @@ var closedTo = map[string][]string{
 // onlyImport lists the folders that may import just these of ours: drill
 // judges the built binary from outside, by its own ledger.
 var onlyImport = map[string][]string{
-	"internal/drill": {"internal/message"},
+	"internal/drill": {"internal/message", "internal/loopback"},
 }
 
 // franz is the Kafka client; one package speaks Kafka, so that one package

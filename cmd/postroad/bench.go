@@ -20,9 +20,10 @@ type benchCommand struct {
 	Backlog benchBacklog `cmd:"" help:"What a backlog takes of disk and memory, and how soon a start on it accepts."`
 	Start   benchStart   `cmd:"" help:"How long postroad dev takes to its first message."`
 	Stream  benchStream  `cmd:"" help:"What connections, deliveries and a full stream node cost, and how long a message takes."`
-	Door    benchDoor    `cmd:"" help:"What a request through the front door costs, against other proxies."`
+	Door    benchDoor    `cmd:"" help:"What a request through the front door costs and what clients see of faults, beside other proxies."`
 
 	ReverseProxy benchReverseProxy `cmd:"" hidden:"" help:"Be the plain proxy that the front door is measured against."`
+	Backend      benchBackend      `cmd:"" hidden:"" help:"Be an origin that writes down what it executes."`
 }
 
 // benchFlags are the flags of every benchmark.

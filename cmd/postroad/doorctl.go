@@ -71,6 +71,14 @@ type doorOrigin struct {
 	Streams       int       `json:"streams"`
 	Answered      uint64    `json:"answered"`
 	Failed        uint64    `json:"failed"`
+	Said          doorSaid  `json:"said"`
+}
+
+// doorSaid is what an origin announces.
+type doorSaid struct {
+	Weight    *int    `json:"weight"`
+	Fill      float64 `json:"fill"`
+	Throttled bool    `json:"throttled"`
 }
 
 // doorEvent is a change of state.

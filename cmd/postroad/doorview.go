@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,22 +52,18 @@ func drawGroup(g doorGroup, now time.Time, t terminal) []string {
 	v := judgeGroup(g)
 	name := printable([]byte(g.Name))
 	lines := []string{t.paint(bold, name) + "  " + t.paint(v.colour, v.word) + "  " + shorten(v.sentence, width-len(name)-len(v.word)-4)}
-	table := [][]string{{"origin", "state", "priority", "weight", "in flight", "streams", "answered", "failed", "since"}}
-	for _, o := range g.Origins {
-		table = append(table, []string{
-			printable([]byte(o.Name)), doorStateText(o), fmt.Sprint(o.Priority), weightText(o),
-			count(int64(o.InFlight)), count(int64(o.Streams)), count(int64(o.Answered)), count(int64(o.Failed)), sinceText(o.Since, now),
-		})
-	}
-	for i, row := range columns(table) {
+	rows, wide := originRows(g, now, width-2)
+	for i, row := range rows {
 		if i == 0 {
 			lines = append(lines, "  "+t.paint(dim, shorten(row, width-2)))
 			continue
 		}
 		o := g.Origins[i-1]
 		lines = append(lines, "  "+t.paint(stateColour(o), shorten(row, width-2)))
-		if why := reasonText(o, now); why != "" {
-			lines = append(lines, "    "+shorten(why, width-4))
+		for _, more := range []string{reasonText(o, now, !wide), announcedText(o.Said)} {
+			if more != "" {
+				lines = append(lines, "    "+shorten(more, width-4))
+			}
 		}
 	}
 	if b := g.Budget; b.Posted > 0 {
@@ -74,6 +71,54 @@ func drawGroup(g doorGroup, now time.Time, t terminal) []string {
 			count(int64(b.Spent)), noun(int64(b.Posted), "POST"), count(int64(b.Refused))), width-2)))
 	}
 	return lines
+}
+
+// originRows is the table of a group's origins, heading first. wide says that since
+// when each is what it is stands in it, too, which a narrow terminal has no room for.
+func originRows(g doorGroup, now time.Time, width int) (rows []string, wide bool) {
+	table := [][]string{{"origin", "state", "priority", "weight", "in flight", "streams", "answered", "failed", "since"}}
+	for _, o := range g.Origins {
+		state := printable([]byte(cmp.Or(o.State, "unknown")))
+		if o.State == "restoring" {
+			state += fmt.Sprintf(", %.0f %%", 100*o.Ramp)
+		}
+		table = append(table, []string{
+			printable([]byte(o.Name)), state, fmt.Sprint(o.Priority), weightText(o),
+			count(int64(o.InFlight)), count(int64(o.Streams)), count(int64(o.Answered)), count(int64(o.Failed)), sinceText(o.Since, now),
+		})
+	}
+	rows = columns(table)
+	if slices.IndexFunc(rows, func(row string) bool { return len([]rune(row)) > width }) < 0 {
+		return rows, true
+	}
+	streams := slices.ContainsFunc(g.Origins, func(o doorOrigin) bool { return o.Streams > 0 })
+	table[0][2], table[0][4] = "prio", "flight" // whole words would cost a column
+	for i, row := range table {
+		row[3] = strings.ReplaceAll(row[3], " ", "")
+		table[i] = row[:8]
+		if !streams {
+			table[i] = slices.Delete(table[i], 5, 6)
+		}
+	}
+	return columns(table), false
+}
+
+// announcedText is what an origin says of itself, as far as it is worth a look.
+func announcedText(a doorSaid) string {
+	var words []string
+	if a.Fill >= 0.5 {
+		words = append(words, fmt.Sprintf("its queue is %.0f %% full", 100*a.Fill))
+	}
+	if a.Throttled {
+		words = append(words, "its hub throttles it, or is away")
+	}
+	if a.Weight != nil && *a.Weight != 100 {
+		words = append(words, fmt.Sprintf("it asks for %d %% of its share", *a.Weight))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "announces: " + strings.Join(words, ", ")
 }
 
 // doorStateText is the state of an origin in a few words.
@@ -112,14 +157,18 @@ func sinceText(at, now time.Time) string {
 	return stampTime(at, now) + " (" + age(now.Sub(at)) + ")"
 }
 
-// reasonText says why an origin is not healthy, and until when at least.
-func reasonText(o doorOrigin, now time.Time) string {
+// reasonText says why an origin is not healthy, until when at least and, if asked,
+// since when.
+func reasonText(o doorOrigin, now time.Time, since bool) string {
 	if o.State == "healthy" {
 		return ""
 	}
 	text := printable([]byte(o.Reason))
 	if o.State == "suspect" && o.IsolatedUntil.After(now) {
 		text += ", out for " + age(o.IsolatedUntil.Sub(now)) + " at least"
+	}
+	if since && !o.Since.IsZero() {
+		text += ", since " + sinceText(o.Since, now)
 	}
 	return text
 }

@@ -135,43 +135,36 @@ func (p process) devStamps(o DevOptions, hubAddr string) (stamps []*stamp, err e
 
 // devDoor starts the console and the door, which serves it.
 func (p process) devDoor(st *stack, admin *httpserve.Admin, o DevOptions, stamps []*stamp, nodes []*streamNode) (string, *door.Door, error) {
-	// The listener comes first, since the console names the door's address.
-	var front http.Handler
-	serve := httpserve.DefaultOptions()
-	serve.Listen = o.Door
-	server, err := httpserve.New(serve, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { front.ServeHTTP(w, r) }),
-		httpserve.Deps{Log: p.log, Name: "door"})
-	if err != nil {
-		return "", nil, fmt.Errorf("door: %w", err)
-	}
-	page, err := p.console(st, admin, console.DefaultOptions(), stamps,
-		console.Endpoint{Name: "door", Kind: console.KindDoor, URL: server.URL()})
-	if err != nil {
-		return "", nil, errors.Join(err, server.Close())
-	}
-	opts := door.DefaultOptions()
-	opts.Origins = nil
+	settings := config.DefaultDoor()
+	settings.HTTP.Listen, settings.HTTP.DrainDelay = o.Door, 0
+	settings.Door.Origins = nil
 	for i, s := range stamps {
-		opts.Origins = append(opts.Origins, door.Origin{
+		settings.Door.Origins = append(settings.Door.Origins, door.Origin{
 			Name: s.settings.Stamp.Name, URL: s.server.URL(), Stream: nodes[i].server.URL(), Priority: i + 1,
 		})
 	}
-	dr, err := door.New(opts, door.Deps{Log: p.log, Registerer: p.registry, Local: map[string]http.Handler{"/console/": page}})
-	if err != nil {
-		return "", nil, errors.Join(err, server.Close())
-	}
-	front = dr.Handler()
-	admin.Handle("/door", dr.Admin())
-	admin.Handle("/door/", dr.Admin())
-	st.push(layer{
-		name: "probes of the door", close: func() error { dr.Close(); return nil },
-		run: func(ctx context.Context) error {
-			awaitStreams(ctx, nodes)
-			return dr.Run(ctx)
-		},
+	// The listener comes first, since the console names the door's address.
+	var page http.Handler
+	f, err := newFront(settings, p, nil, map[string]http.Handler{
+		"/console/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { page.ServeHTTP(w, r) }),
 	})
-	st.push(layer{name: "door", run: server.Run})
-	return server.URL(), dr, nil
+	if err != nil {
+		return "", nil, err
+	}
+	page, err = p.console(st, admin, console.DefaultOptions(), stamps,
+		console.Endpoint{Name: "door", Kind: console.KindDoor, URL: f.edge.URL()})
+	if err != nil {
+		f.door.Close()
+		return "", nil, errors.Join(err, f.edge.Close())
+	}
+	admin.Handle("/door", f.door.Admin())
+	admin.Handle("/door/", f.door.Admin())
+	f.pushProbes(st, func(ctx context.Context) error {
+		awaitStreams(ctx, nodes)
+		return f.door.Run(ctx)
+	})
+	f.pushListener(st)
+	return f.edge.URL(), f.door, nil
 }
 
 // unsafeNote says, where it is so, that what is kept may be lost.

@@ -70,7 +70,7 @@ func started(t *testing.T, run func(context.Context, app.Deps) error) (addresses
 // await waits for a condition, at most a generous time.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

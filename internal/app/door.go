@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,12 +44,14 @@ func RunDoor(ctx context.Context, settings config.Door, src DoorSource, d Deps) 
 		return err
 	}
 	st.push(layer{name: "admin", run: admin.Run})
-	f, err := newFront(settings, p, d.Stdout)
+	f, err := newFront(settings, p, d.Stdout, nil)
 	if err != nil {
 		return err
 	}
+	f.warn(settings)
 	fmt.Fprintf(d.Stdout, "door: %s, admin %s\n", f.edge.URL(), admin.URL())
 	f.mount(admin)
+	st.push(layer{name: "garbage", run: lessCollecting})
 	f.push(st, src)
 	context.AfterFunc(ctx, admin.Stopping)
 	admin.Started()
@@ -65,14 +67,13 @@ type front struct {
 	settings config.Door // those in use; owned by the loop of reloads once it runs
 	door     *door.Door
 	edge     *httpserve.Edge
-	proxies  atomic.Pointer[[]netip.Prefix]
 	reloads  *prometheus.CounterVec
 	probed   atomic.Bool // the first probes are done
 }
 
 // newFront binds the listener; nothing runs yet. On an error it has undone what it
-// did.
-func newFront(settings config.Door, p process, accessLog io.Writer) (*front, error) {
+// did. local is what the door serves itself, by prefix; accessLog may be nil.
+func newFront(settings config.Door, p process, accessLog io.Writer, local map[string]http.Handler) (*front, error) {
 	f := &front{process: p, settings: settings, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "postroad_door_settings_reads_total",
 		Help: "Settings read again while the door ran, by whether they are used or were refused.",
@@ -83,40 +84,20 @@ func newFront(settings config.Door, p process, accessLog io.Writer) (*front, err
 	if err := p.registry.Register(f.reloads); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	f.warn(settings)
-	f.trust(settings.Door.TrustedProxies)
 	var err error
-	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog}); err != nil {
+	if f.door, err = door.New(settings.Door, door.Deps{Log: p.log, Registerer: p.registry, AccessLog: accessLog, Local: local}); err != nil {
 		return nil, fmt.Errorf("door: %w", err)
 	}
 	serve := settings.HTTP
 	serve.DrainDelay = 0 // the door drains before its listener does, see serve
 	f.edge, err = httpserve.NewEdge(serve, f.door.Handler(), httpserve.EdgeDeps{
-		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry, Trusted: f.trusts,
+		Deps: httpserve.Deps{Log: p.log, Name: "door"}, Registerer: p.registry, Trusted: f.door.Trusts,
 	})
 	if err != nil {
 		f.door.Close()
 		return nil, fmt.Errorf("door: %w", err)
 	}
 	return f, nil
-}
-
-// trust takes the addresses of proxies before the door, which the door has found
-// good.
-func (f *front) trust(proxies []string) {
-	var all []netip.Prefix
-	for _, s := range proxies {
-		if a, err := netip.ParseAddr(s); err == nil {
-			all = append(all, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-		} else if p, err := netip.ParsePrefix(s); err == nil {
-			all = append(all, p)
-		}
-	}
-	f.proxies.Store(&all)
-}
-
-func (f *front) trusts(a netip.Addr) bool {
-	return slices.ContainsFunc(*f.proxies.Load(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (f *front) warn(settings config.Door) {
@@ -134,8 +115,16 @@ func (f *front) warn(settings config.Door) {
 // push starts the door's parts, the listener last: what it carries goes to origins
 // that are being watched.
 func (f *front) push(st *stack, src DoorSource) {
-	st.push(layer{name: "origins of the door", run: f.door.Run, close: func() error { f.door.Close(); return nil }})
+	f.pushProbes(st, f.door.Run)
 	st.push(layer{name: "settings of the door", run: func(ctx context.Context) error { return f.follow(ctx, src) }})
+	f.pushListener(st)
+}
+
+func (f *front) pushProbes(st *stack, run func(context.Context) error) {
+	st.push(layer{name: "origins of the door", run: run, close: func() error { f.door.Close(); return nil }})
+}
+
+func (f *front) pushListener(st *stack) {
 	o := f.settings
 	st.push(layer{name: "door", run: f.serve, grace: o.HTTP.DrainDelay + o.Door.Drain.Timeout + o.HTTP.ShutdownTimeout + defaultGrace})
 }
@@ -154,6 +143,7 @@ func (f *front) serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
+	f.door.Stopping()
 	f.log.Info("draining, still accepting", "delay", delay)
 	t := time.NewTimer(delay)
 	defer t.Stop()

@@ -97,7 +97,6 @@ func (f *front) take(settings config.Door) error {
 	if err := f.door.Reload(settings.Door); err != nil {
 		return errors.Join(fmt.Errorf("door: %w", err), f.edge.Reload(f.settings.HTTP))
 	}
-	f.trust(settings.Door.TrustedProxies)
 	return nil
 }
 

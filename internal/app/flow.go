@@ -136,6 +136,7 @@ func (s *stamp) measure(ctx context.Context) error {
 	for {
 		q := s.queue.Status()
 		s.flow.take(s.lookAt(q), q)
+		s.lookAround(q.Fill)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -50,6 +50,7 @@ type stamp struct {
 	callers *auth.Verifier
 	started time.Time
 	flow    flow
+	said    said
 	// board is set once the forwarder is made: metrics may be asked for before.
 	board atomic.Pointer[forward.Board]
 	// draining is set when the gateway was told to stop.
@@ -140,6 +141,7 @@ func (s *stamp) gatewayDeps(reg prometheus.Registerer, p process) gateway.Deps {
 		IPs:      addresses(),
 		Retain:   s.settings.Queue.Retain,
 		Ready:    s.ready,
+		Announce: s.announce,
 		Log:      s.log, Registerer: reg,
 	}
 	if p.recorder != nil {

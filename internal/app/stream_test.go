@@ -21,6 +21,7 @@ import (
 	"postroad/internal/auth"
 	"postroad/internal/config"
 	"postroad/internal/hub"
+	"postroad/internal/loopback"
 	"postroad/internal/stream/live"
 )
 
@@ -229,8 +230,7 @@ func TestPostedAtTheDoorSeenEverywhere(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	_, status := get(t, d.Admin+"/admin/v1/status")
-	var report struct {
+	type report struct {
 		Streams []struct {
 			Name        string
 			Ready       bool
@@ -241,10 +241,17 @@ func TestPostedAtTheDoorSeenEverywhere(t *testing.T) {
 			Healthy bool
 		} `json:"door_streams"`
 	}
-	if err := json.Unmarshal([]byte(status), &report); err != nil || len(report.Streams) != 2 || !report.Streams[0].Ready ||
-		report.Streams[0].Connections != 4 || report.Streams[1].Connections != 2 || len(report.DoorStreams) != 2 || !report.DoorStreams[0].Healthy {
-		t.Errorf("status: %+v, %v", report, err)
-	}
+	// A node that was looked at before it was ready is left out by the door for a
+	// while; viewers at the door may be at either.
+	await(t, "the status to show both nodes and their viewers", func() bool {
+		var r report
+		_, status := get(t, d.Admin+"/admin/v1/status")
+		if err := json.Unmarshal([]byte(status), &r); err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Streams) == 2 && r.Streams[0].Ready && r.Streams[1].Ready && len(r.DoorStreams) == 2 && r.DoorStreams[0].Healthy && r.DoorStreams[1].Healthy &&
+			min(r.Streams[0].Connections, r.Streams[1].Connections) >= 2 && r.Streams[0].Connections+r.Streams[1].Connections == 6
+	})
 	if status, _ := get(t, d.Admin+"/readyz"); status != http.StatusOK {
 		t.Errorf("readyz: %d", status)
 	}
@@ -424,9 +431,13 @@ func TestClientsMoveToAnotherNode(t *testing.T) {
 // the hub is.
 func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
+	addr, err := loopback.Address(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	o := hub.DefaultOptions()
-	o.Listen, o.Dir = "127.0.0.1:0", t.TempDir()
-	run := func() (addr string, stop func()) {
+	o.Listen, o.Dir = addr, t.TempDir()
+	run := func() (stop func()) {
 		h, err := hub.New(o, hub.Deps{Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
@@ -434,7 +445,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- h.Run(ctx) }()
-		return h.Addr(), sync.OnceFunc(func() {
+		return sync.OnceFunc(func() {
 			cancel()
 			if err := <-done; err != nil {
 				t.Error(err)
@@ -444,7 +455,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 			}
 		})
 	}
-	addr, stopHub := run()
+	stopHub := run()
 	s := streamSettings(t, "n", addr)
 	s.Stream.Live.MaxLag = time.Second
 	n := startStream(t, s)
@@ -456,8 +467,7 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	if status, _ := get(t, n.admin+"/livez"); status != http.StatusOK {
 		t.Errorf("livez: %d", status)
 	}
-	o.Listen = addr
-	_, stopHub = run()
+	stopHub = run()
 	defer stopHub()
 	await(t, "the node to be well", func() bool { status, _ := get(t, n.url+"/healthz"); return status == http.StatusOK })
 	if err := n.stop(); err != nil {

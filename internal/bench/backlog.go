@@ -154,7 +154,7 @@ func backlogReport(m Machine, o BacklogOptions, l load, rounds []backlogRound) *
 // backlogOnce is one round: filled by a first process, which is killed; looked
 // at by a second, which is stopped; drained by a third.
 func backlogOnce(ctx context.Context, binary, dir string, l load) (r backlogRound, err error) {
-	s, err := newSite(binary, dir)
+	s, err := newSite(ctx, binary, dir)
 	if err != nil {
 		return r, err
 	}

@@ -24,30 +24,46 @@ type DoorOptions struct {
 	// Connections is how many clients there are; each sends one request after the
 	// other.
 	Connections int
-	// Only names the parts to measure: posts, gets; none means all.
+	// FaultRounds is how many times each fault happens behind Postroad's door; it
+	// happens once behind every other proxy.
+	FaultRounds int
+	// Lead, Length and Tail are how long all is well before a fault, how long it
+	// lasts, and how long is looked on after it.
+	Lead, Length, Tail time.Duration
+	// Only names the parts to measure: posts, gets, faults; none means all.
 	Only []string
 }
 
-// DefaultDoorOptions take about three minutes.
+// DefaultDoorOptions take about seven minutes.
 func DefaultDoorOptions() DoorOptions {
-	return DoorOptions{Rounds: 5, Duration: 3 * time.Second, Connections: 64}
+	d := drill.DefaultDoorOptions()
+	return DoorOptions{
+		Rounds: 5, Duration: 2 * time.Second, Connections: 64,
+		FaultRounds: 3, Lead: 2 * time.Second, Length: d.Length, Tail: d.Tail,
+	}
 }
 
 // The parts of the measurement.
 const (
-	doorPosts = "posts"
-	doorGets  = "gets"
+	doorPosts      = "posts"
+	doorGets       = "gets"
+	doorFaultsPart = "faults"
 )
 
 // Validate reports every option that cannot work.
 func (o DoorOptions) Validate() error {
-	errs := []error{validSite(o.Binary, o.Dir), within("rounds", o.Rounds, maxRounds), within("connections", o.Connections, 4096)}
+	errs := []error{validSite(o.Binary, o.Dir), within("rounds", o.Rounds, maxRounds), within("connections", o.Connections, 4096), within("fault rounds", o.FaultRounds, maxRounds)}
 	if o.Duration < 100*time.Millisecond || o.Duration > time.Hour {
 		errs = append(errs, fmt.Errorf("duration: %v: must be between 100ms and 1h", o.Duration))
 	}
+	for name, d := range map[string]time.Duration{"lead": o.Lead, "length": o.Length, "tail": o.Tail} {
+		if d < 0 || d > time.Hour {
+			errs = append(errs, fmt.Errorf("%s: %v: must be between 0s and 1h", name, d))
+		}
+	}
 	for _, part := range o.Only {
-		if part != doorPosts && part != doorGets {
-			errs = append(errs, fmt.Errorf("only: %s: must be posts or gets", part))
+		if part != doorPosts && part != doorGets && part != doorFaultsPart {
+			errs = append(errs, fmt.Errorf("only: %s: must be posts, gets or faults", part))
 		}
 	}
 	return errors.Join(errs...)
@@ -75,35 +91,57 @@ type doorRun struct {
 	report *DoorReport
 }
 
+// wants reports whether a part is to be measured.
+func (o DoorOptions) wants(part string) bool {
+	return len(o.Only) == 0 || slices.Contains(o.Only, part)
+}
+
 // Door measures what a request through a front door takes of the processor, beside
 // other proxies (D1): each is a process on a core of its own before the same two
-// origins, which do next to nothing. Programs that are not installed are left out
-// and named.
+// origins, which do next to nothing. Then it lets one of two origins be killed and
+// be stopped behind each of them, and says what clients saw of it and how it came
+// back (D2, D3). Programs that are not installed are left out and named.
 func Door(ctx context.Context, o DoorOptions, d Deps) (report *DoorReport, err error) {
 	w, err := newWorkplace(o, o.Dir, d)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.remove()) }()
-	c, restore, err := splitCores()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, restore()) }()
-	r := &doorRun{opts: o, deps: w.deps, cores: c, report: &DoorReport{Machine: w.machine, Options: o}}
-	defer func() { err = errors.Join(err, r.stop()) }()
-	if err := r.start(ctx, w.dir); err != nil {
-		return nil, err
-	}
-	for _, part := range doorParts() {
-		if len(o.Only) > 0 && !slices.Contains(o.Only, part.name) {
-			continue
+	r := &doorRun{opts: o, deps: w.deps, report: &DoorReport{Machine: w.machine, Options: o}}
+	if o.wants(doorPosts) || o.wants(doorGets) {
+		if err := r.cost(ctx, w.dir); err != nil {
+			return nil, err
 		}
-		if err := r.measure(ctx, part); err != nil {
+	}
+	if o.wants(doorFaultsPart) {
+		if err := r.faults(ctx, w.dir); err != nil {
 			return nil, err
 		}
 	}
 	return r.report, nil
+}
+
+// cost measures processor time.
+func (r *doorRun) cost(ctx context.Context, dir string) (err error) {
+	c, restore, err := splitCores()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+	r.cores = c
+	defer func() { err = errors.Join(err, r.stop()) }()
+	if err := r.start(ctx, dir); err != nil {
+		return err
+	}
+	for _, part := range doorParts() {
+		if !r.opts.wants(part.name) {
+			continue
+		}
+		if err := r.measure(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start starts the origins and all proxies.
@@ -130,6 +168,13 @@ func (r *doorRun) start(ctx context.Context, dir string) error {
 		}
 		if err != nil {
 			return err
+		}
+		version, err := f.Version(ctx)
+		if err != nil {
+			return err
+		}
+		if version != "" {
+			r.report.Versions = append(r.report.Versions, version)
 		}
 		f.Timeout = patience // a machine that stands still for a moment is no fault of the origins'
 		if err := r.cores.startOn(func() error { return f.Start(ctx) }); err != nil {
@@ -202,12 +247,12 @@ func (r *doorRun) once(ctx context.Context, f *drill.Front, part doorPart) (used
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	l := &doorClients{request: part.request(host)}
-	if err := l.connect(ctx, f.URL(), r.opts.Connections); err != nil {
+	l := &doorClients{url: f.URL(), request: part.request(host)}
+	if err := l.connect(ctx, r.opts.Connections); err != nil {
 		return 0, 0, 0, err
 	}
 	defer l.close()
-	if _, err := l.run(doorWarmUp); err != nil {
+	if _, err := l.run(ctx, doorWarmUp); err != nil {
 		return 0, 0, 0, err
 	}
 	before, err := familyTime(f.Process().PID())
@@ -215,7 +260,7 @@ func (r *doorRun) once(ctx context.Context, f *drill.Front, part doorPart) (used
 		return 0, 0, 0, err
 	}
 	began := time.Now()
-	if n, err = l.run(r.opts.Duration); err != nil {
+	if n, err = l.run(ctx, r.opts.Duration); err != nil {
 		return 0, 0, 0, err
 	}
 	took = time.Since(began)

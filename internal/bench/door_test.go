@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +25,7 @@ import (
 func TestDoor(t *testing.T) {
 	o := DefaultDoorOptions()
 	o.Binary, o.Dir, o.Rounds, o.Connections, o.Duration = buildPostroad(t), t.TempDir(), 1, 4, 200*time.Millisecond
+	o.Only = []string{doorPosts, doorGets}
 	r, err := Door(t.Context(), o, Deps{})
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +66,8 @@ func TestDoor(t *testing.T) {
 }
 
 func TestDoorOptions(t *testing.T) {
-	err := DoorOptions{Only: []string{"all"}}.Validate()
-	for _, want := range []string{"binary, dir:", "rounds:", "connections:", "duration:", "only: all"} {
+	err := DoorOptions{Only: []string{"all"}, Lead: -1, Length: 2 * time.Hour, Tail: -1}.Validate()
+	for _, want := range []string{"binary, dir:", "rounds:", "connections:", "duration:", "fault rounds:", "lead:", "length:", "tail:", "only: all"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
@@ -118,11 +122,11 @@ func TestServeReverseProxy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &doorClients{request: part.request(host)}
-		if err := l.connect(t.Context(), url, 3); err != nil {
+		l := &doorClients{url: url, request: part.request(host)}
+		if err := l.connect(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := l.run(20 * time.Millisecond); err != nil || n < 3 {
+		if n, err := l.run(t.Context(), 20*time.Millisecond); err != nil || n < 3 {
 			t.Errorf("%s: %d answers, %v", part.name, n, err)
 		}
 		l.close()
@@ -140,6 +144,43 @@ func TestServeReverseProxy(t *testing.T) {
 	failed := errors.New("told nobody")
 	if err := ServeReverseProxy(t.Context(), "127.0.0.1:0", origins, func(net.Addr) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A connection that its server ends is made anew.
+func TestDoorClientsConnectAgain(t *testing.T) {
+	var conns, requests atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1)%3 == 0 {
+			w.Header().Set("Connection", "close")
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	host, err := drill.HostOf(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &doorClients{url: s.URL, request: doorParts()[0].request(host)}
+	if err := l.connect(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	var n int64
+	for range 10 {
+		answered, err := l.run(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += answered
+	}
+	if n != 10 || requests.Load() != 10 || conns.Load() != 4 {
+		t.Errorf("%d answers to %d requests on %d connections", n, requests.Load(), conns.Load())
 	}
 }
 

@@ -18,13 +18,14 @@ import (
 // doorClients are connections that send one request after the other, each only
 // once.
 type doorClients struct {
+	url     string
 	request []byte
 	conns   []*drill.Conn
 }
 
-func (l *doorClients) connect(ctx context.Context, url string, n int) error {
+func (l *doorClients) connect(ctx context.Context, n int) error {
 	for range n {
-		c, err := drill.Dial(ctx, url)
+		c, err := drill.Dial(ctx, l.url)
 		if err != nil {
 			l.close()
 			return err
@@ -42,16 +43,16 @@ func (l *doorClients) close() {
 
 // run sends for d, at least once on each connection, and returns how many requests
 // were answered. Any answer but a 2xx is an error.
-func (l *doorClients) run(d time.Duration) (int64, error) {
+func (l *doorClients) run(ctx context.Context, d time.Duration) (int64, error) {
 	var n atomic.Int64
 	errs := make([]error, len(l.conns))
 	end := time.Now().Add(d)
 	var all sync.WaitGroup
-	for i, c := range l.conns {
+	for i := range l.conns {
 		all.Go(func() {
-			errs[i] = c.SetDeadline(end.Add(patience))
+			errs[i] = l.conns[i].SetDeadline(end.Add(patience))
 			for errs[i] == nil {
-				errs[i] = once(c, l.request)
+				errs[i] = l.once(ctx, &l.conns[i], end.Add(patience))
 				n.Add(1)
 				if !time.Now().Before(end) {
 					return
@@ -61,6 +62,28 @@ func (l *doorClients) run(d time.Duration) (int64, error) {
 	}
 	all.Wait()
 	return n.Load(), errors.Join(errs...)
+}
+
+// once sends the request by a connection, which is another one afterwards where the
+// answer says that it ends: some proxies give a connection so many requests.
+func (l *doorClients) once(ctx context.Context, c **drill.Conn, deadline time.Time) error {
+	a, err := (*c).Do(l.request)
+	if err != nil {
+		return err
+	}
+	if drill.Judged(a.Status) != drill.Acknowledged {
+		return fmt.Errorf("answer %d: %.300s", a.Status, a.Body)
+	}
+	if !a.Close {
+		return nil
+	}
+	(*c).Close()
+	next, err := drill.Dial(ctx, l.url)
+	if err != nil {
+		return err
+	}
+	*c = next
+	return next.SetDeadline(deadline)
 }
 
 // doorOrigin answers every request with the same few bytes, at so little cost that

@@ -13,6 +13,12 @@ type DoorReport struct {
 	Machine Machine     `json:"machine"`
 	Options DoorOptions `json:"options"`
 	Parts   []DoorPart  `json:"parts"`
+	// Faults are drills, by proxy, fault and size of bodies.
+	Faults []DoorFault `json:"faults,omitempty"`
+	// Versions are what programs of others say of themselves.
+	Versions []string `json:"versions,omitempty"`
+	// Trouble are drills of other proxies that could not be done, and why.
+	Trouble []string `json:"trouble,omitempty"`
 	// Missing are proxies that are not installed.
 	Missing []string `json:"missing,omitempty"`
 }
@@ -60,18 +66,24 @@ func (r *DoorReport) Goals() []Goal {
 			}
 		}
 	}
-	return goals
+	return append(goals, r.faultGoals()...)
 }
 
-// frontTitles name proxies for a table.
+// frontTitle names a proxy for a table.
 func frontTitle(name string) string {
 	switch name {
 	case frontDoor:
 		return "Postroad front door"
 	case frontHAProxy:
 		return "HAProxy"
+	case "haproxy-retry":
+		return "HAProxy, repeats"
+	case "nginx-retry":
+		return "nginx, repeats"
 	case "caddy":
 		return "Caddy"
+	case "caddy-retry":
+		return "Caddy, repeats"
 	case drill.ReverseProxy:
 		return "httputil.ReverseProxy"
 	}
@@ -82,7 +94,12 @@ func frontTitle(name string) string {
 func (r *DoorReport) Write(w io.Writer) error {
 	p := &printer{w: w}
 	p.machine(r.Machine)
-	p.f("%d rounds of %v each over %d connections, proxies in turn, each on one core; median (least–most).\n\n", r.Options.Rounds, r.Options.Duration, r.Options.Connections)
+	if len(r.Parts) > 0 {
+		p.f("%d rounds of %v each over %d connections, proxies in turn, each on one core; median (least–most).\n\n", r.Options.Rounds, r.Options.Duration, r.Options.Connections)
+	}
+	if len(r.Versions) > 0 {
+		p.f("Programs of others: %s.\n\n", strings.Join(r.Versions, "; "))
+	}
 	if len(r.Missing) > 0 {
 		p.f("Not installed: %s.\n\n", strings.Join(r.Missing, ", "))
 	}
@@ -94,6 +111,7 @@ func (r *DoorReport) Write(w io.Writer) error {
 		}
 		p.table([]string{"", "µs of processor time a request", "share of HAProxy", "share of ReverseProxy", "requests/s"}, rows)
 	}
+	r.writeFaults(p)
 	p.goals(r.Goals())
 	return p.err
 }

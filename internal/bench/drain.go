@@ -116,7 +116,7 @@ const bareTopic = "bare"
 
 // drainOnce is one round, in a directory of its own.
 func drainOnce(ctx context.Context, o DrainOptions, dir string) (r drainRound, err error) {
-	s, err := newSite(o.Binary, dir)
+	s, err := newSite(ctx, o.Binary, dir)
 	if err != nil {
 		return r, err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 
 	"postroad/internal/drill"
 	"postroad/internal/kafka"
+	"postroad/internal/loopback"
 	"postroad/internal/message"
 )
 
@@ -35,17 +35,15 @@ type site struct {
 const stampName = "bench"
 
 // newSite makes a directory for a stamp and a hub that are not started yet.
-func newSite(binary, dir string) (*site, error) {
+func newSite(ctx context.Context, binary, dir string) (*site, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	// A port that is free now: it is taken again when the hub starts.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	hub, err := loopback.Address(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &site{binary: drill.Binary{Path: binary, Dir: dir, Plain: true}, dir: dir, hub: ln.Addr().String()}
-	return s, ln.Close()
+	return &site{binary: drill.Binary{Path: binary, Dir: dir, Plain: true}, dir: dir, hub: hub}, nil
 }
 
 func (s *site) queueDir() string { return filepath.Join(s.dir, "queue") }

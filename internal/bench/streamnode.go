@@ -57,7 +57,7 @@ func startNode(ctx context.Context, binary, dir string, c cores, settings ...str
 			err = errors.Join(err, n.stop())
 		}
 	}()
-	if n.site, err = newSite(binary, dir); err != nil {
+	if n.site, err = newSite(ctx, binary, dir); err != nil {
 		return nil, err
 	}
 	hub, err := n.site.startHub(ctx)

@@ -52,6 +52,9 @@ func (d Door) Warnings() []string {
 	if c.Connections == 0 && c.ConnectionsPerAddress == 0 {
 		warn("http.clients: no limit of connections: clients can use up all open files")
 	}
+	if s := d.Door.Limits.Streams; c.Connections > 0 && s > c.Connections && s != door.DefaultOptions().Limits.Streams {
+		warn("door.limits.streams: %d: above http.clients.connections, %d: so many WebSockets cannot be", s, c.Connections)
+	}
 	if d.HTTP.TLS.Enabled() && d.HTTP.TLS.ClientAuth == httpserve.ClientAuthRequire && len(d.Door.TrustedProxies) > 0 {
 		warn("http.tls.client_auth: require: is asked of the trusted proxies, not of the clients before them")
 	}

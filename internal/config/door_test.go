@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -15,17 +14,8 @@ const minimalDoor = "door: {origins: [{name: onprem, url: http://127.0.0.1:8081}
 func loadDoor(t *testing.T, text string, set ...string) (Door, *Loaded, []string) {
 	t.Helper()
 	d := DefaultDoor()
-	l, err := Load(&d, LoadOptions{File: writeConfig(t, text), Set: set})
-	var lines []string
-	var ce *Error
-	if errors.As(err, &ce) {
-		for _, p := range ce.Problems {
-			lines = append(lines, p.String())
-		}
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	return d, l, lines
+	l, problems := load(t, &d, text, set)
+	return d, l, problems
 }
 
 func TestDoorNeedsOrigins(t *testing.T) {
@@ -93,5 +83,18 @@ func TestDocumentedSettingsOfTheDoor(t *testing.T) {
 	}
 	if examples < 4 {
 		t.Errorf("%d examples were found", examples)
+	}
+}
+
+// More WebSockets than connections are warned about where somebody asked for them.
+func TestDoorWarnsOfStreams(t *testing.T) {
+	for set, want := range map[string]bool{"door.limits.streams=60000": true, "door.limits.streams=50000": false, "http.clients.connections=1000": false} {
+		d, _, problems := loadDoor(t, minimalDoor, set)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		if got := strings.Contains(strings.Join(d.Warnings(), "\n"), "door.limits.streams: "); got != want {
+			t.Errorf("%s: warned %v: %q", set, got, d.Warnings())
+		}
 	}
 }

@@ -11,10 +11,11 @@ import (
 // minimal is the least that a stamp must be told.
 const minimal = "stamp: {name: onprem}\nqueue: {dir: /var/lib/postroad}\n"
 
-func loadStamp(t *testing.T, text string, set ...string) (Stamp, *Loaded, []string) {
+// load reads settings from a file and what is set beside it, and returns the
+// problems, one a line.
+func load(t *testing.T, into any, text string, set []string) (*Loaded, []string) {
 	t.Helper()
-	s := DefaultStamp()
-	l, err := Load(&s, LoadOptions{File: writeConfig(t, text), Set: set})
+	l, err := Load(into, LoadOptions{File: writeConfig(t, text), Set: set})
 	var lines []string
 	var ce *Error
 	if errors.As(err, &ce) {
@@ -24,7 +25,14 @@ func loadStamp(t *testing.T, text string, set ...string) (Stamp, *Loaded, []stri
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	return s, l, lines
+	return l, lines
+}
+
+func loadStamp(t *testing.T, text string, set ...string) (Stamp, *Loaded, []string) {
+	t.Helper()
+	s := DefaultStamp()
+	l, problems := load(t, &s, text, set)
+	return s, l, problems
 }
 
 func TestStampNeedsNameAndDirectory(t *testing.T) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -14,17 +13,8 @@ const minimalStream = "stream: {topics: [messages, vehicles window=65536 conflat
 func loadStream(t *testing.T, text string, set ...string) (Stream, *Loaded, []string) {
 	t.Helper()
 	s := DefaultStream()
-	l, err := Load(&s, LoadOptions{File: writeConfig(t, text), Set: set})
-	var lines []string
-	var ce *Error
-	if errors.As(err, &ce) {
-		for _, p := range ce.Problems {
-			lines = append(lines, p.String())
-		}
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	return s, l, lines
+	l, problems := load(t, &s, text, set)
+	return s, l, problems
 }
 
 func TestStreamNeedsTopics(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"postroad/internal/door/doortest"
 )
 
 // order sends an order, or a question, to the admin API.
@@ -107,7 +109,7 @@ func TestEventsAreBounded(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	a := newStamp(t, "a", nil)
 	reg := prometheus.NewRegistry()
-	f := open(t, testOptions(origins(a.URL, deadURL(t))...), Deps{Registerer: reg})
+	f := open(t, testOptions(origins(a.URL, doortest.DeadURL(t))...), Deps{Registerer: reg})
 	f.probing(t)
 	ask(t, "POST", f.url+"/v1/topics/t/messages", strings.NewReader("x"))
 	ask(t, "CONNECT", f.url, nil)

@@ -60,6 +60,8 @@ type Door struct {
 	large, small *pool
 	via          string // the door's word in Via, different in each process
 
+	stopping atomic.Bool // /healthz says so
+
 	// state is what is in force; replaced by Reload.
 	state atomic.Pointer[layout]
 
@@ -192,9 +194,7 @@ func (d *Door) layOut(opts Options, old *layout) (*layout, error) {
 	}
 	// Nothing fails from here on: the groups that go on get their new rules.
 	for _, g := range made {
-		if err := g.adopt(); err != nil {
-			return nil, fmt.Errorf("group %s: %w", g.name, err)
-		}
+		g.adopt()
 	}
 	return l, nil
 }

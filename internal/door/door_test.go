@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/httpserve"
 )
 
@@ -145,10 +146,10 @@ func (f *front) carrierOptions() Options { return testOptions(origins(f.url)...)
 // TestCutAnswer: half an answer is never completed from another origin, nor
 // passed off as a whole one.
 func TestCutAnswer(t *testing.T) {
-	cut := rawOrigin(t, func(c net.Conn) {
+	cut := doortest.RawOrigin(t, func(c net.Conn) {
 		_, _ = http.ReadRequest(bufio.NewReader(c))
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-		reset(c)
+		doortest.Reset(c)
 	})
 	b := newStamp(t, "b", nil)
 	f := open(t, testOptions(origins(cut, b.URL)...), Deps{})

@@ -18,13 +18,16 @@ import (
 
 // forward carries a request to a gateway. It does what httputil.ReverseProxy does,
 // but for upgrades, with fewer copies: these are the many small requests.
+//
+// What a client sends after a body stays here, both ways: it comes when the headers
+// have been looked at, and an origin may take it for one of them.
 func (x *exchange) forward(ctx context.Context, r *http.Request) {
 	out := r.WithContext(ctx)
 	out.Header = onward(r, x.hop, x.door.via)
 	if _, ok := out.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = []string{""} // or the transport would name itself
 	}
-	out.RequestURI, out.Close = "", false
+	out.RequestURI, out.Close, out.Trailer = "", false, nil
 	switch {
 	case r.ContentLength == 0:
 		out.Body = http.NoBody
@@ -161,6 +164,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func rewrite(pr *httputil.ProxyRequest) {
 	x := exchangeOf(pr.In.Context())
 	pr.Out.Header = onward(pr.In, x.hop, x.door.via)
+	pr.Out.Trailer = nil
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // untouched, for the door reads none of it
 }
 
@@ -192,6 +196,9 @@ func (x *exchange) end(control *http.ResponseController) {
 func (x *exchange) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		x.status = status
+		if x.last && status >= 200 {
+			x.closing()
+		}
 	}
 	x.ResponseWriter.WriteHeader(status)
 }

@@ -86,8 +86,9 @@ type way struct {
 	proto, host string
 }
 
-// forwardedFor reads X-Forwarded-For, -Proto and -Host, or Forwarded where the
-// first is not there.
+// forwardedFor reads X-Forwarded-For, -Proto and -Host, and Forwarded. Which of the
+// two the proxy writes is not known, and the other it may pass on as a client made
+// it up: where both are there, only that counts in which they agree.
 func forwardedFor(h http.Header) way {
 	var w way
 	for _, line := range h["X-Forwarded-For"] {
@@ -97,21 +98,44 @@ func forwardedFor(h http.Header) way {
 	}
 	w.proto = strings.ToLower(only(h["X-Forwarded-Proto"]))
 	w.host = only(h["X-Forwarded-Host"])
-	if len(w.addresses) > 0 {
+	lines := h["Forwarded"]
+	if len(lines) == 0 {
 		return w
 	}
-	return w.or(parseForwarded(h["Forwarded"]))
+	other := parseForwarded(lines)
+	if len(w.addresses) == 0 {
+		w.addresses = other.addresses
+	} else {
+		w.addresses = commonEnd(w.addresses, other.addresses)
+	}
+	w.proto, w.host = agreed(w.proto, other.proto), agreed(w.host, other.host)
+	return w
 }
 
-// or takes from other what w does not say.
-func (w way) or(other way) way {
-	if w.proto != "" {
-		other.proto = w.proto
+// commonEnd is what two lists of addresses end with, both.
+func commonEnd(a, b []string) []string {
+	n := 0
+	for n < len(a) && n < len(b) && sameAddress(a[len(a)-1-n], b[len(b)-1-n]) {
+		n++
 	}
-	if w.host != "" {
-		other.host = w.host
+	return a[len(a)-n:]
+}
+
+func sameAddress(a, b string) bool {
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	return errX == nil && errY == nil && x.Unmap() == y.Unmap()
+}
+
+// agreed is what one says and the other does not deny.
+func agreed(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "" || a == b:
+		return a
 	}
-	return other
+	return ""
 }
 
 // only is the value of a header that must stand there once.

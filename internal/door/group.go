@@ -25,8 +25,9 @@ type group struct {
 
 	earlier carry.Stats // of carriers that this group had before
 
-	before *group // whose policy and carrier these are; nil once adopted
-	fresh  bool   // the carrier was made for this group
+	before *group        // whose policy and carrier these are; nil once adopted
+	fresh  bool          // the carrier was made for this group
+	change *carry.Change // of the carrier that was taken over; nil for none
 }
 
 // carriage is a carrier and the requests that use it, so that it is closed after
@@ -99,38 +100,43 @@ func (d *Door) newGroup(name string, o Group, before *group) (*group, error) {
 			Now: d.now, Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 			Event: func(e policy.Event) { d.changed(name, e) },
 		})
-		if err != nil {
-			return nil, err
-		}
 	} else {
 		g.policy, g.earlier = before.policy, before.earlier
+		err = errors.Join(o.rules().Validate(), policy.ValidateOrigins(members(o.Origins)))
 	}
-	if before != nil && before.settings.Carry == o.Carry {
-		g.carrier = before.carrier
-		if reflect.DeepEqual(targets(before.origins), targets(g.origins)) {
-			d.addProxies(g)
-			return g, nil
-		}
-	}
-	// Also where the carrier goes on: whatever cannot be used, such as a file that
-	// is not there, must be found before anything changes.
-	made, err := carry.New(o.Carry, g.policy, targets(o.Origins), carry.Deps{
-		Log: d.log.With("group", name), Now: d.now, Resolve: d.resolve,
-		Attempted: func(a carry.Attempted) { d.metrics.attempted(name, a) },
-	})
 	if err != nil {
 		return nil, err
 	}
-	if g.carrier != nil {
-		made.Close()
-	} else {
-		g.carrier, g.fresh = &carriage{Carrier: made}, true
-		if before != nil {
-			g.earlier = before.carried()
-		}
+	if err := d.giveCarrier(g); err != nil {
+		return nil, err
 	}
 	d.addProxies(g)
 	return g, nil
+}
+
+// giveCarrier gives a group its carrier: that of the group before it, with the
+// change that it needs, where the rules of carrying are the same. Whatever cannot
+// be used, such as a file that is not there, is found here.
+func (d *Door) giveCarrier(g *group) (err error) {
+	if before := g.before; before != nil && before.settings.Carry == g.settings.Carry {
+		g.carrier = before.carrier
+		if !reflect.DeepEqual(targets(before.origins), targets(g.origins)) {
+			g.change, err = g.carrier.Prepare(targets(g.origins))
+		}
+		return err
+	}
+	made, err := carry.New(g.settings.Carry, g.policy, targets(g.origins), carry.Deps{
+		Log: d.log.With("group", g.name), Now: d.now, Resolve: d.resolve,
+		Attempted: func(a carry.Attempted) { d.metrics.attempted(g.name, a) },
+	})
+	if err != nil {
+		return err
+	}
+	g.carrier, g.fresh = &carriage{Carrier: made}, true
+	if g.before != nil {
+		g.earlier = g.before.carried()
+	}
+	return nil
 }
 
 // abandon undoes newGroup.
@@ -141,30 +147,21 @@ func (g *group) abandon() {
 }
 
 // adopt changes the policy and the carrier that were taken over. An origin has its
-// address before requests are sent to it, and keeps it until none is.
-func (g *group) adopt() error {
-	before := g.before
-	if before == nil {
-		return nil
+// address before requests are sent to it, and keeps it until none is. Nothing of it
+// can fail: newGroup has made and checked all that it needs.
+func (g *group) adopt() {
+	if g.before == nil {
+		return
 	}
 	g.before = nil
-	now := targets(g.origins)
-	if !g.fresh {
-		both := slices.Clone(now)
-		for _, t := range targets(before.origins) {
-			if !slices.ContainsFunc(now, func(n carry.Target) bool { return n.Name == t.Name }) {
-				both = append(both, t)
-			}
-		}
-		if err := g.carrier.Update(both); err != nil {
-			return err
-		}
+	if g.change != nil {
+		g.carrier.Add(g.change)
 	}
-	err := g.policy.Update(g.settings.rules(), members(g.origins))
-	if !g.fresh {
-		err = errors.Join(err, g.carrier.Update(now))
+	_ = g.policy.Update(g.settings.rules(), members(g.origins))
+	if g.change != nil {
+		g.carrier.Apply(g.change)
+		g.change = nil
 	}
-	return err
 }
 
 // origin finds an origin of the policy by name.

@@ -23,6 +23,8 @@ func (l *layout) refusal(r *http.Request) *httpserve.Problem {
 			Name: "method-not-allowed", Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
 			Detail: "the door opens no tunnels and echoes no requests",
 		}
+	case !validToken(r.Method):
+		return badRequest("the method has characters that no method has")
 	case len(r.Header) > l.limits.HeaderFields:
 		return &httpserve.Problem{
 			Name: "headers-too-large", Status: http.StatusRequestHeaderFieldsTooLarge, Title: "Headers too large",
@@ -32,6 +34,8 @@ func (l *layout) refusal(r *http.Request) *httpserve.Problem {
 		return tooLarge()
 	case r.Host == "" && r.ProtoAtLeast(1, 1), !validHost(r.Host):
 		return badRequest("the host is missing or has characters that no host has")
+	case !plainTarget(r.URL), r.ProtoMajor > 1 && r.URL.Scheme != "":
+		return badRequest("the target is neither a path nor the URL of a page, or has spaces or control characters in its query")
 	case ambiguousPath(r.URL):
 		return badRequest("the path has control characters, or means another one in a different reading")
 	}
@@ -54,6 +58,33 @@ func tooLarge() *httpserve.Problem {
 		Name: "too-large", Status: http.StatusRequestEntityTooLarge, Title: "Too large",
 		Detail: "the request body is over limits.body_bytes of the door",
 	}
+}
+
+// plainTarget tells targets that are a path, or a URL with a host, and a query of
+// one word. Of a target such as "x:http://other/path" the standard library sees no
+// path at all, but would write all that follows the colon to the origin, which may
+// take path and host from it. And over HTTP/2 a query may have spaces, which would
+// make four words of the three of a request line.
+func plainTarget(u *url.URL) bool {
+	if u.Opaque != "" || u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" || !strings.HasPrefix(u.Path, "/") {
+		return false
+	}
+	for i := range len(u.RawQuery) {
+		if u.RawQuery[i] <= ' ' || u.RawQuery[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// rooted gives a request for "http://host", without a path, the path that it means.
+func rooted(r *http.Request) *http.Request {
+	if r.URL.Path != "" || r.URL.Opaque != "" || r.URL.Host == "" {
+		return r
+	}
+	u, out := *r.URL, r.WithContext(r.Context())
+	u.Path, out.URL = "/", &u
+	return out
 }
 
 // ambiguousPath tells paths that an origin could read as another one than the
@@ -102,13 +133,19 @@ func hopByHop(name string) bool {
 	return false
 }
 
+// inDisguise tells headers that an origin which takes underscores for hyphens
+// would read a body's length from.
+func inDisguise(name string) bool {
+	return strings.Contains(name, "_") && (foldEqual(name, "Transfer-Encoding") || foldEqual(name, "Content-Length"))
+}
+
 // onward copies the headers of a request that go on to an origin; the values are
 // shared. Of an upgrade only one to WebSocket goes on: another protocol behind the
 // same connection would be out of the door's sight.
 func onward(r *http.Request, h hop, via string) http.Header {
 	out := make(http.Header, len(r.Header)+4)
 	for name, values := range r.Header {
-		if hopByHop(name) || !h.trusted && aboutTheWay(name) {
+		if hopByHop(name) || inDisguise(name) || !h.trusted && aboutTheWay(name) {
 			continue
 		}
 		out[name] = values
@@ -158,9 +195,10 @@ func cameHere(values []string, via string) bool {
 	return false
 }
 
-// isWebSocket tells requests that ask for a WebSocket.
+// isWebSocket tells requests that ask for a WebSocket. One with a body is none:
+// where the body ends the frames would begin, and not all agree on where that is.
 func isWebSocket(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.Method == http.MethodGet && strings.EqualFold(only(r.Header["Upgrade"]), "websocket") &&
+	return r.ProtoMajor == 1 && r.Method == http.MethodGet && r.ContentLength == 0 && strings.EqualFold(only(r.Header["Upgrade"]), "websocket") &&
 		hasToken(r.Header["Connection"], "Upgrade")
 }
 

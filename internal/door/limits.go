@@ -120,6 +120,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
+	if err == nil && p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96) // as addresses are when they are compared
+	}
 	if err != nil || p.Masked() != p {
 		return netip.Prefix{}, errors.New("must be a network such as 10.0.0.0/8, without bits beyond it, or an address")
 	}

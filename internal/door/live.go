@@ -28,6 +28,7 @@ type streamSet struct {
 	all      map[*stream]struct{}           // guarded by mu
 	at       map[place]map[*stream]struct{} // guarded by mu
 	moved    map[string]float64             // by group, what the rate allows now; guarded by mu
+	homes    map[string]home                // by group; guarded by mu
 	servers  map[<-chan struct{}]*listener  // those with streams, by what tells their drain; guarded by mu
 	gone     chan struct{}                  // closed and made anew when a stream ends while draining; guarded by mu
 	ended    map[string]uint64              // by reason; guarded by mu
@@ -41,6 +42,7 @@ type stream struct {
 	set    *streamSet
 	at     place
 	idle   time.Duration // 0: never ended for it
+	asked  time.Time     // when the client asked for it, before an origin was chosen
 	since  time.Time
 	active atomic.Int64 // nanoseconds after since of the last byte
 	end    func()       // ends it; may be called again and again
@@ -57,7 +59,7 @@ var (
 func newStreams(now func() time.Time, random func() float64) *streamSet {
 	return &streamSet{
 		now: now, random: random, all: map[*stream]struct{}{}, at: map[place]map[*stream]struct{}{},
-		moved: map[string]float64{}, servers: map[<-chan struct{}]*listener{}, gone: make(chan struct{}), ended: map[string]uint64{},
+		moved: map[string]float64{}, homes: map[string]home{}, servers: map[<-chan struct{}]*listener{}, gone: make(chan struct{}), ended: map[string]uint64{},
 	}
 }
 
@@ -68,7 +70,7 @@ func (s *streamSet) set(most int, drain Drain) {
 }
 
 // add takes a stream in; the error says why it may not be.
-func (s *streamSet) add(at place, idle time.Duration, end func()) (*stream, error) {
+func (s *streamSet) add(at place, asked time.Time, idle time.Duration, end func()) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -77,7 +79,7 @@ func (s *streamSet) add(at place, idle time.Duration, end func()) (*stream, erro
 	case len(s.all) >= s.most:
 		return nil, errManyStreams
 	}
-	st := &stream{set: s, at: at, idle: idle, since: s.now(), end: end}
+	st := &stream{set: s, at: at, asked: asked, idle: idle, since: s.now(), end: end}
 	s.all[st] = struct{}{}
 	if s.at[at] == nil {
 		s.at[at] = map[*stream]struct{}{}
@@ -178,18 +180,22 @@ func (s *streamSet) pick(n int, want func(*stream) bool) []*stream {
 }
 
 // move ends as many streams of a group as its rate allows in the time that passed,
-// of those at origins that leaving names. What the rate allows is not saved up for
-// later: at most a second's worth.
-func (s *streamSet) move(group string, rate float64, passed time.Duration, leaving map[string]bool) int {
+// of those at origins that leaving names, which were asked for until the time that
+// it says. What the rate allows is not saved up for later: after a pause of the
+// machine no more than that of a few steps goes at once.
+func (s *streamSet) move(group string, rate float64, passed time.Duration, leaving map[string]time.Time) int {
 	s.mu.Lock()
 	if len(leaving) == 0 || rate <= 0 {
 		delete(s.moved, group)
 		s.mu.Unlock()
 		return 0
 	}
-	may := min(s.moved[group]+rate*passed.Seconds(), max(rate, 1))
+	may := min(s.moved[group]+rate*passed.Seconds(), max(rate*moveBurst.Seconds(), 1))
 	s.mu.Unlock()
-	list := s.pick(int(may), func(st *stream) bool { return st.at.group == group && leaving[st.at.origin] })
+	list := s.pick(int(may), func(st *stream) bool {
+		until, ok := leaving[st.at.origin]
+		return ok && st.at.group == group && !st.asked.After(until)
+	})
 	for _, st := range list {
 		st.cut(endedMoved)
 	}
@@ -199,10 +205,20 @@ func (s *streamSet) move(group string, rate float64, passed time.Duration, leavi
 	return len(list)
 }
 
+// moveBurst is how long a time of moving may be made up for at once.
+const moveBurst = 4 * moveStep
+
+// Stopping has /healthz answer 503 from now on; everything else goes on. Whoever
+// looks there, such as a balancer or another door, sends elsewhere from then on.
+func (d *Door) Stopping() { d.stopping.Store(true) }
+
 // Drain lets all streams go at the rate of the options, in any order, and takes no
 // new one. It returns when none is left. What is left when ctx ends, or after the
 // options' timeout, is ended at once.
-func (d *Door) Drain(ctx context.Context) { d.live.letGo(ctx) }
+func (d *Door) Drain(ctx context.Context) {
+	d.Stopping()
+	d.live.letGo(ctx)
+}
 
 func (s *streamSet) letGo(ctx context.Context) {
 	s.mu.Lock()

@@ -29,7 +29,7 @@ func (f *fakeStreams) add(t *testing.T, at place, idle time.Duration) *stream {
 	t.Helper()
 	var st *stream
 	var once sync.Once
-	st, err := f.set.add(at, idle, func() {
+	st, err := f.set.add(at, time.Now(), idle, func() {
 		once.Do(func() {
 			f.mu.Lock()
 			f.cut = append(f.cut, time.Now())
@@ -61,7 +61,7 @@ func TestMoveRate(t *testing.T) {
 	for range 1000 {
 		f.set.move("g", 10, time.Second, nil) // nothing is to be moved
 	}
-	leave := map[string]bool{"a": true}
+	leave := map[string]time.Time{"a": time.Now()}
 	for step := range 50 {
 		f.set.move("g", 10, 100*time.Millisecond, leave)
 		if gone := 100 - f.set.count(place{"g", "a"}); gone > step+1 || gone < step {
@@ -69,7 +69,7 @@ func TestMoveRate(t *testing.T) {
 		}
 	}
 	// A loop that stood still for long does not cut all at once.
-	if n := f.set.move("g", 10, time.Hour, leave); n > 10 {
+	if n := f.set.move("g", 10, time.Hour, leave); n > 2 {
 		t.Errorf("%d moved after an hour without a step", n)
 	}
 	if b, h := f.set.count(place{"g", "b"}), f.set.count(place{"h", "a"}); b != 100 || h != 100 {
@@ -127,7 +127,7 @@ func TestDrainRate(t *testing.T) {
 			if rate := max(20, float64(c.n)/9); float64(most) > rate {
 				t.Errorf("%d ended within half a second, at %.0f a second", most, rate)
 			}
-			if _, err := f.set.add(place{"g", "a"}, 0, func() {}); err == nil {
+			if _, err := f.set.add(place{"g", "a"}, time.Now(), 0, func() {}); err == nil {
 				t.Error("a new stream was taken while draining")
 			}
 		})
@@ -156,7 +156,7 @@ func TestManyStreams(t *testing.T) {
 	f.set.set(2, Drain{Rate: 1, Timeout: time.Second})
 	f.add(t, place{"g", "a"}, 0)
 	st := f.add(t, place{"g", "a"}, 0)
-	if _, err := f.set.add(place{"g", "a"}, 0, func() {}); err == nil {
+	if _, err := f.set.add(place{"g", "a"}, time.Now(), 0, func() {}); err == nil {
 		t.Error("one more than allowed was taken")
 	}
 	st.cut("test")
@@ -194,10 +194,14 @@ func TestLeaving(t *testing.T) {
 		{"nowhere to go", policy.Status{Origins: []policy.OriginStatus{on("a", 1, policy.Draining), on("b", 1, policy.Suspect)}}, []string{"gone"}},
 		{"panic", policy.Status{Panic: true, Origins: []policy.OriginStatus{on("a", 1, policy.Suspect), on("b", 1, policy.Healthy)}}, nil},
 	} {
-		got := leaving(c.status, all, now)
+		since := now.Add(-time.Second)
+		got := leaving(c.status, all, home{priority: wholeTier(c.status), since: since}, now)
 		var names []string
-		for n := range got {
+		for n, until := range got {
 			names = append(names, n)
+			if standsIn := n == "b"; standsIn != until.Equal(since) || !standsIn && !until.Equal(now) {
+				t.Errorf("%s: %s is left by who came until %v", c.name, n, until)
+			}
 		}
 		slices.Sort(names)
 		if !slices.Equal(names, c.want) {
@@ -331,12 +335,109 @@ func TestFailback(t *testing.T) {
 	}
 }
 
+// TestFailbackIsOnce: of a stand-in those leave who came before the first was back
+// as a whole. Who comes later was moved before, or could not get to the first for a
+// moment: it stays until the first has been out again.
+func TestFailbackIsOnce(t *testing.T) {
+	clock := newClock()
+	o := testOptions(origins(newStamp(t, "a", nil).URL, newStamp(t, "b", nil).URL)...)
+	o.Policy.Health.Restore.Ramp = 10 * time.Second
+	o.Streams.MoveRate = 1000
+	f := open(t, o, Deps{Now: clock.now})
+	g := f.state.Load().groups[gatewaysGroup].policy
+	at := place{gatewaysGroup, "b"}
+	came := func(asked time.Time) {
+		t.Helper()
+		var st *stream
+		var err error
+		var once sync.Once
+		if st, err = f.live.add(at, asked, 0, func() { once.Do(func() { f.live.remove(st) }) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	carries := func(when string, want int) {
+		t.Helper()
+		clock.add(time.Second)
+		f.moveOnce(time.Second, 0)
+		f.moveOnce(time.Second, 0)
+		if n := f.live.count(at); n != want {
+			t.Errorf("%s: the stand-in carries %d, want %d", when, n, want)
+		}
+	}
+	for range 2 {
+		if err := g.Hold("a", true); err != nil {
+			t.Fatal(err)
+		}
+		carries("the first is out", f.live.count(at))
+		for range 3 {
+			came(clock.now())
+		}
+		asked := clock.now() // but is connected later
+		carries("the first is out, three came", f.live.count(at))
+		if err := g.Release("a"); err != nil {
+			t.Fatal(err)
+		}
+		came(clock.now())
+		n := f.live.count(at)
+		for range 8 {
+			carries("the ramp goes on", n)
+		}
+		clock.add(5 * time.Second)
+		carries("the first is back", 0)
+		came(asked)
+		carries("one that asked before is connected", 0)
+		came(clock.now())
+		came(clock.now())
+		for range 5 {
+			carries("two came since", 2)
+		}
+	}
+	if err := f.Reload(o); err != nil {
+		t.Fatal(err)
+	}
+	carries("after a reload", 0)
+}
+
+// TestFailbackWithCookie: a cookie that names the stand-in does not lead a client
+// back to it, to be ended there again and again.
+func TestFailbackWithCookie(t *testing.T) {
+	a, b := sockets(t, "a"), sockets(t, "b")
+	o := testOptions(origins(a.URL, b.URL)...)
+	o.Affinity = affinityCookie
+	f := open(t, o, Deps{})
+	g := f.state.Load().groups[gatewaysGroup].policy
+	if err := g.Hold("a", true); err != nil {
+		t.Fatal(err)
+	}
+	with := strings.Replace(upgrade, "\r\n\r\n", "\r\nCookie: "+cookiePrefix+gatewaysGroup+"=b\r\n\r\n", 1)
+	at := func() string {
+		res, _, _ := raw(t, f.url, with)
+		return res.Header.Get("Stamp")
+	}
+	if got := at(); got != "b" {
+		t.Fatalf("with a held the stream went to %s", got)
+	}
+	if err := g.Release("a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := at(); got != "a" {
+		t.Errorf("with a back the client came to %s", got)
+	}
+}
+
 // TestDrainOfTheDoor: its streams end, new ones are refused with a word when to
 // ask again, and all else goes on.
 func TestDrainOfTheDoor(t *testing.T) {
 	a := sockets(t, "a")
 	f := open(t, testOptions(origins(a.URL)...), Deps{})
 	_, r, _ := socket(t, f.url)
+	if res := ask(t, "GET", f.url+"/healthz", nil); res.status != http.StatusOK {
+		t.Errorf("before: /healthz answered %d", res.status)
+	}
+	f.Stopping()
+	if res := ask(t, "GET", f.url+"/healthz", nil); res.status != http.StatusServiceUnavailable || res.body != "{\"drain\":true}\n" {
+		t.Errorf("while it stops: /healthz answered %d %q", res.status, res.body)
+	}
 	f.Drain(t.Context())
 	if _, err := r.ReadByte(); err == nil {
 		t.Error("the stream lives on")
@@ -344,6 +445,49 @@ func TestDrainOfTheDoor(t *testing.T) {
 	res, _, _ := raw(t, f.url, upgrade)
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
 		t.Errorf("a new stream: %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+}
+
+// TestStoppingDoorIsDrained: a door before one that is about to stop sends nothing
+// more there, and takes it for no failure.
+func TestStoppingDoorIsDrained(t *testing.T) {
+	site, cloud := open(t, testOptions(origins(newStamp(t, "site", nil).URL)...), Deps{}), newStamp(t, "cloud", nil)
+	f := open(t, testOptions(origins(site.url, cloud.URL)...), Deps{})
+	f.probing(t)
+	if res := ask(t, "GET", f.url+"/x", nil); res.header.Get("Stamp") != "site" {
+		t.Fatalf("%q answered", res.header.Get("Stamp"))
+	}
+	site.Stopping()
+	eventually(t, "the origin to be left alone", func() bool { return f.origin(gatewaysGroup, "a").State == policy.Draining })
+	if res := ask(t, "GET", f.url+"/x", nil); res.header.Get("Stamp") != "cloud" {
+		t.Errorf("%q answered", res.header.Get("Stamp"))
+	}
+	if o := f.origin(gatewaysGroup, "a"); o.Isolations != 0 || !o.Healthy {
+		t.Errorf("the door that stops passes for one that failed: %+v", o)
+	}
+}
+
+// TestExecutedIsToldSo: the answer to what an origin has done is passed on although
+// it cannot be counted among the streams; 503 would say that nothing was done.
+func TestExecutedIsToldSo(t *testing.T) {
+	events := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: done\n\n")
+		_ = http.NewResponseController(w).Flush() // without a length
+	}))
+	o := testOptions(origins(events.URL)...)
+	o.Limits.Streams = 0
+	o.Origins[0].Stream = events.URL
+	f := open(t, o, Deps{})
+	for _, path := range []string{"/x", "/v1/x", "/v1/topics/t/stream"} {
+		for method, want := range map[string]int{"GET": 503, "POST": 200, "PUT": 200, "DELETE": 200} {
+			if res := ask(t, method, f.url+path, nil); res.status != want || want == 200 && res.body != "data: done\n\n" {
+				t.Errorf("%s %s: %d %q, want %d", method, path, res.status, res.body, want)
+			}
+		}
+	}
+	if n := f.live.total(); n != 0 {
+		t.Errorf("%d streams are counted", n)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // holder is a stamp that holds the messages of some paths and answers all else
@@ -82,7 +84,7 @@ func TestLookupSilent(t *testing.T) {
 			stamps := []*stamp{holder(t, "a"), holder(t, "b"), holder(t, "c")}
 			stamps[(down+2)%3] = holder(t, "holder", held)
 			urls := []string{stamps[0].URL, stamps[1].URL, stamps[2].URL}
-			urls[down] = deadURL(t)
+			urls[down] = doortest.DeadURL(t)
 			f := open(t, testOptions(origins(urls...)...), Deps{})
 			name := "no answer came from " + string(rune('a'+down)) + ";"
 			for range 2 { // the second finds it known to be down

@@ -115,8 +115,9 @@ func (s *stamp) kill() {
 // front is a door that listens, with its log.
 type front struct {
 	*Door
-	url string
-	log *logBuffer
+	url  string
+	log  *logBuffer
+	shut func() // ends it; again is nothing
 }
 
 func testOptions(origins ...Origin) Options {
@@ -156,12 +157,13 @@ func open(t *testing.T, o Options, deps Deps) *front {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(d.Handler())
-	t.Cleanup(func() {
+	shut := func() {
 		srv.CloseClientConnections()
 		srv.Close()
 		d.Close()
-	})
-	return &front{d, srv.URL, buf}
+	}
+	t.Cleanup(shut)
+	return &front{d, srv.URL, buf, shut}
 }
 
 // probing runs the probes of the door until the test ends.
@@ -258,14 +260,6 @@ func ask(t *testing.T, method, url string, body io.Reader, header ...string) ans
 	return answer{res.StatusCode, res.Header, string(b)}
 }
 
-// deadURL is an address that refuses connections. Its port stays taken until
-// the test ends, or another listener might get it.
-func deadURL(t *testing.T) string {
-	t.Helper()
-	_, addr := boundSocket(t)
-	return "http://" + addr
-}
-
 func listenRaw(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -273,38 +267,6 @@ func listenRaw(t *testing.T) net.Listener {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// rawOrigin runs serve on each connection it accepts.
-func rawOrigin(t *testing.T, serve func(net.Conn)) string {
-	t.Helper()
-	l := listenRaw(t)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		wg.Wait()
-	})
-	return "http://" + l.Addr().String()
-}
-
-// reset closes a connection so that its peer gets a RST.
-func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = c.Close()
 }
 
 // value reads a counter or a gauge.

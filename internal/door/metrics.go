@@ -169,7 +169,7 @@ type stateCollector struct {
 	door                                                          *Door
 	healthy, usable, inFlight, streams, percent, panics           *prometheus.Desc
 	repeats, hedges, refused, minted, streamed, buffered, orphans *prometheus.Desc
-	ended, clients                                                *prometheus.Desc
+	ended, clients, lacking                                       *prometheus.Desc
 }
 
 func newStateCollector(d *Door) *stateCollector {
@@ -191,6 +191,7 @@ func newStateCollector(d *Door) *stateCollector {
 		streamed: desc("bodies_streamed_total", "POSTs whose body was not kept, so that they could not have been repeated.", "group"),
 		buffered: desc("buffered_bytes", "Memory of bodies and answers that are kept.", "group"),
 		orphans:  desc("orphaned_attempts", "Attempts that go on although their request is answered.", "group"),
+		lacking:  desc("connections_lacking_total", "Connections to origins that could not be opened because this machine had no port, file descriptor or memory left.", "group"),
 		ended:    desc("streams_ended_total", "Streams that ended, by why: over (client or origin), idle, moved, drain.", "reason"),
 		clients:  desc("rate_limited_clients", "Clients whose rate is remembered."),
 	}
@@ -227,6 +228,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 		total(c.refused, st.Refused, name)
 		total(c.minted, st.Minted, name)
 		total(c.streamed, st.Streamed, name)
+		total(c.lacking, st.Lacking, name)
 		gauge(c.buffered, float64(st.Buffered), name)
 		gauge(c.orphans, float64(st.Orphans), name)
 	}

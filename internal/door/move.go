@@ -47,73 +47,102 @@ func (d *Door) moveStreams(ctx context.Context) {
 
 // moveOnce moves what may be moved in the time that passed.
 func (d *Door) moveOnce(passed, late time.Duration) {
-	groups := d.state.Load().groups
-	for name, g := range groups {
+	l, now := d.state.Load(), d.now()
+	for name, g := range l.groups {
 		g.policy.Beat(late)
 		if rate := g.settings.Streams.MoveRate; rate > 0 && d.live.inGroup(name) {
-			d.live.move(name, rate, passed, leaving(g.policy.Status(), d.live.origins(name), d.now()))
+			status := g.policy.Status()
+			home := d.live.home(name, l.since, wholeTier(status), now)
+			d.live.move(name, rate, passed, leaving(status, d.live.origins(name), home, now))
 		}
 	}
 	for _, name := range d.live.groups() {
-		if groups[name] == nil {
-			d.live.move(name, goneRate, passed, allOf(d.live.origins(name)))
+		if l.groups[name] == nil {
+			d.live.move(name, goneRate, passed, allOf(d.live.origins(name), now))
 		}
 	}
 }
 
-func allOf(names []string) map[string]bool {
-	all := make(map[string]bool, len(names))
+func allOf(names []string, now time.Time) map[string]time.Time {
+	all := make(map[string]time.Time, len(names))
 	for _, n := range names {
-		all[n] = true
+		all[n] = now
 	}
 	return all
 }
 
-// leaving says which origins of those that carry streams should not:
-//
-//   - one that takes no requests (drained, in maintenance, held, disabled, without
-//     weight) or is left out for some time, while another takes them;
-//   - one that stood in for origins of a lower number which are back as a whole;
-//   - one that the group has no more.
-//
-// Where too few origins are usable nothing moves: there is no better place.
-func leaving(s policy.Status, carrying []string, now time.Time) map[string]bool {
-	if s.Panic {
-		return nil
+// home is the lowest priority number of a group whose origins are there as a
+// whole, 0 for none, and since when they are.
+type home struct {
+	priority int
+	since    time.Time
+	of       time.Time // of the configuration under which it was found
+}
+
+// home notes what is home now and returns it. What stays home keeps its time.
+func (s *streamSet) home(group string, of time.Time, priority int, now time.Time) home {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.homes[group]; h.priority == priority && h.of.Equal(of) {
+		return h
 	}
-	usable := 0
+	s.homes[group] = home{priority, now, of}
+	return s.homes[group]
+}
+
+// wholeTier is the lowest priority number whose origins are back as a whole, or 0.
+func wholeTier(s policy.Status) (best int) {
 	whole := map[int]int{} // by priority, the percentages of those that are back
 	for _, o := range s.Origins {
-		if o.Usable && o.Percent > 0 {
-			usable++
-			if o.State == policy.Healthy {
-				whole[o.Priority] += o.Percent
-			}
+		if o.Usable && o.State == policy.Healthy {
+			whole[o.Priority] += o.Percent
 		}
 	}
-	best := 0
 	for p, percent := range whole {
 		if percent >= 100 && (best == 0 || p < best) {
 			best = p
 		}
 	}
+	return best
+}
+
+// leaving says which origins of those that carry streams should not, and until when
+// streams that should leave them were asked for:
+//
+//   - all of one that takes no requests (drained, in maintenance, held, disabled,
+//     without weight) or is left out for some time, while another takes them;
+//   - of one that stands in for origins of a lower number, those from before these
+//     were back as a whole. Whoever came later could not get there for a moment, or
+//     was moved already, and stays until something changes: without this a client
+//     would be moved again and again while a few connections fail;
+//   - all of one that the group has no more.
+//
+// Where too few origins are usable nothing moves: there is no better place.
+func leaving(s policy.Status, carrying []string, back home, now time.Time) map[string]time.Time {
+	if s.Panic {
+		return nil
+	}
+	usable := 0
 	known := map[string]policy.OriginStatus{}
 	for _, o := range s.Origins {
 		known[o.Name] = o
+		if o.Usable && o.Percent > 0 {
+			usable++
+		}
 	}
-	leave := map[string]bool{}
+	leave := map[string]time.Time{}
 	for _, name := range carrying {
 		o, there := known[name]
 		takes := o.Usable && o.Percent > 0
 		switch {
 		case !there:
-			leave[name] = true
-		case takes && best > 0 && o.Priority > best:
-			leave[name] = true
+			leave[name] = now
+		case takes && back.priority > 0 && o.Priority > back.priority:
+			leave[name] = back.since
 		case takes || usable == 0:
 		case o.State == policy.Suspect && now.Sub(o.Since) < sureAfter:
 		default:
-			leave[name] = true
+			leave[name] = now
 		}
 	}
 	return leave

@@ -318,12 +318,18 @@ func (o Options) Warnings() []string {
 		for _, w := range policy.Warnings(g.Policy, members) {
 			all = append(all, "group "+name+": "+w)
 		}
+		for _, w := range carry.Warnings(g.Carry, targets(g.Origins)) {
+			all = append(all, "group "+name+": "+w)
+		}
 		if g.Probe.Timeout >= g.Probe.Interval*10 {
 			all = append(all, fmt.Sprintf("group %s: probe.timeout: %s: far above probe.interval, an origin that is silent is found late", name, g.Probe.Timeout))
 		}
 	}
 	if o.Limits.Rate.PerSecond > 0 && float64(o.Limits.Rate.Burst) < o.Limits.Rate.PerSecond {
 		all = append(all, "limits.rate.burst: below limits.rate.per_second: clients that send at intervals are refused within their rate")
+	}
+	if def := DefaultOptions().AccessLog; !o.AccessLog.Enabled && o.AccessLog != def {
+		all = append(all, "access_log: sample and slow have no effect without access_log.enabled")
 	}
 	return append(all, o.unreached()...)
 }

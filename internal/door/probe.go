@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
+	"postroad/internal/door/carry"
 	"postroad/internal/door/policy"
 )
 
@@ -14,7 +16,7 @@ import (
 func (d *Door) watch(ctx context.Context, groupName, originName string) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -29,20 +31,78 @@ func (d *Door) watch(ctx context.Context, groupName, originName string) {
 		if o == nil {
 			return
 		}
-		p := d.probe(ctx, g, originName)
+		p := d.probe(ctx, g, originName, turn)
 		if ctx.Err() != nil {
 			return // it may have failed for that reason
 		}
 		d.metrics.probed(groupName, originName, p)
-		o.Probed(p)
+		if !carry.Lacking(p.Err) { // what this machine lacks is no verdict on the origin
+			o.Probed(p)
+		}
 		timer.Reset(o.NextProbe())
 	}
 }
 
-// probe asks an origin once. A redirect is an answer other than 200. What an
-// origin says of itself counts although it answers otherwise: one that drains
-// answers 503 and says why.
-func (d *Door) probe(ctx context.Context, g *group, name string) policy.Probe {
+// probe asks an origin once: the address whose turn it is. Where that does not
+// pass, or asks to be left alone, and there are others, it does not speak for the
+// origin: all others are asked, and one of them that passes does. Without this one
+// instance of ten that is being renewed would take the other nine out with it.
+func (d *Door) probe(ctx context.Context, g *group, name string, turn int) policy.Probe {
+	addresses := g.carrier.Addresses(name)
+	if len(addresses) == 0 {
+		return policy.Probe{Err: fmt.Errorf("probe: origin %s has no address", name)}
+	}
+	first := turn % len(addresses)
+	word := d.probeAt(ctx, g, name, addresses[first])
+	if serves(word) || len(addresses) == 1 {
+		return word
+	}
+	others := slices.Delete(addresses, first, first+1)
+	answers := make(chan policy.Probe, len(others))
+	for _, a := range others {
+		go func() { answers <- d.probeAt(ctx, g, name, a) }()
+	}
+	best := word
+	for range others {
+		if p := <-answers; weight(p) > weight(best) {
+			best = p
+		}
+	}
+	return best
+}
+
+// serves: the probe passed, and the address takes requests.
+func serves(p policy.Probe) bool { return p.Err == nil && !leaves(p.Said) }
+
+// weight of the word of one address among those of an origin: who serves speaks for
+// it, and where somebody could not be asked nobody is held against it.
+func weight(p policy.Probe) int {
+	switch {
+	case serves(p):
+		return 3
+	case carry.Lacking(p.Err):
+		return 2
+	case leaves(p.Said):
+		return 1
+	}
+	return 0
+}
+
+func leaves(said policy.Announcement) bool { return said.Drain || said.Maintenance }
+
+// probeAt asks one address, and has the carrier know what came of it.
+func (d *Door) probeAt(ctx context.Context, g *group, name, address string) policy.Probe {
+	p := d.ask(ctx, g, name, address)
+	if ctx.Err() == nil && !carry.Lacking(p.Err) {
+		g.carrier.Probed(name, address, serves(p))
+	}
+	return p
+}
+
+// ask probes one address. A redirect is an answer other than 200. What an origin
+// says of itself counts although it answers otherwise: one that drains answers 503
+// and says why.
+func (d *Door) ask(ctx context.Context, g *group, name, address string) policy.Probe {
 	rule := g.settings.Probe
 	ctx, cancel := context.WithTimeout(ctx, rule.Timeout)
 	defer cancel()
@@ -52,7 +112,7 @@ func (d *Door) probe(ctx context.Context, g *group, name string) policy.Probe {
 	}
 	req.Header.Set("User-Agent", "postroad-door")
 	begin := time.Now()
-	res, err := g.carrier.Probe(name, req)
+	res, err := g.carrier.Probe(name, address, req)
 	took := time.Since(begin)
 	if err != nil {
 		return policy.Probe{Err: fmt.Errorf("probe: %w", err), Took: took}

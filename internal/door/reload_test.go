@@ -2,12 +2,17 @@ package door
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +92,47 @@ func TestReload(t *testing.T) {
 	answers("b")
 	if n := len(f.runners); n != 2 { // one prober, one carrier
 		t.Errorf("%d runners after origins went", n)
+	}
+}
+
+// TestReloadReadsFilesOnce: a file that is replaced while a reload goes on cannot
+// have it fail half-way, for no part of it is read twice. The file is a pipe that
+// gives its certificate to the first who reads; whoever reads again waits.
+func TestReloadReadsFilesOnce(t *testing.T) {
+	a, b := newStamp(t, "a", nil), newStamp(t, "b", nil)
+	secure := httptest.NewTLSServer(a)
+	defer secure.Close()
+	pipe := filepath.Join(t.TempDir(), "ca.pem")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	write := func(content []byte) {
+		w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // waits for one that reads
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = w.Write(content)
+		_ = w.Close()
+	}
+	f := open(t, testOptions(origins(b.URL)...), Deps{})
+	next := testOptions(origins(secure.URL)...)
+	next.Origins[0].TLS.CAFile = pipe
+	go write(ca)
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- f.Reload(next) }()
+	select {
+	case err := <-reloaded:
+		if err != nil {
+			t.Errorf("refused: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		write([]byte("something else"))
+		t.Fatalf("the file was read again, and Reload says: %v", <-reloaded)
+	}
+	if res := ask(t, "POST", f.url, strings.NewReader("x")); res.header.Get("Stamp") != "a" {
+		t.Errorf("%q answered, %d", res.header.Get("Stamp"), res.status)
 	}
 }
 

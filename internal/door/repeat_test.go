@@ -9,9 +9,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // sizes of bodies: none, within the transport's buffer of 4 KiB, over it, over
@@ -41,7 +42,7 @@ func TestDeadOrigin(t *testing.T) {
 			for _, chunked := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d/chunked=%v", method, size, chunked), func(t *testing.T) {
 					b := newStamp(t, "b", nil)
-					f := open(t, testOptions(origins(deadURL(t), b.URL)...), Deps{})
+					f := open(t, testOptions(origins(doortest.DeadURL(t), b.URL)...), Deps{})
 					want := strings.Repeat("x", size)
 					var body io.Reader = strings.NewReader(want)
 					if chunked {
@@ -73,7 +74,7 @@ func TestDeadOrigin(t *testing.T) {
 // TestSilentDial is TestDeadOrigin where the network swallows the SYN.
 func TestSilentDial(t *testing.T) {
 	b := newStamp(t, "b", nil)
-	o := testOptions(origins("http://"+fullBacklog(t), b.URL)...)
+	o := testOptions(origins("http://"+doortest.FullBacklog(t), b.URL)...)
 	o.Carry.DialTimeout = 50 * time.Millisecond
 	f := open(t, o, Deps{})
 	a := ask(t, "POST", f.url, strings.NewReader("hello"))
@@ -83,53 +84,12 @@ func TestSilentDial(t *testing.T) {
 	f.leaves(t, "a")
 }
 
-// fullBacklog is an address that neither accepts nor refuses: its queue of
-// connections is full, so that the kernel drops what comes.
-func fullBacklog(t *testing.T) string {
-	t.Helper()
-	fd, addr := boundSocket(t)
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
-		if err != nil {
-			return addr
-		}
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	t.Fatal("the backlog does not fill")
-	return ""
-}
-
-// boundSocket is a socket with an address on which it does not listen.
-func boundSocket(t *testing.T) (fd int, addr string) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v4, ok := name.(*syscall.SockaddrInet4)
-	if !ok {
-		t.Fatalf("socket name %T", name)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", v4.Port)
-}
-
 // TestCutAfterSend: an origin that took the request and then vanished may have
 // executed it, so only GET and HEAD go on.
 func TestCutAfterSend(t *testing.T) {
 	resets := func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 512)) // some of the request, not necessarily all
-		reset(c)
+		doortest.Reset(c)
 	}
 	closes := func(c net.Conn) {
 		_, _ = http.ReadRequest(bufio.NewReader(c))
@@ -140,20 +100,27 @@ func TestCutAfterSend(t *testing.T) {
 	for name, serve := range map[string]func(net.Conn){"reset": resets, "close": closes, "silence": silent, "stop": nil} {
 		for _, size := range []int{0, 100, 8 << 20} {
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
+				t.Parallel() // most of it is waiting
+				// What is silent is given up; the origin beside it has to answer in
+				// that time, too.
+				timeout := 20 * time.Second
+				if name == "silence" || name == "stop" {
+					timeout = 500 * time.Millisecond
+				}
 				serve := serve
 				if serve == nil { // reads nothing, so that a large body gets stuck
 					serve = func(net.Conn) { <-t.Context().Done() }
 				}
-				cutAfterSend(t, serve, size)
+				cutAfterSend(t, serve, size, timeout)
 			})
 		}
 	}
 }
 
-func cutAfterSend(t *testing.T, serve func(net.Conn), size int) {
+func cutAfterSend(t *testing.T, serve func(net.Conn), size int, timeout time.Duration) {
 	b := newStamp(t, "b", nil)
-	o := testOptions(origins(rawOrigin(t, serve), b.URL)...)
-	o.Carry.ResponseTimeout = 100 * time.Millisecond
+	o := testOptions(origins(doortest.RawOrigin(t, serve), b.URL)...)
+	o.Carry.ResponseTimeout = timeout
 	f := open(t, o, Deps{})
 
 	for i, method := range []string{"GET", "HEAD"} {
@@ -185,7 +152,7 @@ func cutAfterSend(t *testing.T, serve func(net.Conn), size int) {
 
 // TestAllDown: the answer promises that nothing was stored.
 func TestAllDown(t *testing.T) {
-	o := testOptions(origins(deadURL(t), deadURL(t))...)
+	o := testOptions(origins(doortest.DeadURL(t), doortest.DeadURL(t))...)
 	o.Probe.Interval = 1500 * time.Millisecond
 	f := open(t, o, Deps{Local: map[string]http.Handler{"/console/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "page "+r.URL.Path)

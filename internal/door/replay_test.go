@@ -9,21 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-)
 
-// forgetful is an origin that keeps the connections on which it answers /kept,
-// and takes every other request without an answer to it. taken counts those.
-func forgetful(t *testing.T, taken *atomic.Int64, start func(http.Handler) *httptest.Server) *httptest.Server {
-	t.Helper()
-	s := start(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/kept" {
-			taken.Add(1)
-			panic(http.ErrAbortHandler) // closes the connection
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
+	"postroad/internal/door/doortest"
+)
 
 // TestNoReplayOnKeptConnection: the transport repeats a request without a body
 // on its own if a kept connection ends and the method or a key calls it
@@ -41,7 +29,7 @@ func TestNoReplayOnKeptConnection(t *testing.T) {
 
 func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, key string) {
 	var taken atomic.Int64
-	origin, b := forgetful(t, &taken, start), newStamp(t, "b", nil)
+	origin, b := doortest.Forgetful(t, &taken, start), newStamp(t, "b", nil)
 	list := origins(origin.URL, b.URL)
 	if c := origin.Certificate(); c != nil {
 		list[0].TLS.CAFile = caFile(t, c)
@@ -76,7 +64,7 @@ func noReplay(t *testing.T, start func(http.Handler) *httptest.Server, method, k
 // TestEmptyPost: what keeps a request from being repeated does not change it.
 func TestEmptyPost(t *testing.T) {
 	lines := make(chan string, 1)
-	url := rawOrigin(t, func(c net.Conn) {
+	url := doortest.RawOrigin(t, func(c net.Conn) {
 		req, err := http.ReadRequest(bufio.NewReader(c))
 		if err != nil {
 			return
@@ -96,7 +84,7 @@ func TestEmptyPost(t *testing.T) {
 func TestRepeatedPost(t *testing.T) {
 	for _, key := range []string{"", "k"} {
 		var taken atomic.Int64
-		origin := forgetful(t, &taken, httptest.NewServer)
+		origin := doortest.Forgetful(t, &taken, httptest.NewServer)
 		var seen http.Header
 		b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen = r.Header.Clone()

@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"postroad/internal/door/carry"
 )
 
 // grouped is a door of three groups, each one stamp that names itself.
@@ -132,14 +135,18 @@ func TestWarnings(t *testing.T) {
 	grouped(t, &o, "a", "b")
 	o.Probe.Path = "/other" // of the simple form, which is not used
 	o.Limits.Rate = RateLimit{PerSecond: 10, Burst: 2, Clients: 5}
+	o.AccessLog.Sample = 0.5
 	o.Routes = []Route{{Group: "a", Paths: []string{"/a"}}, {Group: "b", Paths: []string{"/a"}}}
 	g := o.Groups["a"]
-	g.Origins = []Origin{{Name: "x", URL: "http://x", Weight: 10}, {Name: "y", URL: "http://y", Priority: 2}}
+	g.Origins = []Origin{{Name: "x", URL: "http://x", Weight: 10}, {Name: "y", URL: "http://y", Priority: 2, TLS: carry.TLS{ServerName: "y"}}}
+	g.Carry.MaxBuffered = 10
 	o.Groups["a"] = g
 	all := strings.Join(o.Warnings(), "\n")
 	for _, want := range []string{
 		"settings of the simple form stand beside groups", "group a: origin x: weight: has no effect",
+		"group a: origin y: tls: has no effect", "group a: max_repeat_body: ",
 		"limits.rate.burst: below limits.rate.per_second", "routes[1]: gets no request",
+		"access_log: sample and slow have no effect",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no warning %q in:\n%s", want, all)
@@ -147,6 +154,7 @@ func TestWarnings(t *testing.T) {
 	}
 	good := testOptions(origins("http://127.0.0.1:1", "http://127.0.0.1:2")...)
 	good.Settings = DefaultSettings()
+	good.AccessLog = AccessLog{Enabled: true, Sample: 0.5, Slow: time.Second}
 	if w := good.Warnings(); len(w) > 0 {
 		t.Errorf("warnings of good options: %v", w)
 	}

@@ -28,11 +28,13 @@ type exchange struct {
 	out      int64 // bytes of the answer's body
 	origin   string
 	own      bool // the door answered itself
+	last     bool // its connection is not used again
 	attempts int  // origins that were tried
 	stream   *stream
 	unfollow func()
 	cancel   context.CancelFunc // nil where the answer cannot last
 	cookie   *http.Cookie
+	body     sharedBody // that of the request, once it is carried
 
 	mu     sync.Mutex
 	conn   net.Conn // of an upgraded connection; guarded by mu
@@ -47,8 +49,9 @@ type exchangeKey struct{}
 func (d *Door) Handler() http.Handler { return http.HandlerFunc(d.serve) }
 
 func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
+	r = rooted(r)
 	if r.URL.Path == "/healthz" {
-		healthz(w, r)
+		d.healthz(w, r)
 		return
 	}
 	l := d.state.Load()
@@ -62,8 +65,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if lastOnConnection(r) {
-		w.Header().Set("Connection", "close")
+	if x.last = lastOnConnection(r); x.last {
+		x.closing()
 	}
 	if p := d.refuse(l, x, r); p != nil {
 		x.answer(w, r, p)
@@ -86,6 +89,11 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 		x.carry(r, to)
 	}
 }
+
+// closing has the connection close after the answer. httputil.ReverseProxy forgets
+// it once an origin sends an answer before its answer, so it is said again with
+// the last one.
+func (x *exchange) closing() { x.ResponseWriter.Header()["Connection"] = []string{"close"} }
 
 // refuse returns the problem of a request that goes no further, or nil.
 func (d *Door) refuse(l *layout, x *exchange, r *http.Request) *httpserve.Problem {
@@ -119,8 +127,10 @@ func (d *Door) localFor(path string) http.Handler {
 }
 
 // healthz speaks for the door alone: a balancer before several doors gains
-// nothing by leaving this one while its origins are down.
-func healthz(w http.ResponseWriter, r *http.Request) {
+// nothing by leaving this one while its origins are down. Once the door is about
+// to stop it says so in the words of an origin, for another door may be before
+// this one.
+func (d *Door) healthz(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		httpserve.Problem{
@@ -129,8 +139,14 @@ func healthz(w http.ResponseWriter, r *http.Request) {
 		}.Write(w)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	if d.stopping.Load() {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"drain":true}`+"\n")
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "ok\n")
 }
 
@@ -147,7 +163,11 @@ func (x *exchange) carry(r *http.Request, to *route) {
 	}
 	defer g.carrier.leave()
 	x.group = g
-	call := carry.Call{Kind: to.kindOf(r.URL.Path), Trusted: x.hop.trusted, Tried: &x.attempts}
+	if r.Body != nil && r.Body != http.NoBody {
+		x.body.from = r.Body
+		r.Body = &x.body
+	}
+	call := carry.Call{Kind: to.kindOf(r.URL.Path), Client: who(x.hop.client), Trusted: x.hop.trusted, Tried: &x.attempts}
 	x.keepTogether(&call, r, to.keep)
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
 	if call.Kind == carry.Gateway && r.Method != http.MethodGet && len(r.Header["Upgrade"]) == 0 {
@@ -205,27 +225,31 @@ func (x *exchange) answered(res *http.Response) {
 }
 
 // lasts registers the answer as a stream where it is one; the error says why it
-// cannot be taken on.
+// cannot be taken on. The answer to what may have changed something is passed on
+// in any case: a 503 in its place would say that nothing had happened.
 func (x *exchange) lasts(res *http.Response, kind carry.Kind, end func()) error {
-	if res.StatusCode != http.StatusSwitchingProtocols && !isEventStream(res) && (kind != carry.Stream || res.ContentLength >= 0) {
+	if !carry.Lasts(res, kind) {
 		return nil
 	}
-	st, err := x.door.live.add(place{x.group.name, x.origin}, x.group.settings.Streams.Idle, end)
-	if err != nil {
+	st, err := x.door.live.add(place{x.group.name, x.origin}, x.begin, x.group.settings.Streams.Idle, end)
+	switch m := res.Request.Method; {
+	case err == nil:
+	case m == http.MethodGet || m == http.MethodHead:
 		return err
+	default:
+		return nil
 	}
 	x.stream = st
 	x.unfollow = x.door.live.follow(res.Request.Context())
 	return nil
 }
 
-func isEventStream(res *http.Response) bool {
-	return strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
-}
-
 // answer sends a problem of the door's own.
 func (x *exchange) answer(w http.ResponseWriter, r *http.Request, p *httpserve.Problem) {
-	takeRest(w, r)
+	x.takeRest(w, r)
+	if x.last {
+		x.closing()
+	}
 	x.status, x.own, x.origin = p.Status, true, ""
 	p.Write(w)
 }
@@ -243,8 +267,12 @@ const (
 
 // takeRest reads what is left of the body of a request that failed. A client
 // that waits to be told to go on is not told.
-func takeRest(w http.ResponseWriter, r *http.Request) {
-	if r.Body == nil || r.Body == http.NoBody || r.Header.Get("Expect") != "" || r.Context().Err() != nil {
+func (x *exchange) takeRest(w http.ResponseWriter, r *http.Request) {
+	body := r.Body
+	if x.body.from != nil {
+		body = &x.body // r.Body may be a reader before it, in use by the transport
+	}
+	if body == nil || body == http.NoBody || r.Header.Get("Expect") != "" || r.Context().Err() != nil {
 		return
 	}
 	if r.ContentLength > restBytes {
@@ -254,8 +282,27 @@ func takeRest(w http.ResponseWriter, r *http.Request) {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTimeout)); err != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, r.Body, restBytes)
+	_, _ = io.CopyN(io.Discard, body, restBytes)
 }
+
+// sharedBody is a body that one reads at a time. An origin may answer before the
+// body has come: then the transport goes on reading it for a while, beside whoever
+// takes the rest.
+type sharedBody struct {
+	from io.ReadCloser
+	mu   sync.Mutex // held while one reads
+}
+
+// Read implements io.Reader.
+func (b *sharedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.from.Read(p)
+}
+
+// Close implements io.Closer. It waits for nobody: closing a body is what ends a
+// read that waits.
+func (b *sharedBody) Close() error { return b.from.Close() }
 
 // failed answers a request that no origin answered. It serves design section
 // 4: unavailable promises that nothing was stored, outcome-unknown does not.

@@ -118,5 +118,6 @@ func (g *group) carried() carry.Stats {
 	s.Refused += b.Refused
 	s.Minted += b.Minted
 	s.Streamed += b.Streamed
+	s.Lacking += b.Lacking
 	return s
 }

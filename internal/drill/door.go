@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // DoorOptions say what happens to what stands behind a proxy, and to which.
@@ -60,8 +62,12 @@ type DoorReport struct {
 	Clean time.Duration
 	// Median, P99 and Slowest are of all requests, from when each was due.
 	Median, P99, Slowest time.Duration
-	// During is how many requests were due while the fault lasted.
-	During int
+	// During is how many requests were due while the fault lasted, FailedAfter how
+	// many that were due after it failed, FailedLate how many of these were due in
+	// the second half of what was looked on.
+	During, FailedAfter, FailedLate int
+	// LeftOut is how often Postroad's door isolated the first origin.
+	LeftOut int
 	// Changes are those of the first origin's state, as Postroad's door tells of
 	// them, oldest first.
 	Changes []string
@@ -158,7 +164,7 @@ func (r *doorRig) start(ctx context.Context) (err error) {
 	var origins []FrontOrigin
 	for i, name := range originNames {
 		o := &doorOrigin{name: name, record: filepath.Join(r.Binary.Dir, name+".record")}
-		if o.address, err = freeAddress(ctx); err != nil {
+		if o.address, err = loopback.Address(ctx); err != nil {
 			return err
 		}
 		r.origins = append(r.origins, o)
@@ -234,9 +240,12 @@ func (r *doorRig) report(ctx context.Context) (DoorReport, error) {
 		Front: r.Front, Fault: r.Fault, Gateways: r.Gateways, BodyBytes: r.BodyBytes,
 		Requests: v.requests, Failed: v.failed, Kinds: v.kinds,
 		Clean: max(0, v.lastFailed-r.began), Median: v.p50, P99: v.p99, Slowest: v.slowest,
-		During: r.load.due(r.began, r.ended),
+		During: r.load.due(r.began, r.ended), FailedAfter: r.load.failedFrom(r.ended), FailedLate: r.load.failedFrom(r.ended + r.Tail/2),
 	}
 	for _, c := range r.changes {
+		if c.To == suspect {
+			report.LeftOut++
+		}
 		report.Changes = append(report.Changes, fmt.Sprintf("%+.2f s: %s, was %s: %s", c.At.Sub(r.healed).Seconds(), c.To, c.From, c.Reason))
 	}
 	if w := r.origins[0].wire; w != nil && w.Hits() == 0 {
@@ -316,6 +325,22 @@ func (r *doorRig) shares() ([]float64, error) {
 		shares[i] = float64(c[0]) / float64(max(1, c[0]+c[1]))
 	}
 	return shares, nil
+}
+
+// suspect is how Postroad's door calls an origin that it has isolated.
+const suspect = "suspect"
+
+// failedFrom is how many requests failed that were due from a time on.
+func (l *DoorLoad) failedFrom(from time.Duration) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, s := range l.samples {
+		if s.at > from && s.failed() {
+			n++
+		}
+	}
+	return n
 }
 
 // due is how many requests were due within a time.

@@ -10,25 +10,35 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // backendEnv makes the test binary a Backend.
 const backendEnv = "DRILL_TEST_BACKEND"
 
-// backendMain is a Backend as a process of its own, which takes its arguments as
-// the commands of the binary do.
+// backendMain is a Backend as a process of its own, or some clients, which takes
+// its arguments as the commands of the binary do.
 func backendMain(args []string) int {
+	if args[0] == socketsCommand {
+		return socketsMain(args[1:])
+	}
 	fs := flag.NewFlagSet("backend", flag.ContinueOnError)
 	listen := fs.String("listen", "127.0.0.1:0", "where to listen")
 	record := fs.String("record", "", "file of what was executed")
 	ready := fs.String("addresses-file", "", "file to say in where it listens")
 	work := fs.Duration("work", 0, "how long a request takes")
+	shared := fs.Bool("shared", false, "listen where others do")
 	if err := fs.Parse(args[1:]); err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := RunBackend(ctx, *listen, *record, *ready, Behaviour{Work: *work}); err != nil {
+	var control func(string, string, syscall.RawConn) error
+	if *shared {
+		control = option(unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	}
+	if err := RunBackend(ctx, *listen, *record, *ready, Behaviour{Work: *work}, control); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -86,6 +96,26 @@ func TestDoorFaults(t *testing.T) {
 	}
 }
 
+// The sabotaged twin: a door that neither repeats nor asks a second origin does not
+// keep from its clients that an origin is killed or stopped, and the drill says so.
+func TestDoorFaultsSabotaged(t *testing.T) {
+	for _, fault := range []string{"kill", "stop"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			o := doorOptions(t, doorFront, fault)
+			o.Settings = []string{"  hedge: {enabled: false}", "  repeat: {share: 0, burst: 0}"}
+			o.Work = 400 * time.Millisecond // twenty requests are with the origin
+			report := runDoor(t, o)
+			if fault == "kill" && report.Audit.FailedExecuted.Count == 0 {
+				t.Error("an origin died with requests that nobody repeated, and none of them failed")
+			}
+			if fault == "stop" && report.Slowest < o.Length/2 {
+				t.Errorf("an origin stood still for %v, nobody else was asked, and the slowest request took %v", o.Length, report.Slowest)
+			}
+		})
+	}
+}
+
 // The same with stamps as origins, and a reader of the hub as judge.
 func TestDoorStamps(t *testing.T) {
 	for _, fault := range []string{"kill", "stop", "half-open"} {
@@ -108,6 +138,11 @@ func checkDoor(t *testing.T, o DoorOptions) DoorReport {
 	report := runDoor(t, o)
 	if !report.Audit.OK() {
 		t.Error("the promise is broken")
+	}
+	// A door that is asked to end finishes what it has begun; who finds nobody there
+	// was not heard.
+	if o.Fault == "restart" && report.Audit.FailedExecuted.Count > 0 {
+		t.Errorf("%d requests were executed and not answered, though the door was asked to end", report.Audit.FailedExecuted.Count)
 	}
 	if !fault.excused && (report.Failed > 0 || report.Audit.FailedExecuted.Count > 0) {
 		t.Errorf("%d requests failed, %d of them were executed", report.Failed, report.Audit.FailedExecuted.Count)
@@ -149,14 +184,20 @@ func moveSockets(t *testing.T, clients, rate int, limit time.Duration) {
 	dir := keptDir(t)
 	report, err := Move(t.Context(), MoveOptions{
 		Binary: Binary{Path: postroad(t), Dir: dir}, Backend: backendCommand(dir),
-		Settings: []string{fmt.Sprintf("  streams: {move_rate: %d}", rate)},
+		// What a busy machine does late is no failure: it would be one more change.
+		Settings: []string{fmt.Sprintf("  streams: {move_rate: %d}", rate), "  dial_timeout: 20s", "  probe: {timeout: 20s}"},
 		Clients:  clients, Limit: limit, Logf: t.Logf,
 	})
 	t.Log(report)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Unasked > 0 || report.Away.Ended != clients || report.Back.Ended != clients {
-		t.Error("other connections ended than those that were to move, each once")
+	if report.Unasked > 0 && report.LeftOut == 0 {
+		t.Errorf("%d connections ended though nothing changed", report.Unasked)
+	}
+	for _, m := range []Moved{report.Away, report.Back} {
+		if wrong := m.Wrong(clients); wrong != "" {
+			t.Error(wrong)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -52,9 +53,10 @@ const (
 	backendRule  = "/drill/behaviour"
 )
 
-// RunBackend serves at an address until ctx ends, and writes to the file ready
-// where it listens, as the binary does by --addresses-file.
-func RunBackend(ctx context.Context, listen, record, ready string, b Behaviour) (err error) {
+// RunBackend listens at an address, serves until ctx ends, and writes to the file
+// ready where it listens, as the binary does by --addresses-file. control, where
+// set, prepares the socket.
+func RunBackend(ctx context.Context, listen, record, ready string, b Behaviour, control func(network, address string, c syscall.RawConn) error) (err error) {
 	f, err := os.OpenFile(record, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("record of a backend: %w", err)
@@ -62,7 +64,7 @@ func RunBackend(ctx context.Context, listen, record, ready string, b Behaviour) 
 	backend := &Backend{record: f}
 	backend.behaviour.Store(&b)
 	defer func() { err = errors.Join(err, f.Close()) }()
-	var config net.ListenConfig
+	config := net.ListenConfig{Control: control}
 	l, err := config.Listen(ctx, "tcp", listen)
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)

@@ -26,7 +26,7 @@ func doorConfig(f *Front) string {
 			if o.Stream != "" {
 				stream = fmt.Sprintf("stream: \"http://%s\", ", o.Stream)
 			}
-			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", %spriority: %d}", o.Name, o.Address, stream, max(o.Priority, 1))
+			return fmt.Sprintf("    - {name: %s, url: \"http://%s\", %spriority: %d, weight: %d}", o.Name, o.Address, stream, max(o.Priority, 1), f.weight())
 		}) + strings.Join(f.settings, "\n") + "\n"
 }
 
@@ -84,7 +84,9 @@ http {
 ` + f.each(func(o FrontOrigin) string {
 		return fmt.Sprintf("        server %s weight=%d max_fails=2 fail_timeout=2s;", o.Address, f.weight())
 	}) + `        keepalive 64;
+        keepalive_requests 1000000;
     }
+    keepalive_requests 1000000;
     server {
         listen ` + f.address + `;
         location / {

@@ -10,9 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // Front is a proxy before some origins: a process of its own, Postroad's door or
@@ -56,11 +59,13 @@ type FrontOrigin struct {
 type frontKind struct {
 	// command is looked for in PATH; "" is the binary under test.
 	command string
+	// version makes the command say which it is, in its first line.
+	version string
 	config  func(f *Front) string
 	// args are those after the command, for a configuration file.
 	args func(f *Front, file string) []string
 	// reload makes a running process take up its configuration anew.
-	reload func(ctx context.Context, f *Front) error
+	reload func(f *Front, ctx context.Context) error
 }
 
 // doorFront is the name of Postroad's own.
@@ -90,36 +95,36 @@ func kindOfFront(name string) (*frontKind, error) {
 				}
 				return args
 			},
-			reload: func(context.Context, *Front) error { return errors.ErrUnsupported },
+			reload: func(*Front, context.Context) error { return errors.ErrUnsupported },
 		}, nil
 	case name == doorFront:
 		return &frontKind{
 			config: doorConfig,
 			args:   func(_ *Front, file string) []string { return []string{"door", "--config", file} },
-			reload: func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGHUP) },
+			reload: (*Front).readAgain,
 		}, nil
 	case program == "haproxy":
 		return &frontKind{
-			command: "haproxy",
-			config:  func(f *Front) string { return haproxyConfig(f, retry) },
-			args:    func(_ *Front, file string) []string { return []string{"-W", "-db", "-f", file} },
-			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGUSR2) },
+			command: "haproxy", version: "-v",
+			config: func(f *Front) string { return haproxyConfig(f, retry) },
+			args:   func(_ *Front, file string) []string { return []string{"-W", "-db", "-f", file} },
+			reload: func(f *Front, _ context.Context) error { return f.p.signal(syscall.SIGUSR2) },
 		}, nil
 	case program == "nginx":
 		return &frontKind{
-			command: "nginx",
-			config:  func(f *Front) string { return nginxConfig(f, retry) },
-			args:    func(f *Front, file string) []string { return []string{"-p", f.dir, "-e", "stderr", "-c", file} },
-			reload:  func(_ context.Context, f *Front) error { return f.p.signal(syscall.SIGHUP) },
+			command: "nginx", version: "-v",
+			config: func(f *Front) string { return nginxConfig(f, retry) },
+			args:   func(f *Front, file string) []string { return []string{"-p", f.dir, "-e", "stderr", "-c", file} },
+			reload: func(f *Front, _ context.Context) error { return f.p.signal(syscall.SIGHUP) },
 		}, nil
 	case program == "caddy":
 		return &frontKind{
-			command: "caddy",
-			config:  func(f *Front) string { return caddyConfig(f, retry) },
+			command: "caddy", version: "version",
+			config: func(f *Front) string { return caddyConfig(f, retry) },
 			args: func(_ *Front, file string) []string {
 				return []string{"run", "--adapter", "caddyfile", "--config", file}
 			},
-			reload: func(ctx context.Context, f *Front) error {
+			reload: func(f *Front, ctx context.Context) error {
 				out, err := exec.CommandContext(ctx, f.kind.command, "reload", "--force", "--address", f.admin, "--adapter", "caddyfile", "--config", f.file()).CombinedOutput()
 				if err != nil {
 					return fmt.Errorf("caddy reload: %w: %.500s", err, out)
@@ -150,11 +155,15 @@ func NewFront(ctx context.Context, b *Binary, kind string, origins []FrontOrigin
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
-	if f.address, err = freeAddress(ctx); err != nil {
+	if f.address, err = loopback.Address(ctx); err != nil {
 		return nil, err
 	}
-	f.admin, err = freeAddress(ctx)
-	return f, err
+	for f.admin == "" || f.admin == f.address {
+		if f.admin, err = loopback.Address(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
 // lookFor finds a program, also where only an administrator's PATH leads.
@@ -169,6 +178,22 @@ func lookFor(command string) (string, error) {
 
 // URL is the base URL that clients use, the same over restarts.
 func (f *Front) URL() string { return "http://" + f.address }
+
+// Version is what a program of others says of itself; empty for this binary.
+func (f *Front) Version(ctx context.Context) (string, error) {
+	if f.kind.version == "" {
+		return "", nil
+	}
+	out, err := exec.CommandContext(ctx, f.kind.command, f.kind.version).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w: %.200s", f.name, err, out)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if program, _, _ := strings.Cut(f.name, "-"); !strings.Contains(strings.ToLower(first), program) {
+		first = program + " " + first // not all name themselves
+	}
+	return first, nil
+}
 
 // Process is the one that runs; nil where none does.
 func (f *Front) Process() *Process { return f.p }
@@ -320,5 +345,45 @@ func (f *Front) Reload(ctx context.Context) error {
 	if err := f.write(); err != nil {
 		return err
 	}
-	return f.kind.reload(ctx, f)
+	return f.kind.reload(f, ctx)
+}
+
+// readAgain has Postroad's door read its settings, and waits until it uses them:
+// orders that come too fast are one, and a door that refused them all would pass
+// for one that no reload disturbs.
+func (f *Front) readAgain(ctx context.Context) error {
+	before, _, err := f.reads(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.p.signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	return Until(ctx, startTimeout, "the settings are in use", func() (bool, error) {
+		used, refused, err := f.reads(ctx)
+		if err == nil && refused > 0 {
+			err = errors.New("the settings are refused")
+		}
+		return used > before, err
+	})
+}
+
+// reads are how often Postroad's door has taken settings into use, and refused
+// them.
+func (f *Front) reads(ctx context.Context) (used, refused int, err error) {
+	text, err := f.p.get(ctx, "/metrics")
+	if err != nil {
+		return 0, 0, err
+	}
+	for result, n := range map[string]*int{"used": &used, "refused": &refused} {
+		_, after, ok := strings.Cut(string(text), fmt.Sprintf("postroad_door_settings_reads_total{result=%q} ", result))
+		if !ok {
+			return 0, 0, errors.New("the door does not say how often it read its settings")
+		}
+		line, _, _ := strings.Cut(after, "\n")
+		if *n, err = strconv.Atoi(line); err != nil {
+			return 0, 0, fmt.Errorf("how often the door read its settings: %w", err)
+		}
+	}
+	return used, refused, nil
 }

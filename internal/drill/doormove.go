@@ -29,8 +29,9 @@ type MoveReport struct {
 	// Away is the move off an origin that was drained, Back the one back after it
 	// was released.
 	Away, Back Moved
-	// Unasked is how many connections ended though nobody was to move.
-	Unasked int
+	// Unasked is how many connections ended though nobody was to move, LeftOut how
+	// often an origin was left out meanwhile: then its clients are to move.
+	Unasked, LeftOut int
 	// Failed is how many connections were not made at once.
 	Failed int
 }
@@ -41,6 +42,25 @@ type Moved struct {
 	// second, and Took how long from the first to the last.
 	Ended, Busiest int
 	Took           time.Duration
+	// Most is how many connections of one client ended, and Strayed how many clients
+	// are elsewhere after it: who could not get where all went.
+	Most, Strayed int
+	// LeftOut is how often an origin was left out meanwhile. Each time is one more
+	// change, by which clients are moved.
+	LeftOut int
+}
+
+// Wrong says what is wrong with the move of so many clients: each is moved once
+// for each change, and while nothing else changes nobody is moved but those who are
+// to.
+func (m Moved) Wrong(clients int) string {
+	switch {
+	case m.Most > 1+2*m.LeftOut: // off the origin that is left out, and back
+		return fmt.Sprintf("a client was moved %d times, an origin was left out %d times", m.Most, m.LeftOut)
+	case m.LeftOut == 0 && m.Ended != clients:
+		return fmt.Sprintf("%d connections of %d clients ended", m.Ended, clients)
+	}
+	return ""
 }
 
 // String is the report for a person.
@@ -51,7 +71,11 @@ func (r MoveReport) String() string {
 
 // String is the move for a person.
 func (m Moved) String() string {
-	return fmt.Sprintf("%d moved within %.1f s, %d of them in the busiest second", m.Ended, m.Took.Seconds(), m.Busiest)
+	text := fmt.Sprintf("%d moved within %.1f s, %d of them in the busiest second", m.Ended, m.Took.Seconds(), m.Busiest)
+	if m.Most > 1 || m.Strayed > 0 || m.LeftOut > 0 {
+		text += fmt.Sprintf(" (one client %d times, %d strayed, an origin was left out %d times)", m.Most, m.Strayed, m.LeftOut)
+	}
+	return text
 }
 
 // mover is a door with two origins and clients at them.
@@ -119,6 +143,10 @@ func (m *mover) moves(ctx context.Context) error {
 		return err
 	}
 	m.report.Unasked = len(m.sockets.Ended(time.Time{}))
+	var err error
+	if m.report.LeftOut, err = m.leftOut(ctx, time.Time{}); err != nil {
+		return err
+	}
 	if err := m.move(ctx, "drain", originNames[1], &m.report.Away); err != nil {
 		return err
 	}
@@ -132,23 +160,47 @@ func at(name string) func(string) bool {
 	}
 }
 
-// move gives an order for the first origin and waits until all are where they
-// should be then.
+// move gives an order for the first origin and waits until all have been moved, or
+// are where they should be then.
 func (m *mover) move(ctx context.Context, order, to string, moved *Moved) error {
 	began := time.Now()
 	if _, err := m.front.Order(ctx, order, originNames[0]); err != nil {
 		return err
 	}
-	if err := m.sockets.WaitAll(ctx, m.Limit, at(to)); err != nil {
+	if err := m.sockets.WaitMoved(ctx, m.Limit, began, at(to)); err != nil {
 		return fmt.Errorf("%s: %w", order, err)
 	}
 	ended := m.sockets.Ended(began)
-	moved.Ended = len(ended)
+	moved.Ended, moved.Most = len(ended), m.sockets.Most(began)
 	moved.Busiest, moved.Took = busiest(ended, time.Second)
+	moved.Strayed = m.Clients
+	for origin, n := range m.sockets.At() {
+		if at(to)(origin) {
+			moved.Strayed -= n
+		}
+	}
+	var err error
+	moved.LeftOut, err = m.leftOut(ctx, began)
 	if m.Logf != nil {
 		m.Logf("%s: %s", order, moved)
 	}
-	return nil
+	return err
+}
+
+// leftOut is how often an origin was left out since a time.
+func (m *mover) leftOut(ctx context.Context, since time.Time) (times int, err error) {
+	for _, name := range originNames {
+		changes, err := m.front.changesOf(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		for _, c := range changes {
+			if c.To == "suspect" && c.At.After(since) {
+				times++
+			}
+		}
+	}
+	return times, nil
 }
 
 func (m *mover) stop() error {

@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,17 +103,43 @@ func limitPorts(t *testing.T, n int) {
 }
 
 // crowd starts a door before one origin and gives it clients.
-func (c crowded) crowd(t *testing.T, binary string) *Sockets {
+func (c crowded) crowd(t *testing.T, binary string) (*Sockets, *Front, *Process) {
 	t.Helper()
-	limitPorts(t, c.ports)
 	dir := t.TempDir()
 	backends := backendCommand(dir)
-	const listen = "0.0.0.0:9000" // every address
-	p, err := backends.Start(t.Context(), "backend", "--listen", listen, "--record", filepath.Join(dir, "record"))
+	p := c.origin(t, &backends)
+	f := c.door(t, &Binary{Path: binary, Dir: dir})
+	limitPorts(t, c.ports) // none of which are listened at
+	s, err := NewSockets(SocketsOptions{URL: f.URL(), Clients: c.clients, Sources: c.from(c.clients), Control: latePort})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopped(t, p.Stop) })
+	return s, f, p
+}
+
+// crowdedAddress is every address of the origin.
+const crowdedAddress = "0.0.0.0:9000"
+
+// origin starts a process of the one origin, which may have several.
+func (c crowded) origin(t *testing.T, backends *Binary) *Process {
+	t.Helper()
+	p, err := backends.Start(t.Context(), "backend", "--listen", crowdedAddress, "--record", filepath.Join(backends.Dir, "record"), "--shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		select {
+		case <-p.Ended(): // the test has ended it
+		default:
+			stopped(t, p.Stop)
+		}
+	})
+	return p
+}
+
+// door starts a door before the origin.
+func (c crowded) door(t *testing.T, binary *Binary) *Front {
+	t.Helper()
 	var urls []string
 	for _, a := range loopbacks(2, c.addresses) {
 		urls = append(urls, fmt.Sprintf("%q", "http://"+a+":9000"))
@@ -120,7 +148,7 @@ func (c crowded) crowd(t *testing.T, binary string) *Sockets {
 	if c.sources > 0 {
 		sources = "source_addresses: [" + strings.Join(loopbacks(3, c.sources), ", ") + "]"
 	}
-	f, err := NewFront(t.Context(), &Binary{Path: binary, Dir: dir}, doorFront, nil)
+	f, err := NewFront(t.Context(), binary, doorFront, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,23 +157,27 @@ func (c crowded) crowd(t *testing.T, binary string) *Sockets {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopped(t, f.Stop) })
-	s, err := NewSockets(SocketsOptions{URL: f.URL(), Clients: c.clients, Sources: loopbacks(1, c.clients/(c.ports/2)+1), Control: latePort})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return f
 }
+
+// from are addresses enough for so many clients of one door.
+func (c crowded) from(clients int) []string { return loopbacks(1, clients/(c.ports/2)+1) }
 
 // latePort has the system choose a port when it knows the other end. Ports that
 // are chosen before belong to nobody else, wherever that connects to.
-func latePort(_, _ string, c syscall.RawConn) error {
-	var err error
-	if ctl := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	}); ctl != nil {
-		return ctl
+func latePort(network, address string, c syscall.RawConn) error {
+	return option(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)(network, address, c)
+}
+
+// option switches an option of a socket on.
+func option(level, name int) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if ctl := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, 1) }); ctl != nil {
+			return ctl
+		}
+		return err
 	}
-	return err
 }
 
 func stopped(t *testing.T, stop func() error) {
@@ -170,26 +202,53 @@ door:
 }
 
 // One address of the door's and one of the origin's have one range of ports
-// between them, and no more connections than that.
+// between them, and no more connections than that. That is the door's want and no
+// fault of the origin's: it stays healthy, and who is connected stays so. (The same
+// look does see an origin that fails.)
 func TestDoorRunsOutOfPorts(t *testing.T) {
 	binary, inside := inOwnNetwork(t)
 	if !inside {
 		return
 	}
 	c := crowded{ports: 300, clients: 500, addresses: 1}
-	s := c.crowd(t, binary)
+	s, front, origin := c.crowd(t, binary)
 	stop := running(t, s)
 	defer stop()
 	connected := 0
-	err := Until(t.Context(), testLimit, "the ports are used up", func() (bool, error) {
+	err := Until(t.Context(), testLimit, "the ports are used up, and were for a while", func() (bool, error) {
 		failed, _ := s.Failed()
 		connected = s.At()["first"]
-		return failed >= c.clients && connected > c.ports/2, nil
+		return failed >= 10*c.clients && connected > c.ports/2, nil
 	})
 	if _, last := s.Failed(); err != nil || connected > c.ports {
 		t.Errorf("%d connected over %d ports: %v; %v, %v", connected, c.ports, s.At(), err, last)
 	}
+	if ended := s.Ended(time.Time{}); len(ended) > 0 {
+		t.Errorf("%d connections that were made have ended", len(ended))
+	}
+	if out := leftOut(t, front); len(out) > 0 {
+		t.Errorf("the origin was left out for want of ports: %v", out)
+	}
 	t.Logf("%d of %d WebSockets over %d ports", connected, c.clients, c.ports)
+	if err := origin.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Until(t.Context(), testLimit, "the origin is left out", func() (bool, error) { return len(leftOut(t, front)) > 0, nil }); err != nil {
+		t.Errorf("an origin that is killed: %v", err)
+	}
+	if len(s.Ended(time.Time{})) == 0 {
+		t.Error("no connection has ended with the origin")
+	}
+}
+
+// leftOut are the times when a door isolated the origin.
+func leftOut(t *testing.T, front *Front) []doorChange {
+	t.Helper()
+	changes, err := front.changesOf(t.Context(), originNames[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(changes, func(c doorChange) bool { return c.To != suspect })
 }
 
 // Several addresses, of the door's or of the origin's, have a range each.
@@ -208,7 +267,7 @@ func TestDoorManyConnections(t *testing.T) {
 
 // fill connects all clients.
 func (c crowded) fill(t *testing.T, binary string) {
-	s := c.crowd(t, binary)
+	s, _, _ := c.crowd(t, binary)
 	stop := running(t, s)
 	defer stop()
 	if err := s.WaitAll(t.Context(), 4*testLimit, at("first")); err != nil {

@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,16 @@ type Sockets struct {
 	mu sync.Mutex
 	// at is how many are connected by origin, as the proxy names it. Guarded by mu.
 	at map[string]int
-	// ended is when connections ended. Guarded by mu.
-	ended  []time.Time
+	// ended is what ended. Guarded by mu.
+	ended  []ending
 	failed int   // connections that were not made; guarded by mu
 	last   error // why the last of them was not; guarded by mu
+}
+
+// ending is the end of a client's connection.
+type ending struct {
+	at     time.Time
+	client int
 }
 
 // SocketsOptions say which clients there are.
@@ -44,6 +51,8 @@ type SocketsOptions struct {
 	Sources []string
 	// Control, where set, prepares each socket before it is bound.
 	Control func(network, address string, c syscall.RawConn) error
+	// Dials is how many connect at a time; 0 is 64.
+	Dials int
 }
 
 // originHeader is where Postroad's door names the origin.
@@ -54,7 +63,7 @@ func NewSockets(o SocketsOptions) (*Sockets, error) {
 	if _, err := HostOf(o.URL); err != nil {
 		return nil, err
 	}
-	return &Sockets{opts: o, dials: make(chan struct{}, 64), at: make(map[string]int)}, nil
+	return &Sockets{opts: o, dials: make(chan struct{}, cmp.Or(o.Dials, 64)), at: make(map[string]int)}, nil
 }
 
 // Run keeps all clients connected until ctx ends.
@@ -85,12 +94,27 @@ func (s *Sockets) Ended(from time.Time) []time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var after []time.Time
-	for _, t := range s.ended {
-		if t.After(from) {
-			after = append(after, t)
+	for _, e := range s.ended {
+		if e.at.After(from) {
+			after = append(after, e.at)
 		}
 	}
 	return after
+}
+
+// Most is how many connections of one client ended, from a time on: of the client
+// of whom the most did.
+func (s *Sockets) Most(from time.Time) (most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ended := make(map[int]int)
+	for _, e := range s.ended {
+		if e.at.After(from) {
+			ended[e.client]++
+			most = max(most, ended[e.client])
+		}
+	}
+	return most
 }
 
 // socketPause is how long a client rests that could not connect.
@@ -107,16 +131,16 @@ func (s *Sockets) keep(ctx context.Context, i int) {
 			_ = rest(ctx, socketPause) // the loop looks at ctx
 			continue
 		}
-		s.change(origin, 1)
+		s.change(i, origin, 1)
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{conn}, make([]byte, 64)) // whatever ended it, it is over
 		stop()
 		conn.Close()
-		s.change(origin, -1)
+		s.change(i, origin, -1)
 	}
 }
 
-func (s *Sockets) change(origin string, by int) {
+func (s *Sockets) change(client int, origin string, by int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at[origin] += by
@@ -124,7 +148,7 @@ func (s *Sockets) change(origin string, by int) {
 		delete(s.at, origin)
 	}
 	if by < 0 {
-		s.ended = append(s.ended, time.Now())
+		s.ended = append(s.ended, ending{time.Now(), client})
 	}
 }
 
@@ -169,6 +193,34 @@ func (s *Sockets) WaitAll(ctx context.Context, limit time.Duration, want func(or
 	if err != nil {
 		failed, last := s.Failed()
 		return fmt.Errorf("%w: %d are, by origin %v; %d connections were not made: %w", err, connected, s.At(), failed, errors.Join(last))
+	}
+	return nil
+}
+
+// WaitMoved waits until all clients are connected and each is where want accepts,
+// or was moved since a time and stays where it is.
+func (s *Sockets) WaitMoved(ctx context.Context, limit time.Duration, since time.Time, want func(origin string) bool) error {
+	err := Until(ctx, limit, fmt.Sprintf("%d clients are moved", s.opts.Clients), func() (bool, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		connected, there := 0, 0
+		for origin, n := range s.at {
+			connected += n
+			if want(origin) {
+				there += n
+			}
+		}
+		moved := make(map[int]bool)
+		for _, e := range s.ended {
+			if e.at.After(since) {
+				moved[e.client] = true
+			}
+		}
+		return connected == s.opts.Clients && (there == connected || len(moved) == connected), nil
+	})
+	if err != nil {
+		failed, last := s.Failed()
+		return fmt.Errorf("%w: by origin %v; %d connections were not made: %w", err, s.At(), failed, errors.Join(last))
 	}
 	return nil
 }

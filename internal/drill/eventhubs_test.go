@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"postroad/internal/loopback"
 	"postroad/test/eventhubstest"
 )
 
@@ -39,7 +40,7 @@ func onEventHubs(t *testing.T, o eventhubstest.Options) *eventHubsDrill {
 	}}
 	d.load = d.newLoad(d.ledger, d.topic, seed(t))
 	var err error
-	if d.listen, err = freeAddress(d.ctx); err != nil {
+	if d.listen, err = loopback.Address(d.ctx); err != nil {
 		t.Fatal(err)
 	}
 	return d

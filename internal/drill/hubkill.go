@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // HubOptions say how a hub is killed.
@@ -85,7 +87,11 @@ func KillHub(ctx context.Context, o HubOptions) (report HubReport, err error) {
 		Topic: topic, Classic: true, Connections: o.Connections, ValueBytes: 256,
 		Patience: startTimeout, Pace: 4 * time.Millisecond, Seed: o.Seed,
 	})
-	if err := k.startHub(ctx, "127.0.0.1:0"); err != nil {
+	address, err := loopback.Address(ctx) // the hub comes back to it
+	if err != nil {
+		return k.report, err
+	}
+	if err := k.startHub(ctx, address); err != nil {
 		return k.report, err
 	}
 	defer func() {

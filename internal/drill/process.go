@@ -55,6 +55,9 @@ type Binary struct {
 	// is started through. It must become the binary by execve, so that signals
 	// and the process id are the binary's.
 	Through []string
+	// Prefix are arguments before those of each Start: the command that the one
+	// given belongs to.
+	Prefix []string
 	// Reader are further arguments of `postroad tail`, where the hub wants more of
 	// a reader than to know its address.
 	Reader []string
@@ -84,7 +87,7 @@ func (b *Binary) Start(ctx context.Context, args ...string) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	defer log.Close() //nolint:errcheck // the process has its own descriptor
-	line := slices.Concat(b.Through, []string{b.Path}, args, []string{"--addresses-file", addresses})
+	line := slices.Concat(b.Through, []string{b.Path}, b.Prefix, args, []string{"--addresses-file", addresses})
 	p.cmd = exec.Command(line[0], line[1:]...) //nolint:noctx // it outlives ctx on purpose
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), RecorderEnv+"="+p.flight)
@@ -275,22 +278,25 @@ func (p *Process) Status(ctx context.Context) ([]StampStatus, error) {
 // maxStatusBytes bounds what is read of a status.
 const maxStatusBytes = 1 << 20
 
-func (p *Process) status(ctx context.Context) ([]byte, error) {
+func (p *Process) status(ctx context.Context) ([]byte, error) { return p.get(ctx, "/admin/v1/status") }
+
+// get asks the admin listener.
+func (p *Process) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+"/admin/v1/status", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Addresses.Admin+path, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	req.Close = true // nothing of it stays behind
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatusBytes))
 	if err != nil {
-		return nil, fmt.Errorf("status: %s: %w", resp.Status, err)
+		return nil, fmt.Errorf("%s: %s: %w", path, resp.Status, err)
 	}
 	return text, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"postroad/internal/loopback"
 	"postroad/test/kafkatest"
 )
 
@@ -56,7 +57,7 @@ func onRealKafka(t *testing.T, topicSettings map[string]string) *realDrill {
 	d.kafka.CreateTopic(d.ctx, d.topic, 4, topicSettings)
 	d.load = d.newLoad(d.ledger, d.topic, s)
 	var err error
-	if d.listen, err = freeAddress(d.ctx); err != nil {
+	if d.listen, err = loopback.Address(d.ctx); err != nil {
 		t.Fatal(err)
 	}
 	return d

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"postroad/internal/loopback"
 )
 
 // ShareOptions say how many processes share a queue directory, and what
@@ -137,7 +138,7 @@ func newShare(ctx context.Context, o ShareOptions) (_ *share, err error) {
 		return s, err
 	}
 	for i := range o.Gateways {
-		address, err := freeAddress(ctx)
+		address, err := loopback.Address(ctx)
 		if err != nil {
 			return s, err
 		}
@@ -159,16 +160,6 @@ func (s *share) newSlot(command string, i int, listen string) *slot {
 		share: s, command: command, name: fmt.Sprintf("%s %d", command, i+1), listen: listen,
 		rng: rand.New(rand.NewPCG(s.Seed, uint64(100+len(s.slots())))),
 	}
-}
-
-// freeAddress is an address that nobody listens at.
-func freeAddress(ctx context.Context) (string, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("free address: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func (s *share) slots() []*slot { return slices.Concat(s.gateways, s.forwards) }

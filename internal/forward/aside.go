@@ -53,8 +53,8 @@ func (w *worker) drainAside(ctx context.Context) error {
 	if err := w.repair(ctx); err != nil {
 		return err
 	}
-	if class, _ := w.flight.trouble(w.t); class == classDead {
-		back, err := w.withoutTwins(ctx, w.flight.sideBatch(w.t))
+	if class, _ := w.flight.trouble(w.t, 0); class == classDead {
+		back, _, err := w.withoutTwins(ctx, w.flight.sideBatch(w.t))
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func (w *worker) drainAside(ctx context.Context) error {
 			limit = max(1, min(w.f.opts.Batch, 4*limit, batchBytes*len(msgs)/size))
 			continue
 		}
-		batch, err := w.withoutTwins(ctx, batch)
+		batch, _, err := w.withoutTwins(ctx, batch)
 		if err != nil {
 			return err
 		}

@@ -91,6 +91,11 @@ func (b *breaker) answers() bool {
 	return spoke > b.mute.Load() && time.Since(time.Unix(0, spoke)) < time.Second
 }
 
+// heardWithin reports whether the hub has answered anything of late.
+func (b *breaker) heardWithin(d time.Duration) bool {
+	return time.Since(time.Unix(0, b.spoke.Load())) < d
+}
+
 // enter follows gobreaker into a state.
 func (b *breaker) enter(to gobreaker.State) {
 	b.mu.Lock()

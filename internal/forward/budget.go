@@ -10,11 +10,15 @@ import (
 // that are not settled. A chain without any may always have one, so that none
 // starves; beyond that each of those with something in flight has an equal
 // share, and all of them together stay within the limit.
+//
+// What is late when it is read has at most three quarters: it may wait for minutes
+// until the hub's log is read, and what is new must get past it meanwhile.
 type budget struct {
 	limit, limitBytes int64
 	used, bytes       atomic.Int64
 	active            atomic.Int64 // chains that have a message in flight
 	starved           atomic.Int64 // chains that wait for what others have
+	late, lateBytes   atomic.Int64 // of used and bytes, what was late and is not settled
 
 	mu      sync.Mutex
 	flights map[*flight]struct{} // guarded by mu
@@ -26,8 +30,9 @@ func newBudget(o Options) *budget {
 
 // usage is one chain's part of a budget. Guarded by its flight's mu.
 type usage struct {
-	slots, bytes int64
-	starved      bool // waits for what others have
+	slots, bytes    int64
+	late, lateBytes int64 // of these
+	starved         bool  // waits for what others have
 }
 
 func (b *budget) join(f *flight) {
@@ -42,6 +47,8 @@ func (b *budget) leave(f *flight, u *usage) {
 	delete(b.flights, f)
 	b.mu.Unlock()
 	b.fed(u)
+	b.late.Add(-u.late)
+	b.lateBytes.Add(-u.lateBytes)
 	b.give(u, u.slots, u.bytes)
 }
 
@@ -56,7 +63,7 @@ func (b *budget) share(u *usage) (slots, bytes int64) {
 }
 
 // take takes room for one message, where there is any.
-func (b *budget) take(u *usage, size int64) bool {
+func (b *budget) take(u *usage, size int64, late bool) bool {
 	if u.slots > 0 {
 		slots, bytes := b.share(u)
 		if u.slots >= slots || u.bytes > 0 && u.bytes+size > bytes {
@@ -66,9 +73,27 @@ func (b *budget) take(u *usage, size int64) bool {
 			b.starve(u)
 			return false
 		}
+		if late && (b.late.Load() >= b.limit-b.limit/4 || u.bytes > 0 && b.lateBytes.Load()+size > b.limitBytes-b.limitBytes/4) {
+			b.wait(u) // nobody is to give way for that
+			return false
+		}
 	}
 	b.force(u, 1, size)
+	if late {
+		u.late++
+		u.lateBytes += size
+		b.late.Add(1)
+		b.lateBytes.Add(size)
+	}
 	return true
+}
+
+// giveLate notes that a message that was taken as late is settled.
+func (b *budget) giveLate(u *usage, size int64) {
+	u.late--
+	u.lateBytes -= size
+	b.late.Add(-1)
+	b.lateBytes.Add(-size)
 }
 
 // force takes room whether there is any or not: for messages of a side lane,
@@ -102,15 +127,23 @@ func (b *budget) give(u *usage, slots, bytes int64) {
 // which are to give way: they take nothing more while they are above theirs, and
 // move what waits for a held topic out of memory.
 func (b *budget) starve(u *usage) {
-	if u.starved { // they have been told; telling them, and oneself, at each try would have all of them turn in circles
+	if !b.wait(u) { // they have been told; telling them, and oneself, at each try would have all of them turn in circles
 		return
 	}
-	u.starved = true
-	b.starved.Add(1)
 	b.eachFlight(func(f *flight) {
 		f.squeezed.Store(true)
 		signal(f.wake)
 	})
+}
+
+// wait has a chain told of room that others give back; it reports whether that is new.
+func (b *budget) wait(u *usage) bool {
+	if u.starved {
+		return false
+	}
+	u.starved = true
+	b.starved.Add(1)
+	return true
 }
 
 func (b *budget) fed(u *usage) {

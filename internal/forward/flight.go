@@ -157,8 +157,8 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 	if at.Seq <= l.last {
 		return nil, passed
 	}
-	size := int64(m.Size()) + slotOverhead
-	if !f.budget.take(&f.use, size) {
+	size, late := int64(m.Size())+slotOverhead, f.late.due(m)
+	if !f.budget.take(&f.use, size, late) {
 		f.full = true
 		f.press(false)
 		return nil, noRoom
@@ -169,6 +169,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 	l.last = at.Seq
 	s := f.ring.push(f.pool)
 	s.reset(f, m, t, l, size)
+	s.late = late
 	if f.recognise(m, t, at) {
 		t.found++
 		s.found = true
@@ -176,7 +177,7 @@ func (f *flight) take(m *message.Stored, t *topic, partition, count int32) (*slo
 		f.settle(s, landed, "")
 		return nil, passed
 	}
-	if !t.busy && !f.late.due(m) && f.lift(s, partition, t.turn, false) {
+	if !t.busy && !late && f.lift(s, partition, t.turn, false) {
 		return s, taken
 	}
 	t.ready++
@@ -293,10 +294,11 @@ func (f *flight) lift(s *slot, partition int32, turn uint64, alone bool) bool {
 	case s.tries == 0 && t.busy && !s.side:
 		t.ready--
 	}
-	if t.sent == 0 {
-		t.lastAnswer = time.Now()
+	if s.part.sent == 0 {
+		s.part.heard = time.Now()
 	}
-	s.state, s.err, s.turn, s.alone = slotSent, nil, turn, alone
+	s.part.sent++
+	s.state, s.err, s.turn, s.round, s.alone = slotSent, nil, turn, t.round, alone
 	f.ruling.given = true
 	s.part.sends++
 	s.tries++
@@ -316,7 +318,8 @@ func (f *flight) answered(s *slot, offset int64, err error) {
 	t.gate.leave()
 	f.sent--
 	t.sent--
-	t.lastAnswer = now
+	s.part.sent--
+	s.part.heard = now
 	if f.inFlight != nil {
 		f.inFlight(-1)
 	}
@@ -385,6 +388,9 @@ func (f *flight) roomy() bool {
 func (f *flight) settle(s *slot, e ending, reason string) {
 	s.state = slotSettled
 	f.budget.give(&f.use, 0, s.size)
+	if s.late {
+		f.budget.giveLate(&f.use, s.size)
+	}
 	at, place, l, t := s.msg.Stands(), s.msg.Place, s.lane, s.topic
 	s.ending = e
 	switch {
@@ -483,17 +489,22 @@ func (f *flight) watermark() (string, uint64) {
 	return "", 0
 }
 
-// silence returns for how long the sink has owed an answer for any topic.
-func (f *flight) silence(now time.Time) (longest time.Duration) {
+// owed calls tell for each partition that the sink owes an answer for, with how long
+// none came.
+func (f *flight) owed(now time.Time, tell func(of message.Mark, silent time.Duration)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sent == 0 {
-		return 0
+		return
 	}
 	for _, t := range f.topics {
-		if t.sent > 0 {
-			longest = max(longest, now.Sub(t.lastAnswer))
+		if t.sent == 0 {
+			continue
+		}
+		for id, p := range t.parts {
+			if p.sent > 0 {
+				tell(message.Mark{Topic: t.name, Partition: id}, now.Sub(p.heard))
+			}
 		}
 	}
-	return longest
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"postroad/internal/message"
 )
 
 // Forwarder drains the chains of a Source into a Sink. Its methods are safe for
@@ -202,17 +204,7 @@ func (f *Forwarder) observe(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		longest := time.Duration(0)
-		for _, d := range f.running() {
-			longest = max(longest, d.flight.silence(time.Now()))
-		}
-		if longest >= observeEvery {
-			f.breaker.kick()
-		}
-		// A session sends afresh by itself what the hub did not answer for.
-		if f.overdue(longest) && f.opts.Delivery != DeliveryExactlyOnce {
-			f.refresh(longest)
-		}
+		f.observeSilence()
 		f.rate.Store(int64(messages.tick(f.total.Load()) * 1000))
 		f.flow.Store(int64(bytes.tick(f.bytes.Load())))
 	}
@@ -231,13 +223,34 @@ func (m *meter) tick(count int64) float64 {
 	return m.rate
 }
 
+// observeSilence looks for partitions that the hub owes an answer for.
+func (f *Forwarder) observeSilence() {
+	longest, limit, now := time.Duration(0), f.patience(), time.Now()
+	var overdue []message.Mark
+	for _, d := range f.running() {
+		d.flight.owed(now, func(of message.Mark, silent time.Duration) {
+			longest = max(longest, silent)
+			if silent >= limit {
+				overdue = append(overdue, of)
+			}
+		})
+	}
+	if longest >= observeEvery {
+		f.breaker.kick()
+	}
+	// A session sends afresh by itself what the hub did not answer for.
+	if len(overdue) > 0 && f.opts.Delivery != DeliveryExactlyOnce {
+		f.refresh(longest, overdue)
+	}
+}
+
 // returnGrace is how long a hub that answers again has for what waits in the client.
 const returnGrace = 5 * time.Second
 
-// overdue reports whether a silence is to end by taking messages back. Not in the
-// moment that the hub returns: what the client has is under way then, and taken
-// back it would have to wait until that has landed.
-func (f *Forwarder) overdue(silent time.Duration) bool {
+// patience is how long a partition may be silent before what it owes an answer for is
+// taken back. Longer in the moment that the hub returns: what the client has is under
+// way then, and taken back it would have to wait until that has landed.
+func (f *Forwarder) patience() time.Duration {
 	limit := f.opts.RefreshAfter
 	if f.late != nil { // what is sent after that must be looked for first
 		limit = min(limit, f.opts.LateAfter)
@@ -245,22 +258,37 @@ func (f *Forwarder) overdue(silent time.Duration) bool {
 	if f.breaker.answers() {
 		limit += min(limit, returnGrace)
 	}
-	return silent >= limit
+	return limit
 }
 
-// refresh makes the sink give everything back. The drainers then read back what
-// did get into the hub, and send the rest with a new time of producing.
-func (f *Forwarder) refresh(silent time.Duration) {
-	f.log.Warn("taking messages back from the client", "silent_for", silent.Round(time.Second))
+// withdrawer is a sink that can give back what is under way to some partitions, and
+// leave the others alone.
+type withdrawer interface {
+	Withdraw(of []message.Mark) error
+}
+
+// refresh makes the sink give back what is overdue: all it has where the hub as a
+// whole is silent, or the sink can do no less. The drainers then read back what did
+// get into the hub, and send the rest with a new time of producing.
+func (f *Forwarder) refresh(silent time.Duration, overdue []message.Mark) {
+	f.log.Warn("taking messages back from the client", "silent_for", silent.Round(time.Second),
+		"topic", overdue[0].Topic, "partition", overdue[0].Partition, "partitions", len(overdue))
+	if s, can := f.deps.Sink.(withdrawer); can && f.breaker.heardWithin(f.patience()) {
+		f.takeBack(func() error { return s.Withdraw(overdue) })
+		return
+	}
 	f.reset()
 }
 
 // reset makes the sink give back all that it has of all chains.
-func (f *Forwarder) reset() {
+func (f *Forwarder) reset() { f.takeBack(f.deps.Sink.Reset) }
+
+// takeBack has the sink replace clients.
+func (f *Forwarder) takeBack(replace func() error) {
 	f.metrics.resets.Inc()
 	now := time.Now().UnixNano()
 	f.resetAt.Store(now) // before: who is given something back looks at it
-	if err := f.deps.Sink.Reset(); err != nil {
+	if err := replace(); err != nil {
 		f.note(fmt.Errorf("reset the connection to the hub: %w", err))
 		f.log.Error("could not reset the connection to the hub", "err", err)
 	}

@@ -94,7 +94,7 @@ func newLate(o Options, log Log, sink Sink, m *metrics) *late {
 		reads: make(chan struct{}, lateReads), topics: map[string]*lateTopic{},
 	}
 	if l.batch = max(1, int(l.distance)); log.Window() == 0 { // nobody looks back
-		l.batch = o.Batch
+		l.batch, l.distance = o.Batch, int64(o.Batch)
 	}
 	l.marked.left.Store(int64(o.LateIDs))
 	l.plain.left.Store(int64(o.LateIDs))
@@ -116,7 +116,7 @@ func (l *late) landed(s *slot, offset int64) {
 		p.(*past).landed(&message.Copy{
 			ID: s.msg.ID, Repeat: s.msg.Repeat, Produced: time.Now(),
 			At: message.Mark{Topic: s.msg.Topic, Partition: s.partition, Offset: offset},
-		})
+		}, s.msg.Replay)
 	}
 }
 
@@ -229,6 +229,8 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 	if err != nil {
 		return nil, nil, err
 	}
+	l.spare(t, oldest)
+	promised := int64(0) // of the room for ids, to spans before
 	for _, end := range ends {
 		p := t.parts[end.Partition]
 		if end.Offset < high[end.Partition] {
@@ -237,11 +239,26 @@ func (l *late) plan(ctx context.Context, t *lateTopic, oldest map[int32]time.Tim
 		}
 		if span, some := p.unread(end.Offset, l.distance); some {
 			ahead = append(ahead, span)
-		} else if span, some := p.nearer(oldest[end.Partition].Add(-lateSlack)); some {
+		} else if span, some := p.nearer(promised); some {
 			near = append(near, span)
+			promised += span.To - span.From
 		}
 	}
 	return ahead, near, nil
+}
+
+// spare makes room for ids where some partition lacks it: what the messages that
+// are sent next do not need is forgotten.
+func (l *late) spare(t *lateTopic, oldest map[int32]time.Time) {
+	lags := false
+	for id := range oldest {
+		lags = lags || t.parts[id].lags()
+	}
+	for id, at := range oldest {
+		if lags {
+			t.parts[id].spare(at.Add(-lateSlack))
+		}
+	}
 }
 
 // begin finds where reading begins in partitions of which nothing was read, or

@@ -237,3 +237,32 @@ func TestLateInATopicMadeAnew(t *testing.T) {
 		t.Errorf("the new topic has %d records", len(got))
 	}
 }
+
+// A replay is not shown to who follows, so it stands for no message: not where
+// another stamp has sent it, and not where another chain of this forwarder has.
+func TestLateBesideAReplayOfItsOwn(t *testing.T) {
+	_, addr := startCluster(t)
+	sink := newSink(t, addr)
+	first, second := newStore("first"), newStore("second")
+	f, stop := run(t, testOptions(), forward.Deps{Source: sourceOf(first, second), Sink: sink, Twins: sink})
+	want := aged(laneA, 1, 2, time.Hour)
+	for i := range want {
+		want[i].Key = []byte("one partition")
+	}
+	first.append(want[0]) // the partition is watched from here on
+	first.await(t, "the first message", (*store).settled)
+	replay := want[1]
+	replay.Replay = true
+	first.append(replay)
+	first.await(t, "the replay", (*store).settled)
+	copied := twinOf(&want[1], true)
+	second.append(copied)
+	second.await(t, "the copy", (*store).settled)
+	stop()
+	if n := f.Status().DuplicateTotal; n != 0 {
+		t.Errorf("%d were left out because of a replay", n)
+	}
+	if got := raw(t, addr, "messages"); len(got) != 3 || got[2].Lane != copied.Lane {
+		t.Errorf("the topic has %d records, want the message, the replay and the copy", len(got))
+	}
+}

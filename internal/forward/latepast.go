@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type past struct {
 	// near is next, unless behind is set: all others below are in plain.
 	near   int64
 	behind bool
+	short  bool // there was no room for all of what is being read for near
+	unseen bool // more is written at its end than is read, see overtaken
 	marked ids
 	plain  ids
 	// lostMarked and lostPlain: of what was produced before then, something was
@@ -37,7 +40,11 @@ type past struct {
 	runs                  []run // of what this process sent itself, at or above next
 }
 
-type run struct{ from, to int64 }
+// run is of offsets. bare says that those of it without a mark are not in plain.
+type run struct {
+	from, to int64
+	bare     bool
+}
 
 // maxRuns bounds the runs: more of them are read like what others sent.
 const maxRuns = 1024
@@ -51,10 +58,11 @@ func (p *past) saw(c *message.Copy, forNear bool) {
 	}
 	after := c.At.Offset + 1
 	if forNear {
-		if p.behind && !c.Repeat && !p.plain.add(c.ID, c.At.Offset, c.Produced) {
-			return
+		// What comes behind one that was not kept is read again, in order.
+		p.short = p.short || p.behind && !c.Repeat && !p.plain.add(c.ID, c.At.Offset, c.Produced)
+		if !p.short {
+			p.near = max(p.near, after)
 		}
-		p.near = max(p.near, after)
 		return
 	}
 	p.keep(c)
@@ -95,10 +103,11 @@ func (p *past) done(to int64, forNear bool) {
 	if p.cut { // there is nothing that would say since when
 		p.cut, p.cutTo = false, time.Now()
 	}
-	if forNear {
-		p.near = max(p.near, to)
-	} else {
+	switch {
+	case !forNear:
 		p.next, p.whole = max(p.next, to), true
+	case !p.short:
+		p.near = max(p.near, to)
 	}
 	if !p.behind || p.near >= p.next {
 		p.near, p.behind = p.next, false
@@ -113,33 +122,42 @@ func (p *past) removed() {
 	p.cut, p.cutTo = false, time.Now()
 }
 
-// landed notes what this process sent itself, so that it need not be read.
-func (p *past) landed(c *message.Copy) {
+// landed notes what this process sent itself, so that it need not be read. A replay
+// is no copy: readers that follow are not shown it.
+func (p *past) landed(c *message.Copy, replay bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := c.At.Offset
 	if p.gone || o < p.next {
 		return
 	}
-	if n := len(p.runs); n > 0 && p.runs[n-1].to == o {
-		p.runs[n-1].to++
-	} else {
-		if n == maxRuns {
-			p.runs = nil
-		}
-		at, found := slices.BinarySearchFunc(p.runs, o, func(r run, o int64) int { return int(r.from - o) })
-		if found {
-			return
-		}
-		p.runs = slices.Insert(p.runs, at, run{o, o + 1})
+	at, found := slices.BinarySearchFunc(p.runs, o, func(r run, o int64) int { return cmp.Compare(r.from, o) })
+	if found {
+		return
 	}
-	p.keep(c)
+	bare := false
+	if !replay {
+		p.keep(c)
+		bare = p.behind && !c.Repeat
+	}
+	switch n := len(p.runs); {
+	case n > 0 && p.runs[n-1].to == o:
+		p.runs[n-1].to++
+		p.runs[n-1].bare = p.runs[n-1].bare || bare
+	case n == maxRuns:
+		p.runs = []run{{o, o + 1, bare}}
+	default:
+		p.runs = slices.Insert(p.runs, at, run{o, o + 1, bare})
+	}
 }
 
 // trim moves next over what this process sent itself. The caller holds mu.
 func (p *past) trim() {
 	n := 0
 	for n < len(p.runs) && p.runs[n].from <= p.next {
+		if p.runs[n].bare && !p.behind && p.runs[n].to > p.next { // near stays where it is
+			p.near, p.behind = p.next, true
+		}
 		p.next = max(p.next, p.runs[n].to)
 		n++
 	}
@@ -158,7 +176,16 @@ func (p *past) unread(end, distance int64) (message.Span, bool) {
 	if p.whole = p.whole || p.next >= end; !p.whole {
 		distance = 0
 	}
+	p.unseen = p.unseen && p.next < end-distance
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.next, To: end}, p.next < end-distance
+}
+
+// overtaken notes that messages are sent although more than distance is unread: others
+// write faster than it is read, and it would never end.
+func (p *past) overtaken() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unseen = true
 }
 
 // high returns an offset below which records stand, unless the partition was made
@@ -172,27 +199,42 @@ func (p *past) high() int64 {
 	return p.next
 }
 
-// nearer returns what is to be read of records without a mark: as much as there is
-// room for when those that were produced before a time are forgotten.
-func (p *past) nearer(needed time.Time) (message.Span, bool) {
+// spare forgets what was produced before a time of records without a mark, as far
+// as room is short.
+func (p *past) spare(needed time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.behind {
-		return message.Span{}, false
-	}
 	for p.plain.room.left.Load() < idBlockSize {
 		newest, ok := p.plain.dropOldest(needed)
 		if !ok {
-			break
+			return
 		}
 		if newest.After(p.lostPlain) {
 			p.lostPlain = newest
 		}
 	}
-	room := p.plain.room.left.Load()
+}
+
+// nearer returns what is to be read of records without a mark: as much as there is
+// room for when so many ids are kept for others.
+func (p *past) nearer(promised int64) (message.Span, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.behind {
+		return message.Span{}, false
+	}
+	p.short = false
+	room := p.plain.room.left.Load() - promised
 	to := min(p.next, p.near+room)
 	// Not for a few records at a time: each read has a connection of its own.
 	return message.Span{Topic: p.topic, Partition: p.partition, From: p.near, To: to}, room >= idBlockSize && p.near < to
+}
+
+// lags reports whether not all records without a mark are known up to next.
+func (p *past) lags() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.behind
 }
 
 // twin looks for another copy of a message that is about to be sent: it counts
@@ -205,7 +247,7 @@ func (p *past) twin(m *message.Stored) (offset int64, found, unsure bool) {
 		offset, found = p.plain.find(m.ID)
 	}
 	since := m.Accepted().Add(-lateSlack)
-	unsure = since.Before(p.cutTo) || since.Before(p.lostMarked) ||
+	unsure = p.unseen || since.Before(p.cutTo) || since.Before(p.lostMarked) ||
 		m.Repeat && (p.behind || since.Before(p.lostPlain))
 	return offset, found, unsure && !found
 }

@@ -83,22 +83,29 @@ func numbered(n uint64) (id message.ID) {
 func TestPastAgainstASearch(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) % 1e9
 	for s := seed; s < seed+3; s++ {
-		t.Run(fmt.Sprint(s), func(t *testing.T) { pastAgainstASearch(t, s, 2*idBlockSize) })
+		t.Run(fmt.Sprint(s), func(t *testing.T) { pastAgainstASearch(t, s, 2*idBlockSize, 2, 60000) })
 	}
+}
+
+// The same with partitions of which each is within the room, and all together are
+// far beyond it.
+func TestPastOfManyPartitions(t *testing.T) {
+	seed := uint64(time.Now().UnixNano()) % 1e9
+	pastAgainstASearch(t, seed, 2*idBlockSize, 5, 100000)
 }
 
 // With room for all nothing is unsure, but for what retention removed.
 func TestPastWithRoom(t *testing.T) {
 	seed := uint64(time.Now().UnixNano()) % 1e9
-	if unsure := pastAgainstASearch(t, seed, 1000000); unsure > 0 {
+	if unsure := pastAgainstASearch(t, seed, 1000000, 2, 60000); unsure > 0 {
 		t.Errorf("seed %d: %d were unsure", seed, unsure)
 	}
 }
 
-func pastAgainstASearch(t *testing.T, seed uint64, room int) (unsure int) {
+func pastAgainstASearch(t *testing.T, seed uint64, room, partitions, records int) (unsure int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	log := &memoryLog{rng: rng, window: 4 + rng.IntN(4000), parts: make([][]message.Copy, 2), starts: make([]int64, 2)}
+	log := &memoryLog{rng: rng, window: 4 + rng.IntN(4000), parts: make([][]message.Copy, partitions), starts: make([]int64, partitions)}
 	m, err := newMetrics(nil, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -121,17 +128,17 @@ func pastAgainstASearch(t *testing.T, seed uint64, room int) (unsure int) {
 			if rng.IntN(10) == 0 && next > 100 { // another copy of one
 				id -= uint64(rng.IntN(int(min(next-1, 50000))))
 			}
-			log.append(int32(rng.IntN(2)), numbered(id), rng.IntN(20) < marks, at)
+			log.append(int32(rng.IntN(partitions)), numbered(id), rng.IntN(20) < marks, at)
 		}
 	}
-	grow(60000)
+	grow(records)
 	removed := false
 	topic, ctx := l.topic("t"), t.Context()
 	const steps = 150
 	for backlog := 0; backlog < steps; backlog++ {
-		age := 60000 * step * time.Duration(steps-backlog) / steps
+		age := time.Duration(records) * step * time.Duration(steps-backlog) / steps
 		if rng.IntN(5) == 0 { // of a chain that is further behind
-			age += time.Duration(rng.Int64N(int64(60000*step - age + 1)))
+			age += time.Duration(rng.Int64N(int64(time.Duration(records)*step - age + 1)))
 		}
 		batch := make([]message.Stored, 1+rng.IntN(20))
 		oldest := map[int32]time.Time{}
@@ -139,13 +146,13 @@ func pastAgainstASearch(t *testing.T, seed uint64, room int) (unsure int) {
 			b := &batch[i]
 			b.ID, b.Repeat, b.Topic = numbered(1+rng.Uint64N(next)), rng.IntN(2) == 0, "t"
 			b.Time = at.Add(-age).Add(time.Duration(rng.IntN(60)) * time.Second)
-			p := int32(i % 2)
+			p := int32(i % partitions)
 			if was, ok := oldest[p]; !ok || b.Time.Before(was) {
 				oldest[p] = b.Time
 			}
 		}
 		if room < 1000000 && rng.IntN(100) == 0 {
-			p := rng.IntN(2)
+			p := rng.IntN(partitions)
 			log.starts[p] += rng.Int64N(int64(len(log.parts[p])) - log.starts[p])
 			removed = true
 		}
@@ -166,15 +173,15 @@ func pastAgainstASearch(t *testing.T, seed uint64, room int) (unsure int) {
 				unsure++
 			}
 		}
-		grow(rng.IntN(200))
+		grow(rng.IntN(200) * rng.IntN(2))
 		for range rng.IntN(50) { // own ones, some of which are told of
 			next++
 			at = at.Add(step)
-			p := int32(rng.IntN(2))
+			p := int32(rng.IntN(partitions))
 			log.append(p, numbered(next), rng.IntN(20) < marks, at)
 			c := log.parts[p][len(log.parts[p])-1]
 			if past := topic.parts[p]; past != nil && rng.IntN(10) > 0 {
-				past.landed(&c)
+				past.landed(&c, false)
 			}
 		}
 	}

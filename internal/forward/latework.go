@@ -13,34 +13,45 @@ var errLateAnew = errors.New("the partition is another one now")
 
 // withoutTwins settles those of a topic's waiting messages of which another copy
 // is in the hub, and returns the others, in order: as many as may be sent before
-// it is looked again. It is for who has nothing but those to send now.
-func (w *worker) withoutTwins(ctx context.Context, slots []*slot) ([]*slot, error) {
+// it is looked again; more says that this is not all. It is for who has nothing but
+// those to send now.
+func (w *worker) withoutTwins(ctx context.Context, slots []*slot) (send []*slot, more bool, err error) {
 	l := w.f.late
 	oldest := w.lateOf(slots)
 	if len(oldest) == 0 {
-		return slots, nil
+		return slots, false, nil
+	}
+	// At most a batch is under way that was not seen in the log: what another
+	// stamp sends after the look is to stand within W of it.
+	if sent, _, _ := w.flight.toll(w.t); sent > 0 && sent+len(slots) > l.batch {
+		if err := w.quiet(ctx); err != nil {
+			return nil, true, err
+		}
 	}
 	if len(slots) > l.batch {
-		slots = slots[:l.batch]
-		oldest = w.lateOf(slots)
+		slots, more = slots[:l.batch], true
+		if oldest = w.lateOf(slots); len(oldest) == 0 {
+			return slots, more, nil
+		}
 	}
 	t, err := w.lookBack(ctx, oldest)
 	if err != nil {
 		w.flight.lookUpAnew(w.t)
-		return nil, refusal(fmt.Errorf("look for what another stamp has sent: %w", err))
+		return nil, true, refusal(fmt.Errorf("look for what another stamp has sent: %w", err))
 	}
 	defer t.leave()
-	send := slots[:0]
+	send = slots[:0]
 	for _, s := range slots {
 		if !l.due(&s.msg) {
 			send = append(send, s)
 			continue
 		}
 		id := w.partition(s)
-		p := t.parts[id]
-		if p == nil { // became late a moment ago
+		if at, looked := oldest[id]; !looked || s.msg.Accepted().Before(at) {
+			more = true // it became late meanwhile, and the log was not read for it
 			break
 		}
+		p := t.parts[id]
 		offset, found, unsure := p.twin(&s.msg)
 		if found {
 			l.duplicates.Add(1)
@@ -53,7 +64,7 @@ func (w *worker) withoutTwins(ctx context.Context, slots []*slot) ([]*slot, erro
 		}
 		send = append(send, s)
 	}
-	return send, nil
+	return send, more, nil
 }
 
 // lateOf returns when the oldest late message for each partition was accepted.
@@ -81,8 +92,12 @@ func (w *worker) lateOf(slots []*slot) map[int32]time.Time {
 // known of the topic, for the caller alone. Meanwhile it does not hold the right to
 // send the first batch after an outage: a read may take minutes, and others may
 // have something to send.
+//
+// Where others write faster than it is read it ends all the same: what is sent then
+// is marked, for a copy may stand in what was not read.
 func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lateTopic, error) {
 	l, began, long, yielded := w.f.late, time.Now(), false, false
+	var gap pursuit
 	for {
 		t, gave, err := w.enterLate(ctx)
 		if err != nil {
@@ -90,12 +105,6 @@ func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lat
 		}
 		yielded = yielded || gave
 		ahead, near, err := l.plan(ctx, t, oldest)
-		if err == nil && len(ahead)+len(near) == 0 && !yielded {
-			if long {
-				w.log.Info("read what other stamps have sent", "topic", t.name, "took", time.Since(began).Round(time.Millisecond))
-			}
-			return t, nil
-		}
 		if sent, _, _ := w.flight.toll(w.t); err == nil && len(ahead) > 0 && sent > 0 {
 			// What is not read may be what we have just sent: the answers will say.
 			t.leave()
@@ -103,6 +112,18 @@ func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lat
 				return nil, err
 			}
 			continue
+		}
+		if err == nil && gap.vain(ahead) {
+			for _, s := range ahead {
+				t.parts[s.Partition].overtaken()
+			}
+			ahead = nil
+		}
+		if err == nil && len(ahead)+len(near) == 0 && !yielded {
+			if long {
+				w.log.Info("read what other stamps have sent", "topic", t.name, "took", time.Since(began).Round(time.Millisecond))
+			}
+			return t, nil
 		}
 		if err == nil {
 			long = long || len(ahead) > 0 && ahead[0].To-ahead[0].From > l.distance
@@ -118,6 +139,29 @@ func (w *worker) lookBack(ctx context.Context, oldest map[int32]time.Time) (*lat
 		}
 		yielded = false
 	}
+}
+
+// pursuit is reading on until little is left to be read.
+type pursuit struct {
+	least int64 // that was unread before any read, so far
+	tries int   // reads since
+}
+
+// lateTries is how often it is read on where that brings the end no nearer.
+const lateTries = 3
+
+// vain takes note of what is unread and reports whether to read on is in vain.
+func (p *pursuit) vain(ahead []message.Span) bool {
+	left := int64(0)
+	for _, s := range ahead {
+		left += s.To - s.From
+	}
+	if p.least == 0 || left < p.least {
+		p.least, p.tries = left, 0
+		return false
+	}
+	p.tries++
+	return p.tries > lateTries
 }
 
 // enterLate enters the topic; yielded says that others may have the trial now.

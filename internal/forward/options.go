@@ -258,6 +258,8 @@ type Chain interface {
 // under another name says nothing about this one. It may have GivenUp() time.Time,
 // which tells when any connection was last open on which a client sent that Reset
 // has given up; zero where there was none. Without it that is when Reset was called.
+// It may have Withdraw(of []message.Mark) error, which is a Reset for some partitions
+// and disturbs the others as little as it can.
 type Sink interface {
 	// Watch makes report hear of every exchange with the hub: nil for an
 	// answer, else why there was none.

@@ -31,6 +31,8 @@ type slot struct {
 	side      bool   // of a side lane, and not in the ring
 	tries     int    // how often it was given to the sink
 	turn      uint64 // the sink's, of the last time
+	round     uint64 // the topic's, of the last time
+	late      bool   // taken in as late, see budget
 	size      int64  // in bytes
 	low       int64  // no copy of it stands below
 	offset    int64  // where it stands; -1 where not known

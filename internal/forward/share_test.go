@@ -27,7 +27,7 @@ func TestBudget(t *testing.T) {
 	o.MaxInFlight, o.MaxInFlightBytes = 100, 1<<20
 	b := newBudget(o)
 	fill := func(u *usage, size int64) (n int) {
-		for b.take(u, size) {
+		for b.take(u, size, false) {
 			n++
 		}
 		return n
@@ -40,7 +40,7 @@ func TestBudget(t *testing.T) {
 		t.Errorf("a second chain has %d while the first has all, want 1", n)
 	}
 	b.give(&first, 60, 60)
-	if b.take(&first, 1); first.slots > 50 {
+	if b.take(&first, 1, false); first.slots > 50 {
 		t.Errorf("the first took more than its half: %d", first.slots)
 	}
 	if fill(&second, 1); second.slots != 50 {
@@ -64,10 +64,10 @@ func TestBudgetWakesTheStarved(t *testing.T) {
 	o.MaxInFlight = 10
 	f, a := testFlight(t, o)
 	b := newFlight(f)
-	for f.budget.take(&a.use, 1) {
+	for f.budget.take(&a.use, 1, false) {
 	}
-	f.budget.take(&b.use, 1)
-	if f.budget.take(&b.use, 1) {
+	f.budget.take(&b.use, 1, false)
+	if f.budget.take(&b.use, 1, false) {
 		t.Fatal("more than there is")
 	}
 	if !a.squeezed.Load() || len(a.wake) != 1 {

@@ -33,8 +33,7 @@ type topic struct {
 	failed int    // given back
 	ready  int    // read, and waiting for the worker
 	done   uint64 // settled under this claim
-
-	lastAnswer time.Time // when an answer came, or sending began after a pause
+	round  uint64 // counts repairs
 
 	// known are messages of the chain's own lanes that were found in the hub at
 	// takeover and have not been read yet, pending how many they are; found is
@@ -79,6 +78,10 @@ type part struct {
 	// sends counts what was sent to it, asked is that count when its end was
 	// asked for.
 	sends, asked uint64
+	// sent counts messages with the sink; heard is when an answer to one came, or
+	// sending began after a pause.
+	sent  int
+	heard time.Time
 }
 
 // noPin is a pin that holds nothing back.
@@ -155,9 +158,18 @@ func (f *flight) tell(t *topic, state string, err error, since, next time.Time) 
 	t.state, t.err, t.since, t.next = state, err, since, next
 }
 
-// trouble returns the worst class among a topic's messages that were given back
-// and an error of that class; err is nil where there are none.
-func (f *flight) trouble(t *topic) (class string, err error) {
+// nextRound begins a topic's next round, and returns its number.
+func (f *flight) nextRound(t *topic) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.round++
+	return t.round
+}
+
+// trouble returns the worst class among a topic's messages that were sent in a round
+// or later and given back, and an error of that class; err is nil where there are
+// none.
+func (f *flight) trouble(t *topic, round uint64) (class string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	class = classRetry
@@ -165,6 +177,9 @@ func (f *flight) trouble(t *topic) (class string, err error) {
 	f.eachOf(t, func(s *slot) bool {
 		if s.state == slotFailed {
 			left--
+			if s.round < round {
+				return left > 0
+			}
 			if c := classOf(s.err); err == nil || c == classDead && class != classDead || c == classHold && class == classRetry {
 				class, err = c, s.err
 			}

@@ -17,6 +17,7 @@ type worker struct {
 	sender
 	t        *topic
 	turn     uint64    // the sink's; taken anew only with nothing of the topic in flight
+	round    uint64    // the topic's at the last repair: what came back before was looked at then
 	fails    int       // tries in a row that came to nothing
 	began    time.Time // of the trouble; zero while all is well
 	held     time.Time // since when the hub refuses the topic; zero while it does not
@@ -71,8 +72,8 @@ func (w *worker) attempt(ctx context.Context) error {
 		if err := w.repair(ctx); err != nil {
 			return err
 		}
-		if class, _ := w.flight.trouble(w.t); class == classDead {
-			back, err := w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
+		if class, _ := w.flight.trouble(w.t, 0); class == classDead {
+			back, _, err := w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
 			if err != nil {
 				return err
 			}
@@ -81,15 +82,35 @@ func (w *worker) attempt(ctx context.Context) error {
 			}
 		}
 	}
-	slots, err := w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
-	if err != nil {
-		return err
-	}
-	if err := w.sendAll(ctx, slots); err != nil {
-		return err
-	}
-	if _, failed, _ := w.flight.toll(w.t); broken || failed > 0 || w.trial != nil {
-		return w.settled(ctx)
+	return w.sendWaiting(ctx, broken)
+}
+
+// sendWaiting sends what waits: late messages in several batches, each once it was
+// looked for twins of it. With careful it waits for the answers to each. The error
+// is why something came back, or ctx's.
+func (w *worker) sendWaiting(ctx context.Context, careful bool) error {
+	for more := true; more; {
+		err := w.pass(ctx, passer{})
+		if err != nil {
+			return err
+		}
+		var slots []*slot
+		slots, more, err = w.withoutTwins(ctx, w.flight.waiting(w.t, math.MaxInt, math.MaxInt64))
+		if err != nil {
+			return err
+		}
+		if err := w.sendAll(ctx, slots); err != nil {
+			return err
+		}
+		_, failed, _ := w.flight.toll(w.t)
+		if !careful && failed == 0 && w.trial == nil {
+			continue
+		}
+		if err := w.settled(ctx); err != nil {
+			return err
+		}
+		w.endTrial(nil)
+		w.well()
 	}
 	return nil
 }
@@ -112,8 +133,11 @@ func (w *worker) repair(ctx context.Context) error {
 	}
 	w.turn = w.out.Turn()
 	if _, doubtful := w.flight.condition(w.t); doubtful {
-		return w.readBack(ctx)
+		if err := w.readBack(ctx); err != nil {
+			return err
+		}
 	}
+	w.round = w.flight.nextRound(w.t)
 	return nil
 }
 
@@ -183,12 +207,14 @@ func (w *worker) send(s *slot, partition int32, alone bool) bool {
 	return ok
 }
 
-// settled waits for all answers. The error is why messages came back, or ctx's.
+// settled waits for all answers. The error is why messages came back since the last
+// repair, or ctx's. What came back before and was not sent again says nothing about
+// the hub of now.
 func (w *worker) settled(ctx context.Context) error {
 	if err := w.quiet(ctx); err != nil {
 		return err
 	}
-	_, err := w.flight.trouble(w.t)
+	_, err := w.flight.trouble(w.t, w.round)
 	return err
 }
 

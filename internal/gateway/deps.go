@@ -110,6 +110,9 @@ type Deps struct {
 	// Ready says why the stamp cannot take messages now, or nil; it decides
 	// /healthz and must answer at once. A nil Ready is always ready.
 	Ready func() error
+	// Announce says how the stamp is, for /healthz, and must answer at once; Weight
+	// and Maintenance are those of the options. Nil announces no more than these.
+	Announce func() Announcement
 	// Log is required.
 	Log *slog.Logger
 	// Registerer takes the gateway's metrics; nil registers none.

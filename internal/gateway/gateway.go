@@ -34,7 +34,7 @@ type Gateway struct {
 // change it: the slices are shared with the headers of all answers.
 type static struct {
 	json, yes, noStore []string
-	stamp, health      []byte
+	stamp              []byte
 	classicType        message.Header
 }
 
@@ -67,7 +67,6 @@ func New(o Options, d Deps) (*Gateway, error) {
 	g.static = static{
 		json: []string{"application/json"}, yes: []string{"true"}, noStore: []string{"no-store"},
 		stamp:       stamp,
-		health:      append(append([]byte(`{"status":"ok","stamp":`), stamp...), '}'),
 		classicType: message.Header{Name: "content-type", Value: []byte(classicType)},
 	}
 	return g, g.metrics.register(d.Registerer, g)

@@ -29,6 +29,8 @@ type Options struct {
 	Overload OverloadOptions `yaml:"overload"`
 	// Relay lets other stamps hand their messages on to this one.
 	Relay RelayOptions `yaml:"relay"`
+	// Announce is what /healthz tells front doors.
+	Announce AnnounceOptions `yaml:"announce"`
 	// Auth says who may send, and what.
 	Auth AuthOptions `yaml:"auth"`
 	// BodyTimeout is how long a client may take to send a request body. A
@@ -113,6 +115,19 @@ type OverloadOptions struct {
 	MaxBytes int64 `yaml:"max_bytes"`
 }
 
+// AnnounceOptions are what /healthz tells front doors beside how the stamp is.
+type AnnounceOptions struct {
+	// Weight is how much of the share of requests that a door is set to give this
+	// stamp it asks for, in percent, 0 to 100. Default 100.
+	Weight int `yaml:"weight"`
+	// Maintenance asks doors for no requests. What comes all the same is taken.
+	// Default false.
+	Maintenance bool `yaml:"maintenance"`
+}
+
+// fullWeight is a weight that need not be told.
+const fullWeight = 100
+
 // DefaultOptions returns the settings of a gateway that is told nothing.
 func DefaultOptions() Options {
 	return Options{
@@ -122,6 +137,7 @@ func DefaultOptions() Options {
 		Idempotency:   IdempotencyOptions{Retention: 24 * time.Hour, MaxKeys: 1_000_000},
 		Overload:      OverloadOptions{MaxRequests: 8192, MaxBytes: 256 << 20},
 		Relay:         defaultRelayOptions(),
+		Announce:      AnnounceOptions{Weight: fullWeight},
 		Auth:          defaultAuthOptions(),
 		BodyTimeout:   30 * time.Second,
 		AppendTimeout: 15 * time.Second,
@@ -143,6 +159,7 @@ func (o Options) Validate() error {
 	between(&c, "idempotency.max_keys", o.Idempotency.MaxKeys, 1024, 1<<30)
 	c.origins(o.CORS.Origins)
 	c.relay(o.Relay, o.Idempotency.Retention)
+	between(&c, "announce.weight", o.Announce.Weight, 0, fullWeight)
 	c.auth(o.Auth)
 	between(&c, "overload.max_requests", o.Overload.MaxRequests, 1, 1_000_000)
 	between(&c, "overload.max_bytes", o.Overload.MaxBytes, 2*int64(max(o.Message.MaxBytes, o.Batch.MaxBytes)), 1<<40)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"postroad/internal/httpserve"
@@ -147,6 +148,20 @@ func problemTable() []problemKind {
 			"A GET may be repeated. A POST never ends with it.", 0,
 		},
 	}
+}
+
+// Problems are the kinds of problems that a gateway answers, by status. A kind with
+// several causes stands there once for each.
+func Problems() (all []httpserve.ProblemKind) {
+	for _, k := range problemTable() {
+		after := ""
+		if k.after > 0 {
+			after = k.after.String()
+		}
+		all = append(all, httpserve.ProblemKind{Name: k.name, Status: k.status, Meaning: k.meaning, Retry: k.retry, After: after})
+	}
+	slices.SortStableFunc(all, func(x, y httpserve.ProblemKind) int { return x.Status - y.Status })
+	return all
 }
 
 // refusal is a failure with a text that is meant for the client.

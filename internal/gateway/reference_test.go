@@ -13,7 +13,6 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"postroad/internal/httpserve"
 	"postroad/internal/message"
 )
 
@@ -21,33 +20,6 @@ const (
 	referenceDir = "../../docs/reference"
 	generated    = "<!-- Generated from internal/gateway by: go test ./internal/gateway -update -->\n\n"
 )
-
-// TestProblemsReferenceIsCurrent makes docs/reference/problems.md from
-// problemTable.
-func TestProblemsReferenceIsCurrent(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("# Problems\n\n" + generated +
-		"Errors are `application/problem+json` (RFC 9457). `type` is `" + httpserve.ProblemPrefix + "<name>` and stable; `detail` says what is wrong this time and is for people. " +
-		"Every answer to a POST of messages carries the request's key in `Idempotency-Key`, problems included.\n\n" +
-		"| name | status | what it means | what to do | `Retry-After` |\n|---|---|---|---|---|\n")
-	seen := make(map[string]bool)
-	for _, k := range slices.SortedStableFunc(slices.Values(problemTable()), func(x, y problemKind) int { return x.status - y.status }) {
-		name := "`" + k.name + "`"
-		if seen[k.name] {
-			name = "" // another cause of the one above
-		}
-		seen[k.name] = true
-		after := "–"
-		if k.after > 0 {
-			after = k.after.String()
-		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", name, k.status, k.meaning, k.retry, after)
-	}
-	b.WriteString("\n`too-many-requests` is reserved: a gateway limits no rates yet. `misdirected` is for other stamps, see [relay.md](../relay.md). `unauthorized` comes where a gateway asks for tokens, see [auth.md](../auth.md).\n\n" +
-		"Further members: `line` (NDJSON) or `event` (a batch of CloudEvents) counts from 1 and names the message that is wrong; `offset` is the byte of the body, " +
-		"or of the line, after which JSON is invalid.\n")
-	current(t, filepath.Join(referenceDir, "problems.md"), []byte(b.String()))
-}
 
 // TestProblemTable: every sentinel has its row, whatever it is wrapped in, and
 // what matches none is internal. Of two classes the one that promises less

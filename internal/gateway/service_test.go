@@ -28,6 +28,30 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// What the stamp announces stands in the answer whatever its status is.
+func TestAnnouncement(t *testing.T) {
+	var failure error
+	var said Announcement
+	r := newRig(t, func(o *Options, d *Deps) {
+		d.Ready, d.Announce = func() error { return failure }, func() Announcement { return said }
+		o.Announce.Weight = 30
+	})
+	r.want(r.do(http.MethodGet, "/healthz", ""), http.StatusOK, `{"status":"ok","stamp":"onprem","weight":30}`)
+	said = Announcement{Fill: 0.25, Throttled: true}
+	r.want(r.do(http.MethodGet, "/healthz", ""), http.StatusOK, `{"status":"ok","stamp":"onprem","weight":30,"fill":0.25,"throttled":true}`)
+	said, failure = Announcement{Fill: 1, Drain: true}, errors.New("disk full")
+	a := r.do(http.MethodGet, "/healthz", "")
+	r.want(a, http.StatusServiceUnavailable, "problem:unavailable", `"weight":30`, `"fill":1`, `"drain":true`)
+	if strings.Contains(a.body, "throttled") || strings.Contains(a.body, "maintenance") {
+		t.Errorf("says more: %s", a.body)
+	}
+	r = newRig(t, func(o *Options, _ *Deps) { o.Announce.Maintenance = true })
+	r.want(r.do(http.MethodGet, "/healthz", ""), http.StatusOK, `{"status":"ok","stamp":"onprem","maintenance":true}`)
+	r.want(r.post(topicPath, "x"), http.StatusAccepted) // what comes all the same is taken
+	r.gateway.Drain()
+	r.want(r.do(http.MethodGet, "/healthz", ""), http.StatusServiceUnavailable, `"drain":true`, `"maintenance":true`)
+}
+
 func TestDefault(t *testing.T) {
 	r := newRig(t, nil)
 	for _, path := range []string{"/default", "/default/"} {

@@ -37,8 +37,9 @@ type ClientLimits struct {
 	// the request is answered 408. It ends when the answer begins: what a client
 	// sends from then on may pause. 0 is no limit. Default 30s.
 	BodyTimeout time.Duration `yaml:"body_timeout"`
-	// BodyRate is the least rate, in bytes a second, at which a body must come once
-	// body_timeout was spent waiting for it. 0 is no limit. Default 512.
+	// BodyRate is the least rate, in bytes a second, at which a body must come,
+	// looked at each time that body_timeout was spent waiting for it. 0 is no limit.
+	// Default 512.
 	BodyRate int `yaml:"body_rate"`
 	// WriteTimeout is how long a client may take nothing of an answer that there is
 	// more of, before it is cut off. It also holds for WebSockets. 0 is no limit.

@@ -131,7 +131,7 @@ type pacedBody struct {
 	watch  *watch
 	slow   func()
 	whole  atomic.Bool // it was read to its end
-	// Of the one that reads.
+	// Of the one that reads; the first two since the rate was looked at last.
 	got    int64
 	waited time.Duration
 	failed bool
@@ -160,11 +160,18 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// crawls says that the body comes below body_rate. Only time spent waiting counts:
-// that an origin takes it slowly is not the client's fault.
+// crawls says that the body comes below body_rate, each time that it was waited for
+// as long as body_timeout: what came before that does not count, or one that began
+// with much could go on for hours with nearly nothing. Only time spent waiting
+// counts: that an origin takes it slowly is not the client's fault.
 func (b *pacedBody) crawls() bool {
 	rate := float64(b.limits.BodyRate)
-	return rate > 0 && b.waited > b.limits.BodyTimeout && float64(b.got) < rate*b.waited.Seconds() && !b.watch.ended()
+	if rate <= 0 || b.waited <= b.limits.BodyTimeout {
+		return false
+	}
+	slow := float64(b.got) < rate*b.waited.Seconds()
+	b.got, b.waited = 0, 0
+	return slow && !b.watch.ended()
 }
 
 // pacedWriter notices that the answer begins, and that its client takes nothing.

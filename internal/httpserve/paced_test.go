@@ -135,6 +135,38 @@ func TestCrawlingBodyIsCut(t *testing.T) {
 	}
 }
 
+// burst gives much at once, and then what comes after it.
+type burst struct {
+	bytes int
+	trickle
+}
+
+func (b *burst) Read(p []byte) (int, error) {
+	if b.bytes > 0 {
+		n := min(len(p), b.bytes)
+		b.bytes -= n
+		return n, nil
+	}
+	return b.trickle.Read(p)
+}
+
+// What came at once at the beginning does not let the rest take hours.
+func TestCrawlingAfterABurstIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &pacedBody{ReadCloser: &burst{1 << 20, trickle{1, 29 * time.Second}}, limits: DefaultEdgeOptions().Clients, slow: func() {}}
+		b.watch = newWatch(b.limits.BodyTimeout, func() {})
+		start, buf := time.Now(), make([]byte, 64<<10)
+		for {
+			if _, err := b.Read(buf); err != nil {
+				if took := time.Since(start); !errors.Is(err, ErrSlowBody) || took > 4*b.limits.BodyTimeout {
+					t.Errorf("cut after %s with %v", took, err)
+				}
+				return
+			}
+		}
+	})
+}
+
 // Once the answer has begun both sides may pause as they like.
 func TestPausesOfLiveStreamsAreNotCut(t *testing.T) {
 	o := edgeOptions()

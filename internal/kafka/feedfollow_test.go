@@ -380,7 +380,7 @@ func TestFeedFollowEndsWithFn(t *testing.T) {
 func TestFeedFollowsOverHubRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	addr, stop := startHub(t, dir, "127.0.0.1:0")
+	addr, stop := startHub(t, dir, "")
 	s := startSink(t, options(addr))
 	produce(t, s, 0, stored(1))
 	f := newFeed(t, options(addr), nil)

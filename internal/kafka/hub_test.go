@@ -102,7 +102,7 @@ func TestKilledHubKeepsAcknowledged(t *testing.T) {
 		kill()
 		s.Close()
 	}
-	addr, _ := startHub(t, dir, "127.0.0.1:0")
+	addr, _ := startHub(t, dir, "")
 	got := map[uint64]int{}
 	for _, r := range all(t, addr, FollowOptions{}) {
 		got[r.Seq]++

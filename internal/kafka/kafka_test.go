@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"postroad/internal/hub"
+	"postroad/internal/loopback"
 	"postroad/internal/message"
 )
 
@@ -24,9 +25,16 @@ func TestMain(m *testing.M) {
 
 const lane = "01HZZZZZZZZZZZZZZZZZZZZZZZ"
 
-// startHub runs a hub until stop or the end of the test.
+// startHub runs a hub until stop or the end of the test, where listen says or at an
+// address that another can take after it.
 func startHub(t testing.TB, dir, listen string) (addr string, stop func()) {
 	t.Helper()
+	if listen == "" {
+		var err error
+		if listen, err = loopback.Address(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	o := hub.DefaultOptions()
 	o.Dir, o.Listen, o.Partitions = dir, listen, 3
 	h, err := hub.New(o, hub.Deps{})

@@ -15,6 +15,7 @@ type producer struct {
 	client *kgo.Client
 	sent   *underway
 	told   map[string]int32 // guarded by limits.mu: what it was told, or will be
+	apart  bool             // of partitions of which something was taken back, see Withdraw
 }
 
 // maxProducers bounds the clients of a Sink. Beyond the first there is one for each
@@ -49,12 +50,15 @@ func (p *producer) limit(l *limits) func(string) int32 {
 	}
 }
 
-// pick returns a producer that makes batches of a topic up to the limit, or nil.
-// The caller holds mu for reading.
-func (s *Sink) pick(topic string, limit int32) *producer {
+// pick returns a producer that makes batches of a topic up to the limit, among those
+// that are apart or the others, or nil. The caller holds mu for reading.
+func (s *Sink) pick(topic string, limit int32, apart bool) *producer {
 	s.limits.mu.Lock()
 	defer s.limits.mu.Unlock()
 	for _, p := range s.producers {
+		if p.apart != apart {
+			continue
+		}
 		told, met := p.told[topic]
 		if !met {
 			p.told[topic] = limit
@@ -76,7 +80,7 @@ func (s *Sink) toldTo(p *producer, topic string) int32 {
 
 // moreProducers makes another one, unless there are too many: those are given up
 // together. The error is of class retry.
-func (s *Sink) moreProducers() error {
+func (s *Sink) moreProducers(apart bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -90,19 +94,25 @@ func (s *Sink) moreProducers() error {
 	if err != nil {
 		return &Error{class: ClassRetry, err: err}
 	}
+	p.apart = apart
 	s.producers = append(s.producers, p)
 	return nil
 }
 
 // closeProducers gives up all there are. The caller holds mu.
 func (s *Sink) closeProducers() {
-	for _, p := range s.producers {
+	s.closeAll(s.producers)
+	s.producers = nil
+}
+
+// closeAll gives producers up. The caller holds mu.
+func (s *Sink) closeAll(of []*producer) {
+	for _, p := range of {
 		if at := p.sent.until(); at.After(s.givenUp) {
 			s.givenUp = at
 		}
 		p.client.Close()
 	}
-	s.producers = nil
 }
 
 // eachClient calls do with all clients there are.

@@ -210,7 +210,7 @@ func TestFollowStopsWithFn(t *testing.T) {
 // The hub may be away meanwhile, and stands where it stood when it is back.
 func TestFollowOverHubRestart(t *testing.T) {
 	dir := t.TempDir()
-	addr, stop := startHub(t, dir, "127.0.0.1:0")
+	addr, stop := startHub(t, dir, "")
 	s := startSink(t, options(addr))
 	got, ready := follow(t, options(addr), FollowOptions{Topic: "messages", From: FromEnd()})
 	next(t, ready)

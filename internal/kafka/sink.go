@@ -281,23 +281,24 @@ func (s *Sink) Turn() uint64 { return s.turn.Load() }
 // m and what it refers to must not change until done is called.
 func (s *Sink) Produce(m *message.Stored, partition int32, turn uint64, done func(offset int64, err error)) error {
 	for {
-		given, err := s.give(m, partition, turn, done)
+		given, apart, err := s.give(m, partition, turn, done)
 		if given || err != nil {
 			return err
 		}
-		if err := s.moreProducers(); err != nil {
+		if err := s.moreProducers(apart); err != nil {
 			return err
 		}
 	}
 }
 
 // give gives m to a producer that makes batches of the right size; given is false
-// where there is none. The error is of class retry.
-func (s *Sink) give(m *message.Stored, partition int32, turn uint64, done func(int64, error)) (given bool, err error) {
+// where there is none, among those that are apart or the others. The error is of
+// class retry.
+func (s *Sink) give(m *message.Stored, partition int32, turn uint64, done func(int64, error)) (given, apart bool, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if len(s.producers) == 0 {
-		return false, &Error{class: ClassRetry, err: ErrClosed}
+		return false, false, &Error{class: ClassRetry, err: ErrClosed}
 	}
 	p := s.partition(m.Topic, partition)
 	w := s.wires.Get().(*wire)
@@ -309,19 +310,20 @@ func (s *Sink) give(m *message.Stored, partition int32, turn uint64, done func(i
 		Context:   w,
 	}
 	ctx, by := p.enter(turn, func() *producer {
-		return s.pick(m.Topic, s.limits.wanted(m.Topic, batchBytes(&w.rec)))
+		apart = p.isApart()
+		return s.pick(m.Topic, s.limits.wanted(m.Topic, batchBytes(&w.rec)), apart)
 	})
 	if ctx == nil || by == nil {
 		w.rec, w.done, w.part = kgo.Record{}, nil, nil
 		clear(w.hdrs)
 		s.wires.Put(w)
 		if ctx == nil {
-			return false, &Error{class: ClassRetry, err: errTurn}
+			return false, false, &Error{class: ClassRetry, err: errTurn}
 		}
-		return false, nil
+		return false, apart, nil
 	}
 	by.client.Produce(ctx, &w.rec, settled)
-	return true, nil
+	return true, apart, nil
 }
 
 // wire is one record under way with everything it needs, reused. It is its own
@@ -400,6 +402,7 @@ type partition struct {
 	cancel context.CancelFunc // guarded by mu
 
 	by         *producer // guarded by mu: has all records inside
+	apart      time.Time // guarded by mu: until when it keeps apart, see Withdraw
 	large      int       // guarded by mu: of those inside, how many were too large, or in a batch that was
 	largeBytes int       // guarded by mu: and how much that was
 }

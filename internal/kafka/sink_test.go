@@ -21,7 +21,7 @@ import (
 )
 
 func TestProduceAndFollow(t *testing.T) {
-	addr, _ := startHub(t, t.TempDir(), "127.0.0.1:0")
+	addr, _ := startHub(t, t.TempDir(), "")
 	s := startSink(t, options(addr))
 	ctx := t.Context()
 	if n, err := s.Partitions(ctx, "messages"); err != nil || n != 3 {
@@ -137,7 +137,7 @@ func TestOrderOverErrors(t *testing.T) {
 // Neither Reset nor Close waits for a hub that is away, and every callback is
 // called.
 func TestCloseDoesNotWait(t *testing.T) {
-	addr, stop := startHub(t, "", "127.0.0.1:0")
+	addr, stop := startHub(t, "", "")
 	s := startSink(t, options(addr))
 	produce(t, s, 0, stored(1))
 	stop()
@@ -214,7 +214,7 @@ func TestReadBack(t *testing.T) {
 
 func TestProbeAndHealth(t *testing.T) {
 	dir := t.TempDir()
-	addr, stop := startHub(t, dir, "127.0.0.1:0")
+	addr, stop := startHub(t, dir, "")
 	s := startSink(t, options(addr))
 	reports := make(chan error, 100)
 	s.Watch(func(err error) {

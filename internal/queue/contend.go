@@ -124,7 +124,7 @@ func (q *Queue) tend(ctx context.Context, c *chain) {
 		if err == nil {
 			var free bool
 			if f := s.fallen(); w == nil || f != watched {
-				w, watched = q.newWatch(func() ([]byte, error) { return q.holderState(s) }), f
+				w, watched = q.watchHolder(s), f
 			}
 			free, err = q.mayTake(c, s, w)
 			c.setElsewhere(!free && err == nil && w.moved)
@@ -150,12 +150,12 @@ func (q *Queue) tend(ctx context.Context, c *chain) {
 	}
 }
 
-// holderState is what changes on disk while the holder of a claim lives.
-func (q *Queue) holderState(s standing) ([]byte, error) {
+// watchHolder watches what changes on disk while the holder of a claim lives.
+func (q *Queue) watchHolder(s standing) *watch {
 	if !message.ValidLane(s.info.Heartbeat) { // of an unreadable claim its bytes are all there is
-		return s.raw, nil
+		return q.newWatch(func() ([]byte, error) { return s.raw, nil })
 	}
-	return readHeartbeat(q.deps.FS, q.at.process(s.info.Heartbeat)+"/"+heartbeatFileName)
+	return q.watchHeartbeat(q.at.process(s.info.Heartbeat) + "/" + heartbeatFileName)
 }
 
 // mayTake reports whether the chain is nobody's: never claimed, given up, or its
@@ -260,9 +260,7 @@ func (c *chain) restDrained(p message.Progress) bool {
 // watchLane follows a lane that another process may be writing to: how far it is
 // durable, and where it ends. It ends the lane once its writer is dead.
 func (q *Queue) watchLane(ctx context.Context, l *lane) {
-	w := q.newWatch(func() ([]byte, error) {
-		return readHeartbeat(q.deps.FS, q.at.laneFile(l.id, heartbeatFileName))
-	})
+	w := q.watchHeartbeat(q.at.laneFile(l.id, heartbeatFileName))
 	failed := false
 	for {
 		done, err := q.lookAtLane(l, w)

@@ -63,7 +63,8 @@ func decodeHeartbeat(b []byte) (newest heartbeat, ok bool) {
 	return newest, ok
 }
 
-// readHeartbeat opens and reads a heartbeat anew; nothing where there is none (yet).
+// readHeartbeat opens and reads a heartbeat anew; nil where none is found (yet),
+// from which nothing is concluded.
 // System calls: open, fstat, pread, close.
 func readHeartbeat(fsys durable.FS, name string) ([]byte, error) {
 	b, err := durable.ReadFile(fsys, name, heartbeatSize)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"postroad/internal/durable"
 )
@@ -18,7 +19,11 @@ import (
 // what the same process took earlier. So the file is made first, empty: either that
 // succeeds, and the writer finds that it cannot open its lane; or there is one, and
 // who wrote it is read. Only a lane that nobody has a claim to is then ended.
-func (q *Queue) identify(l *lane) (*lane, error) {
+//
+// Where the share is full the file cannot be made, and what stands in the lane may
+// be what fills it. Such a lane is ended, in place, and taken as it is once it has
+// stood for longer than any host remembers that a name was not there.
+func (q *Queue) identify(l *lane, stood time.Duration) (*lane, error) {
 	if l.unseen {
 		err := q.onBallast(func() error { return durable.WriteNew(q.deps.FS, q.at.laneFile(l.id, laneFileName), nil) })
 		switch {
@@ -30,6 +35,8 @@ func (q *Queue) identify(l *lane) (*lane, error) {
 				return nil, err
 			}
 			return again, nil
+		case isFull(err) && stood >= forgotten:
+			q.deps.Log.Warn("no room to make sure who wrote a lane, taking it as it is", "lane", l.id, "err", err)
 		case err != nil:
 			return nil, fmt.Errorf("make the file of lane %s: %w", l.id, err)
 		}

@@ -109,9 +109,14 @@ func TestALivingLaneThatIsNotShown(t *testing.T) {
 // given the lane up, acknowledges nothing in it: it makes another.
 func TestAWriterThatIsStoppedWhileItMakesALane(t *testing.T) {
 	for _, at := range []faultfs.Match{
-		{Kind: faultfs.OpCreate, Name: "lane"}, {Kind: faultfs.OpWrite, Name: "lane"}, {Kind: faultfs.OpSync, Name: "lane"},
+		{Kind: faultfs.OpCreate, Name: "lane"},
+		{Kind: faultfs.OpWrite, Name: "lane"},
+		{Kind: faultfs.OpSync, Name: "lane"},
+		{Kind: faultfs.OpCreate, Name: "heartbeat"},
+		{Kind: faultfs.OpWrite, Name: "heartbeat"},
+		{Kind: faultfs.OpSync, Name: "heartbeat"},
 	} {
-		t.Run(string(at.Kind), func(t *testing.T) {
+		t.Run(string(at.Kind)+" "+at.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { stoppedWhileMaking(t, at) })
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -117,7 +118,7 @@ func (q *Queue) rescan(ctx context.Context, unfinished map[string]*watch) error 
 	if err != nil {
 		return fmt.Errorf("list lanes: %w", err)
 	}
-	fresh := make(map[*chain]bool)
+	fresh, began := make(map[*chain]bool), q.deps.Elapsed()
 	var errs []error
 	for _, e := range entries { // in order of names, which is that of creation
 		if ctx.Err() != nil {
@@ -134,6 +135,9 @@ func (q *Queue) rescan(ctx context.Context, unfinished map[string]*watch) error 
 			fresh[l.chain] = true
 		}
 	}
+	// One that was not looked at for so long begins anew: its lane was removed, is
+	// this process's own, or is known now.
+	maps.DeleteFunc(unfinished, func(_ string, w *watch) bool { return began-w.last > q.opts.TTL/4 })
 	q.known.mu.Lock()
 	q.known.listed = true
 	q.known.mu.Unlock()
@@ -166,7 +170,7 @@ func (q *Queue) meet(id string, unfinished map[string]*watch) (*lane, error) {
 		if still, err := w.still(); err != nil || !still {
 			return nil, err
 		}
-		if l, err = q.identify(l); err != nil || l == nil || l.info.Owner.Process == q.self.Process {
+		if l, err = q.identify(l, w.stood); err != nil || l == nil || l.info.Owner.Process == q.self.Process {
 			return nil, err
 		}
 	}

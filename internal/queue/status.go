@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"errors"
 	"path"
 
 	"postroad/internal/durable"
+	"postroad/internal/message"
 	"postroad/internal/wal"
 )
 
@@ -30,6 +32,10 @@ type Status struct {
 	DiskFreeBytes   int64       `json:"disk_free_bytes"`
 	DiskTotalBytes  int64       `json:"disk_total_bytes"`
 	Space           SpaceStatus `json:"space"`
+	// Fill is how full the queue is, 0 to 1, of what it may take before it refuses
+	// messages. What the hub has counts only where it is not removed in time to make
+	// room.
+	Fill float64 `json:"fill"`
 	// FileSystem is what the directory stands on; one that is refused is used
 	// all the same because of Options.UnsafeFileSystem.
 	FileSystem durable.Support `json:"file_system,omitzero"`
@@ -72,7 +78,33 @@ func (q *Queue) Status() Status {
 	if err := q.Ready(); err != nil {
 		s.Trouble = err.Error()
 	}
+	s.Fill = q.fullness(s)
 	return s
+}
+
+// fullness is the largest of three: how much of the room that messages can have is taken
+// by those that the hub does not have yet; how much of the quota is; and how far the
+// free space has sunk from where forwarded messages are removed for it towards the
+// reserve, whoever takes it.
+func (q *Queue) fullness(s Status) float64 {
+	if errors.Is(q.Ready(), message.ErrFull) {
+		return 1
+	}
+	of := func(taken, all int64) float64 {
+		if all <= 0 || taken >= all {
+			return 1
+		}
+		return max(0, float64(taken)/float64(all))
+	}
+	waiting, fill := s.UnforwardedBytes, 0.0
+	if s.DiskTotalBytes > 0 { // else it is not known
+		mark, reserve := q.reliefMark(), q.opts.ReserveBytes
+		fill = max(of(waiting, waiting+s.DiskFreeBytes-reserve), of(mark-s.DiskFreeBytes, mark-reserve))
+	}
+	if quota := q.opts.QuotaBytes; quota > 0 { // the last segments are not begun
+		fill = max(fill, of(waiting, quota-2*q.opts.SegmentBytes))
+	}
+	return fill
 }
 
 // unread reports whether a lane may hold more than is known: of one that is being

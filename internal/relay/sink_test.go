@@ -166,10 +166,12 @@ type outcomes struct {
 func send(t testing.TB, s *Sink, seqs ...uint64) *outcomes {
 	t.Helper()
 	o := &outcomes{err: map[uint64]error{}}
+	s.sessMu.Lock() // no batch is made up before all of them are there
+	var errs []error
 	turn := s.Turn()
 	for _, seq := range seqs {
 		o.wg.Add(1)
-		if err := s.Produce(testMessage(seq, "k"), 0, turn, func(at int64, err error) {
+		errs = append(errs, s.Produce(testMessage(seq, "k"), 0, turn, func(at int64, err error) {
 			defer o.wg.Done()
 			o.mu.Lock()
 			defer o.mu.Unlock()
@@ -177,9 +179,11 @@ func send(t testing.TB, s *Sink, seqs ...uint64) *outcomes {
 				t.Errorf("seq %d: at %d, %v", seq, at, err)
 			}
 			o.err[seq] = err
-		}); err != nil {
-			t.Fatal(err)
-		}
+		}))
+	}
+	s.sessMu.Unlock()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
 	}
 	o.wg.Wait()
 	return o

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	frontdoor "postroad/internal/door"
+	"postroad/internal/loopback"
 )
 
 // request is an attempt as the door saw it.
@@ -429,14 +430,11 @@ func TestSilentDoor(t *testing.T) {
 // TestOverTheNetwork: a door that is not there yet, breaks connections, and comes
 // back at the same address.
 func TestOverTheNetwork(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.Address(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	var listener net.Listener
 	o := options(30)
 	o.Interval, o.StandingInterval, o.MaxBackoff = 100*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
 	s, err := New(o, Deps{URL: "http://" + address})

@@ -1,9 +1,12 @@
 package eventhubstest
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"sync"
+
+	"postroad/internal/loopback"
 )
 
 // door is the broker's listener. It can be shut and opened again without the
@@ -23,7 +26,11 @@ type door struct {
 
 func openDoor(d *Double) (*door, error) {
 	o := &door{d: d, came: make(chan net.Conn), gone: make(chan struct{}), conns: map[*conn]struct{}{}}
-	if err := o.open("127.0.0.1:0"); err != nil {
+	address, err := loopback.Address(context.Background()) // taken again after it was shut
+	if err != nil {
+		return nil, err
+	}
+	if err := o.open(address); err != nil {
 		return nil, err
 	}
 	o.addr = o.inner.Addr()

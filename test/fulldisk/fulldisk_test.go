@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postroad/internal/drill"
+	"postroad/internal/loopback"
 )
 
 // The file system, and what the stamp is told about it, in bytes.
@@ -114,7 +115,9 @@ func (s *stand) startHub() *drill.Process {
 	s.t.Helper()
 	listen := s.hub
 	if listen == "" {
-		listen = "127.0.0.1:0"
+		var err error
+		listen, err = loopback.Address(s.t.Context())
+		s.check(err)
 	}
 	p, err := s.binary.Start(s.t.Context(), "hub", "--listen", listen, "--data", filepath.Join(s.binary.Dir, "hub"))
 	s.check(err)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"postroad/internal/loopback"
 )
 
 // Options say what cluster a test needs.
@@ -108,7 +110,9 @@ func open(ctx context.Context, o Options) (_ *cluster, err error) {
 // start gives the nodes ports and starts them with empty logs.
 func (c *cluster) start(ctx context.Context) error {
 	listeners := c.opts.listeners()
-	ports, err := freePorts(ctx, c.opts.Nodes*len(listeners))
+	// A node that is away for a while finds its own ports again. Two clusters may
+	// still want the same: the start is tried again then.
+	ports, err := loopback.Ports(ctx, c.opts.Nodes*len(listeners))
 	if err != nil {
 		return err
 	}

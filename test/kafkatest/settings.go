@@ -1,12 +1,8 @@
 package kafkatest
 
 import (
-	"cmp"
-	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strings"
 )
@@ -88,37 +84,4 @@ func properties(settings map[string]string) []byte {
 		fmt.Fprintf(&b, "%s=%s\n", key, escape.Replace(settings[key]))
 	}
 	return []byte(b.String())
-}
-
-// Ports are taken from below those that the system gives to whoever connects
-// without asking for one, so that a node that is away for a while finds its own
-// again. Two clusters may still want the same: the start is tried again then.
-const (
-	firstPort = 20000
-	lastPort  = 32000
-)
-
-// freePorts finds n ports of loopback that nobody listens at.
-func freePorts(ctx context.Context, n int) ([]int, error) {
-	var config net.ListenConfig
-	var ports []int
-	var last error
-	for range 100 * n {
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		if slices.Contains(ports, port) {
-			continue
-		}
-		l, err := config.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			last = err
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return nil, fmt.Errorf("free port: %w", err)
-		}
-		if ports = append(ports, port); len(ports) == n {
-			return ports, nil
-		}
-	}
-	return nil, fmt.Errorf("free port: too few between %d and %d: %w", firstPort, lastPort, cmp.Or(last, context.Cause(ctx)))
 }

@@ -236,6 +236,7 @@ func (w *world) heal() {
 		w.hub.away = false
 		clear(w.hub.cut)
 		clear(w.hub.held)
+		clear(w.hub.far)
 	})
 	for _, s := range w.stamps {
 		s.share.SetCapacity(math.MaxInt64 / 2)

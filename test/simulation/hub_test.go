@@ -24,9 +24,16 @@ type hub struct {
 	away  bool              // guarded by mu
 	cut   map[string]bool   // guarded by mu: stamps that cannot reach it
 	held  map[string]bool   // guarded by mu: topics that it refuses
+	far   map[reach]bool    // guarded by mu: partitions whose leader a stamp cannot reach
 	parts int32             // guarded by mu: partitions of each topic; it grows
 	turns uint64            // guarded by mu
 	late  sync.WaitGroup    // requests that land after their client was given up
+}
+
+// reach is of a stamp to the leader of a partition.
+type reach struct {
+	stamp string
+	to    part
 }
 
 type part struct {
@@ -59,8 +66,8 @@ var errAway = errors.New("hub: away")
 
 func newHub(w *world) *hub {
 	return &hub{
-		w: w, rng: w.random("hub"), logs: map[part][]record{}, cut: map[string]bool{}, held: map[string]bool{},
-		parts: int32(1 + w.rng.IntN(2)),
+		w: w, rng: w.random("hub"), logs: map[part][]record{}, cut: map[string]bool{}, held: map[string]bool{}, far: map[reach]bool{},
+		parts: max(int32(1+w.rng.IntN(2)), w.plan.leastParts),
 	}
 }
 
@@ -92,10 +99,16 @@ func (h *hub) change(f func()) {
 
 // refuses is what the hub says to a question of a stamp about a topic.
 func (h *hub) refuses(stamp, topic string) error {
+	return h.refusesPart(stamp, part{topic, -1})
+}
+
+// refusesPart is what it says to one about a partition.
+func (h *hub) refusesPart(stamp string, of part) error {
+	topic := of.topic
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.away, h.cut[stamp], h.rng.IntN(100) < 3:
+	case h.away, h.cut[stamp], h.far[reach{stamp, of}], h.rng.IntN(100) < 3:
 		return errAway
 	case h.held[topic] && h.rng.IntN(2) == 0:
 		return hubError{"hold"}
@@ -113,7 +126,7 @@ func (h *hub) append(l *link, p part, batch []*sending) (first int64, err error)
 	defer h.mu.Unlock()
 	roll := h.rng.IntN(200)
 	switch {
-	case h.away, h.cut[l.p.stamp.name], roll < 4:
+	case h.away, h.cut[l.p.stamp.name], h.far[reach{l.p.stamp.name, p}], roll < 4:
 		return 0, errAway
 	case h.held[p.topic]:
 		return 0, hubError{"hold"}
@@ -180,7 +193,7 @@ func (l *link) Ends(_ context.Context, of []message.Mark) ([]message.Mark, error
 	l.p.stand()
 	var out []message.Mark
 	for _, m := range of {
-		if err := l.hub.refuses(l.p.stamp.name, m.Topic); err != nil {
+		if err := l.hub.refusesPart(l.p.stamp.name, part{m.Topic, m.Partition}); err != nil {
 			return nil, err
 		}
 		l.hub.mu.Lock()
@@ -194,7 +207,7 @@ func (l *link) Ends(_ context.Context, of []message.Mark) ([]message.Mark, error
 func (l *link) ReadBack(_ context.Context, from []message.Mark, found func(message.Place, message.Mark)) ([]message.Mark, error) {
 	l.p.stand()
 	for _, m := range from {
-		if err := l.hub.refuses(l.p.stamp.name, m.Topic); err != nil {
+		if err := l.hub.refusesPart(l.p.stamp.name, part{m.Topic, m.Partition}); err != nil {
 			return nil, err
 		}
 		l.hub.mu.Lock()

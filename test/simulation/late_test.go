@@ -22,7 +22,7 @@ func (l *link) Since(_ context.Context, of []message.Mark, t time.Time) ([]messa
 	var out []message.Span
 	from := t.Sub(l.hub.w.began)
 	for _, m := range of {
-		if err := l.hub.refuses(l.p.stamp.name, m.Topic); err != nil {
+		if err := l.hub.refusesPart(l.p.stamp.name, part{m.Topic, m.Partition}); err != nil {
 			return nil, nil, err
 		}
 		l.hub.mu.Lock()
@@ -41,7 +41,7 @@ func (l *link) Since(_ context.Context, of []message.Mark, t time.Time) ([]messa
 func (l *link) Copies(_ context.Context, of []message.Span, found func(message.Copy)) ([]message.Mark, error) {
 	l.p.stand()
 	for _, s := range of {
-		if err := l.hub.refuses(l.p.stamp.name, s.Topic); err != nil {
+		if err := l.hub.refusesPart(l.p.stamp.name, part{s.Topic, s.Partition}); err != nil {
 			return nil, err
 		}
 		l.hub.mu.Lock()
@@ -98,15 +98,35 @@ func cutOff(p *plan) {
 	p.forward.LateAfter = 5 * time.Second
 }
 
+// oneCutOff has a stamp cut off from one partition for long.
+func oneCutOff(p *plan) {
+	cutOff(p)
+	p.upsets, p.messages = []disturbance{{1, cutFromLeader}}, 200
+	p.upset, p.leastParts = 20*time.Second, 2
+}
+
+func cutFromLeader(ctx context.Context, w *world, rng *rand.Rand) {
+	to := reach{w.stamps[rng.IntN(2)].name, part{w.plan.topics[rng.IntN(len(w.plan.topics))], rng.Int32N(2)}}
+	w.during(ctx, between(rng, 50*time.Second, 90*time.Second), fmt.Sprintf("stamp %s cannot reach the leader of %v", to.stamp, to.to), func(on bool) {
+		w.hub.change(func() { w.hub.far[to] = on })
+	})
+}
+
 // A stamp is cut off for longer than readers look back, while clients lose answers
 // and repeat at the other one: each request is shown once.
 func TestLateTwins(t *testing.T) { lateTwins(t, 3) }
 
-func lateTwins(t *testing.T, n uint64) {
+// The same where a stamp cannot reach the leader of one partition, and goes on with
+// the others.
+func TestLateTwinsOfOnePartition(t *testing.T) { lateTwinsOf(t, 1, oneCutOff) }
+
+func lateTwins(t *testing.T, n uint64) { lateTwinsOf(t, n, cutOff) }
+
+func lateTwinsOf(t *testing.T, n uint64, options func(*plan)) {
 	first, n := seeds(t, n)
 	var sum counts
 	for seed := first; seed < first+n; seed++ {
-		v := simulate(t, seed, sabotage{options: cutOff})
+		v := simulate(t, seed, sabotage{options: options})
 		sum.add(v.counts)
 		if v.err != nil {
 			t.Logf("%s", v.log)
@@ -127,18 +147,24 @@ func (unreadLog) Copies(context.Context, []message.Span, func(message.Copy)) ([]
 }
 
 func TestTwinWithoutLateRead(t *testing.T) {
-	caught(t, 20, sabotage{twins: func(l *link) forward.Log { return unreadLog{l} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{twins: func(l *link) forward.Log { return unreadLog{l} }, options: cutOff}, twice)
 }
 
-// belatedLog is of who reads from a time on that is after the message was accepted.
+// A forwarder that does not look for late twins at all.
+func TestTwinThatDoesNotLook(t *testing.T) {
+	caught(t, 40, sabotage{twins: func(*link) forward.Log { return nil }, options: cutOff}, twice)
+}
+
+// belatedLog is of who reads from a minute on after the message was accepted (a
+// forwarder begins five minutes before it).
 type belatedLog struct{ *link }
 
 func (l belatedLog) Since(ctx context.Context, of []message.Mark, t time.Time) ([]message.Span, map[int]bool, error) {
-	return l.link.Since(ctx, of, t.Add(5*time.Minute+10*time.Second))
+	return l.link.Since(ctx, of, t.Add(6*time.Minute))
 }
 
 func TestTwinReadFromWrongTime(t *testing.T) {
-	caught(t, 20, sabotage{twins: func(l *link) forward.Log { return belatedLog{l} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{twins: func(l *link) forward.Log { return belatedLog{l} }, options: cutOff}, twice)
 }
 
 // lastingLink takes nothing back of what it was given.
@@ -171,5 +197,5 @@ func (f markless) Append(ctx context.Context, msgs []message.Message) (message.P
 }
 
 func TestTwinWithoutMark(t *testing.T) {
-	caught(t, 20, sabotage{store: func(s gateway.Store) gateway.Store { return markless{s} }, options: cutOff}, twice)
+	caught(t, 40, sabotage{store: func(s gateway.Store) gateway.Store { return markless{s} }, options: cutOff}, twice)
 }

@@ -79,12 +79,12 @@ func caughtStream(t *testing.T, most uint64, s streamSabotage, words ...string) 
 
 // Nodes that do not look for duplicates.
 func TestTwinStreamWithoutWindow(t *testing.T) {
-	caughtStream(t, 5, streamSabotage{options: func(o *live.Options) { o.Window = 0 }}, twice)
+	caughtStream(t, 40, streamSabotage{options: func(o *live.Options) { o.Window = 0 }}, twice)
 }
 
 // Nodes that go on where they are, with a viewer who has seen more.
 func TestTwinStreamWithoutFloor(t *testing.T) {
-	caughtStream(t, 5, streamSabotage{subscribe: func(ctx context.Context, e *live.Engine, r live.Request) (*live.Subscription, error) {
+	caughtStream(t, 40, streamSabotage{subscribe: func(ctx context.Context, e *live.Engine, r live.Request) (*live.Subscription, error) {
 		at, err := e.Positions(r.Subject)
 		if err != nil {
 			return nil, err
@@ -129,7 +129,7 @@ func forget(rs []live.Record, below int64) {
 
 // Nodes that look back nowhere.
 func TestTwinStreamWithoutLookBack(t *testing.T) {
-	caughtStream(t, 10, streamSabotage{log: func(l *streamLog) live.Log { return forgetfulLog{l} }}, twice)
+	caughtStream(t, 40, streamSabotage{log: func(l *streamLog) live.Log { return forgetfulLog{l} }}, twice)
 }
 
 // gappyLog loses a piece of what is followed now and then.
@@ -147,5 +147,5 @@ func (l gappyLog) Follow(ctx context.Context, topic string, from []int64, fn fun
 
 // Nodes that miss a record.
 func TestTwinStreamWithGaps(t *testing.T) {
-	caughtStream(t, 5, streamSabotage{log: func(l *streamLog) live.Log { return gappyLog{l} }}, lost, "last value")
+	caughtStream(t, 40, streamSabotage{log: func(l *streamLog) live.Log { return gappyLog{l} }}, lost, "last value")
 }

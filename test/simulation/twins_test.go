@@ -66,7 +66,7 @@ const (
 
 // Readers that do not look back.
 func TestTwinWithoutWindow(t *testing.T) {
-	caught(t, 5, sabotage{options: func(p *plan) { p.window, p.settle = 0, 3*time.Minute }}, twice)
+	caught(t, 40, sabotage{options: func(p *plan) { p.window, p.settle = 0, 3*time.Minute }}, twice)
 }
 
 // forgetful derives ids without the digest of what was sent.
@@ -81,7 +81,7 @@ func (f forgetful) Append(ctx context.Context, msgs []message.Message) (message.
 }
 
 func TestTwinWithoutDigest(t *testing.T) {
-	caught(t, 10, sabotage{store: func(s gateway.Store) gateway.Store { return forgetful{s} }, options: func(p *plan) { p.settle = 3 * time.Minute }}, lost)
+	caught(t, 40, sabotage{store: func(s gateway.Store) gateway.Store { return forgetful{s} }, options: func(p *plan) { p.settle = 3 * time.Minute }}, lost)
 }
 
 // sleepyForwarders are two of each stamp, paused with their clocks.
@@ -114,7 +114,7 @@ func noMargin() sabotage {
 	}
 }
 
-func TestTwinWithoutMargin(t *testing.T) { caught(t, 5, noMargin(), "which is well") }
+func TestTwinWithoutMargin(t *testing.T) { caught(t, 40, noMargin(), "which is well") }
 
 // The ground of TestTwinWithoutRevocation: with the check, nobody goes on.
 func TestStoppedClocks(t *testing.T) {

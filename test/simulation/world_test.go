@@ -41,6 +41,8 @@ type plan struct {
 	settle   time.Duration // how long all may take to be in the hub in the end
 	// stopForwarders has the clocks of paused forwarders stand still.
 	stopForwarders bool
+	// leastParts is how many partitions a topic has at least.
+	leastParts int32
 }
 
 // window is W of the simulation's readers: so small that "beyond W" happens.

@@ -70,11 +70,12 @@ func senderID(body []byte) []byte {
 	return nil
 }
 
-// maxWait bounds what Prefer: wait adds to the time before a request is late.
-const maxWait = 5 * time.Minute
+// maxWait bounds what is read of Prefer: wait.
+const maxWait = time.Hour
 
 // preferWait is how long a client lets the gateway wait for the hub. Such a
-// request is not late before that time, or each would be sent twice.
+// request is not late before that time, as far as response_timeout leaves it, or
+// each would be sent twice.
 func preferWait(fields []string) time.Duration {
 	for _, field := range fields {
 		for preference := range strings.SplitSeq(field, ",") {

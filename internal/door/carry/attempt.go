@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,8 +24,13 @@ type attempt struct {
 	number  int
 	hedge   bool
 	begun   time.Time
-	orphan  bool // it runs on after its race; guarded by race.mu
-	dropped bool // its outcome came after its race; guarded by race.mu
+	body    []byte        // where kept; not read once it is written
+	reader  *bytes.Reader // of body
+	answers held          // of an answer that was read whole
+	written bool          // all of the request; guarded by race.mu
+	let     bool          // body is held no longer; guarded by race.mu
+	orphan  bool          // it runs on after its race; guarded by race.mu
+	dropped bool          // its outcome came after its race; guarded by race.mu
 
 	// Set by run before the outcome is delivered.
 	status int
@@ -43,7 +49,55 @@ func (a *attempt) start() {
 		a.flight.Patient() // the time is the client's, not the origin's
 	}
 	a.cancel = func(error) {}
-	a.conn = flight{once: r.carrier.guards.once(r.req.Method), began: a.flight.FirstByte}
+	a.conn = flight{once: r.carrier.guards.once(r.req.Method), wrote: a.wrote, began: a.flight.FirstByte}
+}
+
+func (a *attempt) wrote() {
+	a.race.mu.Lock()
+	defer a.race.mu.Unlock()
+	a.written = true
+	if a.orphan {
+		a.letGo()
+	}
+}
+
+// goOn lets the attempt go on after its race, without the body: an origin that
+// stops under load would take the memory for bodies from the requests that need it
+// then. What is not written to its end soon is cut: it is no request that an origin
+// could store. The caller holds race.mu.
+func (a *attempt) goOn() {
+	a.orphan = true
+	if a.written {
+		a.letGo()
+		return
+	}
+	time.AfterFunc(graceWrite, func() {
+		a.race.mu.Lock()
+		defer a.race.mu.Unlock()
+		if !a.written {
+			a.cancel(errOver)
+		}
+	})
+}
+
+// keptBody is the body that was kept, from its beginning.
+func (a *attempt) keptBody() io.ReadCloser {
+	a.reader = bytes.NewReader(a.body)
+	return kept(a.reader)
+}
+
+// letGo gives the body up: nothing of it will be sent any more. The caller holds
+// race.mu.
+func (a *attempt) letGo() {
+	if a.let {
+		return
+	}
+	a.let = true
+	if a.written && a.reader != nil { // else it may still be read, where the answer came early
+		a.reader.Reset(nil) // the request, which holds it, is needed for the answer
+	}
+	a.body = nil
+	a.race.held.leave()
 }
 
 // begin has run take the attempt to its end, on a goroutine of its own.
@@ -67,7 +121,6 @@ func (a *attempt) begin(run func(context.Context) outcome) {
 			defer timer.Stop()
 		}
 		o := run(ctx)
-		r.held.leave()
 		r.deliver(o)
 	}()
 }
@@ -115,7 +168,7 @@ func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
 			return nil, err
 		}
 		if a.race.kept {
-			out.Body = kept(a.race.body)
+			out.Body = a.keptBody()
 		}
 	}
 	return trip(out)
@@ -124,7 +177,7 @@ func (a *attempt) send(ctx context.Context, t *target) (*http.Response, error) {
 // small tells what goes over a line.
 func (a *attempt) small(t *target) bool {
 	r := a.race
-	if t.lines == nil || r.lent != nil || r.call.Kind == Stream || len(r.body) > maxLineBody {
+	if t.lines == nil || r.lent != nil || r.call.Kind == Stream || len(a.body) > maxLineBody {
 		return false
 	}
 	return r.rule.keyed && r.kept || reads(r.req.Method) && len(r.req.Header["Upgrade"]) == 0
@@ -139,8 +192,8 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 	out.GetBody = nil
 	switch {
 	case r.kept:
-		out.Body = kept(r.body)
-		out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(r.body)), nil, nil
+		out.Body = a.keptBody()
+		out.ContentLength, out.TransferEncoding, out.Trailer = int64(len(a.body)), nil, nil
 	case r.lent != nil:
 		out.Body = r.lent
 		if out.ContentLength < 0 {
@@ -164,7 +217,7 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 		out.Header[AttemptHeader] = []string{mark}
 	}
 	if r.minted {
-		out.Header[KeyHeader] = []string{r.key}
+		out.Header[KeyHeader] = []string{r.carrier.guards.key(r, a.number)}
 	}
 	if r.kept {
 		delete(out.Header, "Expect") // the body is here, and goes at once
@@ -172,11 +225,13 @@ func (a *attempt) outgoing(ctx context.Context, t *target) *http.Request {
 	return out
 }
 
-// address is the URL of a request at this target.
+// address is the URL of a request at this target. It is made of path and query
+// alone: what else a client puts into a URL could take their place.
 func (t *target) address(req *http.Request) *url.URL {
-	u := *req.URL
-	u.Scheme, u.Host, u.User = t.url.Scheme, t.url.Host, nil
-	return &u
+	u := req.URL
+	return &url.URL{
+		Scheme: t.url.Scheme, Host: t.url.Host, Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery,
+	}
 }
 
 // fail is the end of an attempt without the header of an answer.
@@ -190,12 +245,14 @@ func (a *attempt) fail(ctx context.Context, err error) outcome {
 	if sent {
 		o.fate = unknown
 	}
-	_, unreachable := errors.AsType[*dialError](err)
+	dial, undialed := errors.AsType[*dialError](err)
 	_, client := errors.AsType[*bodyError](err)
 	switch {
-	case client || a.abandoned(err):
+	case client || a.abandoned(err) || Lacking(err):
 		a.end(policy.Abandoned)
-	case unreachable:
+	case undialed && dial.fault == late:
+		a.end(policy.Unopened)
+	case undialed:
 		a.end(policy.Unreachable)
 	default:
 		a.end(policy.Broken)
@@ -209,6 +266,9 @@ func (a *attempt) abandoned(err error) bool {
 		return true
 	}
 	r := a.race
+	if r.endless && a.took >= r.carrier.opts.ResponseTimeout {
+		return true // the client wanted to wait longer than that
+	}
 	return !r.detached() && r.req.Context().Err() != nil
 }
 
@@ -221,7 +281,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) outcome {
 			a.follow(res)
 		} else {
 			a.end(policy.Answered(res.StatusCode))
-			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }}
+			res.Body = &followed{ReadCloser: res.Body, end: func(error) { a.cancel(errOver) }, patience: a.patienceWith(res)}
 		}
 		return o
 	}
@@ -229,7 +289,7 @@ func (a *attempt) answer(ctx context.Context, res *http.Response) outcome {
 		timer := time.AfterFunc(r.carrier.opts.ResponseTimeout, func() { a.cancel(errSlow) })
 		defer timer.Stop()
 	}
-	body, whole, err := r.carrier.guards.whole(res, &r.held)
+	body, whole, err := r.carrier.guards.whole(res, &a.answers)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -264,7 +324,7 @@ func (a *attempt) follow(res *http.Response) {
 		}
 		a.cancel(errOver)
 	}
-	b := &followed{ReadCloser: res.Body, end: end}
+	b := &followed{ReadCloser: res.Body, end: end, patience: a.patienceWith(res)}
 	if w, ok := res.Body.(io.Writer); ok { // an upgraded connection
 		res.Body = &followedBoth{followed: b, Writer: w}
 		return
@@ -291,13 +351,14 @@ func (o *outcome) isOutcomeUnknown() bool { return o.res != nil && o.attempt.own
 // broke off.
 type followed struct {
 	io.ReadCloser
-	end func(error)
-	one sync.Once
+	end      func(error)
+	one      sync.Once
+	patience *patience
 }
 
 // Read implements io.Reader.
 func (f *followed) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
+	n, err := f.patience.read(f.ReadCloser, p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.one.Do(func() { f.end(err) })
 	}

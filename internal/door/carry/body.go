@@ -5,14 +5,59 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // memory counts the bytes that kept bodies and answers take, and refuses those
 // beyond its size.
+//
+// Whoever sends a body slowly holds memory for as long as it likes, and may do so
+// many times. Without a bound a single client could see to it that no body is kept,
+// and so no POST of anybody repeated. So once half of the memory is used a client
+// gets no more than a share for bodies that it is still sending, and one that has
+// been coming for long is passed on as it comes.
 type memory struct {
 	size int64
 	used atomic.Int64
+
+	mu     sync.Mutex
+	coming map[netip.Prefix]int64 // by client; guarded by mu
+}
+
+const (
+	// clientShare is the part of the memory that one client may take for bodies
+	// that it is still sending, where memory is scarce: one in so many.
+	clientShare = 16
+	// keepTime is how long a body may take to come where memory is scarce.
+	keepTime = 10 * time.Second
+)
+
+func (m *memory) scarce() bool { return m.used.Load() > m.size/2 }
+
+// admit counts bytes of a body that a client is still sending.
+func (m *memory) admit(client netip.Prefix, n int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if sum := m.coming[client] + n; sum > m.size/clientShare && m.scarce() {
+		return false
+	}
+	if m.coming == nil {
+		m.coming = make(map[netip.Prefix]int64)
+	}
+	m.coming[client] += n
+	return true
+}
+
+// dismiss undoes admit.
+func (m *memory) dismiss(client netip.Prefix, n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.coming[client] -= n; m.coming[client] <= 0 {
+		delete(m.coming, client)
+	}
 }
 
 func (m *memory) take(n int64) bool {
@@ -25,12 +70,32 @@ func (m *memory) take(n int64) bool {
 
 func (m *memory) give(n int64) { m.used.Add(-n) }
 
-// held is the memory of one request: its body and the answers that were read
-// whole. It is given back when the last attempt has ended.
+// held is memory of one request: of its body, which is given back when the last
+// that may send it leaves, or of an answer that was read whole.
 type held struct {
 	from  *memory
 	bytes atomic.Int64
 	users atomic.Int32
+
+	// While a body comes, of the goroutine that reads it.
+	client netip.Prefix // whose body it is; not valid where that is not known
+	since  time.Time
+	coming int64
+}
+
+// comes begins the body of a client, and came ends it.
+func (h *held) comes(client netip.Prefix) { h.client, h.since = client, time.Now() }
+
+func (h *held) came() {
+	if h.coming > 0 {
+		h.from.dismiss(h.client, h.coming)
+	}
+	h.client, h.since, h.coming = netip.Prefix{}, time.Time{}, 0
+}
+
+// slow: the body takes too long to come.
+func (h *held) slow() bool {
+	return h != nil && !h.since.IsZero() && h.from.scarce() && time.Since(h.since) > keepTime
 }
 
 // take of nil is free.
@@ -38,8 +103,18 @@ func (h *held) take(n int64) bool {
 	if h == nil {
 		return true
 	}
-	if !h.from.take(n) {
+	known := h.client.IsValid()
+	if known && !h.from.admit(h.client, n) {
 		return false
+	}
+	if !h.from.take(n) {
+		if known {
+			h.from.dismiss(h.client, n)
+		}
+		return false
+	}
+	if known {
+		h.coming += n
 	}
 	h.bytes.Add(n)
 	return true
@@ -49,9 +124,12 @@ func (h *held) enter() { h.users.Add(1) }
 
 func (h *held) leave() {
 	if h.users.Add(-1) == 0 {
-		h.from.give(h.bytes.Swap(0))
+		h.give()
 	}
 }
+
+// give gives all of it back.
+func (h *held) give() { h.from.give(h.bytes.Swap(0)) }
 
 // firstBytes is what is taken for a body before any of it was seen. Memory
 // grows with what has arrived, so that a client that announces much and sends
@@ -59,9 +137,9 @@ func (h *held) leave() {
 const firstBytes int64 = 4 << 10
 
 // keep reads src to its end, of which size bytes are announced (-1: unknown),
-// and returns them. Where there are more than most, or h gets no more memory,
-// whole is false, and the bytes are those that were read so far. An error is
-// the client's.
+// and returns them. Where there are more than most, or h gets no more memory, or
+// they come too slowly for it, whole is false, and the bytes are those that were
+// read so far. An error is the client's.
 func keep(src io.Reader, size, most int64, h *held) (b []byte, whole bool, err error) {
 	if size > most {
 		return nil, false, nil
@@ -83,6 +161,8 @@ func keep(src io.Reader, size, most int64, h *held) (b []byte, whole bool, err e
 			return b, int64(len(b)) <= most, nil
 		case err != nil:
 			return nil, false, &bodyError{err}
+		case h.slow():
+			return b, false, nil
 		case len(b) < cap(b):
 			continue
 		}
@@ -96,11 +176,11 @@ func keep(src io.Reader, size, most int64, h *held) (b []byte, whole bool, err e
 
 // kept makes a body of bytes that were kept. The transport knows the types and
 // writes header and body at once.
-func kept(b []byte) io.ReadCloser {
-	if len(b) == 0 {
+func kept(b *bytes.Reader) io.ReadCloser {
+	if b.Len() == 0 {
 		return http.NoBody
 	}
-	return io.NopCloser(bytes.NewReader(b))
+	return io.NopCloser(b)
 }
 
 // lent lends a request's body to one attempt after another, as long as none
@@ -115,16 +195,31 @@ func noBody(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.ContentLength == 0
 }
 
-// lend returns nil for a request without a body. begun are bytes that were
-// already read of it.
-func lend(req *http.Request, begun []byte) *lent {
+// lend returns nil for a request without a body. b are bytes that were already read
+// of it, which h holds until they are sent.
+func lend(req *http.Request, b []byte, h *held) *lent {
 	if noBody(req) {
 		return nil
 	}
-	if len(begun) > 0 {
-		return &lent{src: io.MultiReader(bytes.NewReader(begun), req.Body)}
+	if len(b) > 0 {
+		return &lent{src: io.MultiReader(&begun{bytes.NewReader(b), h}, req.Body)}
 	}
 	return &lent{src: req.Body}
+}
+
+// begun is the beginning of a body that is passed on as it comes.
+type begun struct {
+	bytes *bytes.Reader
+	held  *held
+}
+
+// Read implements io.Reader.
+func (b *begun) Read(p []byte) (int, error) {
+	n, err := b.bytes.Read(p)
+	if err != nil {
+		b.held.give()
+	}
+	return n, err
 }
 
 // Read implements io.Reader.

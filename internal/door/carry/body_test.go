@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 )
 
 // TestKeep: a body is kept up to the limit and as far as memory goes; what is
@@ -144,6 +147,90 @@ func TestMemoryBound(t *testing.T) {
 	}
 	if used := m.used.Load(); used != 0 {
 		t.Errorf("%d bytes are left", used)
+	}
+}
+
+// drawnOut is a body that comes at once but for its last bytes, which come one by
+// one as often as more lets them.
+type drawnOut struct {
+	left int
+	more <-chan time.Time
+}
+
+// Read implements io.Reader.
+func (d *drawnOut) Read(p []byte) (int, error) {
+	const last = 30
+	n := min(len(p), d.left-last)
+	if n <= 0 {
+		<-d.more
+		n = 1
+	}
+	d.left -= n
+	for i := range n {
+		p[i] = 'x'
+	}
+	if d.left == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// TestSlowBodies: clients that draw their bodies out do not take from others what
+// keeps their messages safe: one alone never, several together not for long.
+func TestSlowBodies(t *testing.T) {
+	client := func(n int) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 32) }
+	for _, clients := range []int{1, 3, 40} {
+		t.Run(fmt.Sprint(clients), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := scriptedRig(t, map[string]script{"a": func(req *http.Request) (*http.Response, error) {
+					_, _ = io.Copy(io.Discard, req.Body)
+					return answering(202), nil
+				}}, time.Now)
+				post := func(from netip.Prefix, size int, body io.Reader) {
+					req := request(t.Context(), Gateway, "POST", topic, body)
+					req.ContentLength = int64(size)
+					r.do(t, req.WithContext(With(t.Context(), Call{Kind: Gateway, Client: from})))
+				}
+				var wg sync.WaitGroup
+				const size = 1 << 20
+				for i := range 200 {
+					wg.Go(func() {
+						tick := time.NewTicker(20 * time.Second)
+						defer tick.Stop()
+						post(client(i%clients), size, &drawnOut{size, tick.C})
+					})
+				}
+				kept := func(size int) bool {
+					before := r.Stats().Streamed
+					post(client(200), size, strings.NewReader(strings.Repeat("y", size)))
+					return r.Stats().Streamed == before
+				}
+				synctest.Wait()
+				if used := r.Stats().Buffered; used < r.opts.MaxBuffered/4 {
+					t.Errorf("%d bytes are held: nobody holds anything", used)
+				}
+				if clients < 8 {
+					for _, size := range []int{100, 10_000, size} {
+						if !kept(size) {
+							t.Errorf("a message of %d bytes is not kept", size)
+						}
+					}
+				}
+				<-time.After(65 * time.Second) // between two bytes of all of them
+				synctest.Wait()
+				if used := r.Stats().Buffered; used > r.opts.MaxBuffered/2 {
+					t.Errorf("%d bytes are held after a minute", used)
+				}
+				if !kept(size) {
+					t.Error("a message is not kept after a minute")
+				}
+				wg.Wait()
+				if used := r.Stats().Buffered; used != 0 || len(r.memory.coming) != 0 {
+					t.Errorf("%d bytes are left, %d clients", used, len(r.memory.coming))
+				}
+				r.Close()
+			})
+		})
 	}
 }
 

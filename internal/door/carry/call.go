@@ -3,6 +3,7 @@ package carry
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 )
 
@@ -42,6 +43,9 @@ type Call struct {
 	Affinity []byte
 	// Sticky is the origin that a cookie names; empty is none.
 	Sticky string
+	// Client is who sends the request: where memory for bodies is scarce each
+	// gets a share of it. The zero value is nobody in particular.
+	Client netip.Prefix
 	// Trusted says that the hop that sent the request is believed: the number
 	// in its Postroad-Attempt counts.
 	Trusted bool

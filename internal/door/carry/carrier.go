@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"reflect"
@@ -65,9 +66,12 @@ type Stats struct {
 	// Orphans is how many attempts run on now although their request is
 	// answered.
 	Orphans int64
+	// Lacking are connections that could not be opened because this machine had
+	// no port, file descriptor or memory left.
+	Lacking int64
 }
 
-type counts struct{ repeats, hedges, refused, minted, streamed, orphans atomic.Int64 }
+type counts struct{ repeats, hedges, refused, minted, streamed, orphans, lacking atomic.Int64 }
 
 // Carrier is an http.RoundTripper over the origins of one group.
 type Carrier struct {
@@ -78,6 +82,8 @@ type Carrier struct {
 	counts  counts
 	targets atomic.Pointer[map[string]*target]
 	guards  guards
+
+	toldLack atomic.Pointer[time.Time] // when the log was told last; see lacked
 
 	updating sync.Mutex // one Update at a time
 	base     context.Context
@@ -94,6 +100,7 @@ type guards struct {
 	sent  func(*flight) bool
 	once  func(method string) bool // the transport may not repeat it
 	mark  func(r *race, number int) string
+	key   func(r *race, number int) string // of an attempt where it was minted
 	whole func(*http.Response, *held) ([]byte, bool, error)
 }
 
@@ -101,6 +108,7 @@ func ownGuards() guards {
 	return guards{
 		rule: ruleFor, judge: judge, sent: (*flight).sent, mark: (*race).mark, whole: readWhole,
 		once: func(method string) bool { return !reads(method) },
+		key:  func(r *race, _ int) string { return r.key },
 	}
 }
 
@@ -135,6 +143,20 @@ func New(opts Options, group *policy.Group, targets []Target, deps Deps) (*Carri
 // Update sets the targets. Those that stay the same keep their connections;
 // requests at one that is gone may end. On error nothing changes.
 func (c *Carrier) Update(targets []Target) error {
+	ch, err := c.Prepare(targets)
+	if err == nil {
+		c.Apply(ch)
+	}
+	return err
+}
+
+// Change is a set of targets that can be put to use: all that may fail has been
+// done, their files were read.
+type Change struct{ next map[string]*target }
+
+// Prepare makes a change to the targets of a carrier; on error there is none. Of
+// several changes the last one that was prepared is to be applied.
+func (c *Carrier) Prepare(targets []Target) (*Change, error) {
 	c.updating.Lock()
 	defer c.updating.Unlock()
 	old := *c.targets.Load()
@@ -153,7 +175,7 @@ func (c *Carrier) Update(targets []Target) error {
 			next[spec.Name] = t
 			continue
 		}
-		t, err := newTarget(spec, c.opts, c.deps.Now)
+		t, err := newTarget(spec, c.opts, c.deps.Now, func(err error) { c.lacked(spec.Name, err) })
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -161,15 +183,29 @@ func (c *Carrier) Update(targets []Target) error {
 		next[spec.Name] = t
 	}
 	if err := errors.Join(errs...); err != nil {
-		return err
+		return nil, err
 	}
-	c.targets.Store(&next)
-	for name, t := range old {
-		if next[name] != t {
+	return &Change{next}, nil
+}
+
+// Add puts the new targets of a change to use and keeps all that it takes away:
+// until Apply the policy may choose either.
+func (c *Carrier) Add(ch *Change) {
+	both := maps.Clone(*c.targets.Load())
+	maps.Copy(both, ch.next)
+	c.Apply(&Change{both})
+}
+
+// Apply puts a change to use.
+func (c *Carrier) Apply(ch *Change) {
+	c.updating.Lock()
+	defer c.updating.Unlock()
+	old := c.targets.Swap(&ch.next)
+	for name, t := range *old {
+		if ch.next[name] != t {
 			t.close()
 		}
 	}
-	return nil
 }
 
 func (c *Carrier) target(name string) *target { return (*c.targets.Load())[name] }
@@ -240,21 +276,8 @@ func (c *Carrier) Stats() Stats {
 	return Stats{
 		Repeats: c.counts.repeats.Load(), Hedges: c.counts.hedges.Load(), Refused: c.counts.refused.Load(),
 		Minted: c.counts.minted.Load(), Streamed: c.counts.streamed.Load(),
-		Buffered: c.memory.used.Load(), Orphans: c.counts.orphans.Load(),
+		Buffered: c.memory.used.Load(), Orphans: c.counts.orphans.Load(), Lacking: c.counts.lacking.Load(),
 	}
-}
-
-// Probe sends a request to one origin over a connection of its own, whatever
-// the policy thinks of it. Scheme and host of the URL are set here.
-func (c *Carrier) Probe(origin string, req *http.Request) (*http.Response, error) {
-	t := c.target(origin)
-	if t == nil {
-		return nil, fmt.Errorf("origin %s: no address", origin)
-	}
-	out := req.WithContext(req.Context())
-	out.URL = t.address(req)
-	out.Host = ""
-	return t.probe.RoundTrip(out)
 }
 
 // RoundTrip implements http.RoundTripper. Its errors are *NoOrigin, *Attempt,
@@ -264,14 +287,15 @@ func (c *Carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isLookup(req, call.Kind) {
 		return c.lookup(req)
 	}
-	r := &race{carrier: c, req: req, call: call, rule: c.guards.rule(req, call.Kind), held: held{from: &c.memory}}
+	r := &race{carrier: c, req: req, call: call, rule: c.guards.rule(req, call.Kind)}
+	r.held.from = &c.memory
 	r.held.enter()
 	defer r.held.leave()
 	if r.rule.keyed {
 		if err := r.prepare(); err != nil {
 			return nil, err
 		}
-	} else if r.lent = lend(req, nil); r.lent != nil {
+	} else if r.lent = lend(req, nil, nil); r.lent != nil {
 		r.rule.hedge = false // there is one body, and one attempt reads it
 	}
 	if r.affinity = call.Affinity; len(r.affinity) == 0 && call.ByKey {
@@ -289,13 +313,17 @@ func (r *race) prepare() error {
 		r.key, r.minted = `"`+message.MintKey()+`"`, true
 		c.counts.minted.Add(1)
 	}
-	r.wait = preferWait(req.Header["Prefer"])
+	asked := preferWait(req.Header["Prefer"])
+	r.wait = min(asked, c.opts.ResponseTimeout/2) // or there were no time left for another origin
+	r.endless = asked > r.wait
 	if noBody(req) {
 		r.kept = true
 		return nil
 	}
 	if len(req.Trailer) == 0 { // trailers come after a body and could not be sent with a kept one
+		r.held.comes(r.call.Client)
 		b, whole, err := keep(req.Body, req.ContentLength, c.opts.MaxRepeatBody, &r.held)
+		r.held.came()
 		if err != nil {
 			return &Body{Key: r.key, Err: errors.Unwrap(err)}
 		}
@@ -303,9 +331,9 @@ func (r *race) prepare() error {
 			r.body, r.kept = b, true
 			return nil
 		}
-		r.lent = lend(req, b)
+		r.lent = lend(req, b, &r.held)
 	} else {
-		r.lent = lend(req, nil)
+		r.lent = lend(req, nil, nil)
 	}
 	c.counts.streamed.Add(1)
 	r.rule.repeat, r.rule.hedge = false, false

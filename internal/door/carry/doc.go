@@ -15,8 +15,9 @@
 //
 // A POST of messages that was handed to an origin is not cut when the client
 // goes away: the gateway would store it all the same, and its outcome is wanted
-// for the judgement of the origin. It ends with its answer or its time. No
-// further attempt begins for a client that is gone.
+// for the judgement of the origin. It ends with its answer or its time, and holds
+// no body once that is written; what is still being written is cut. No further
+// attempt begins for a client that is gone.
 //
 // The answer to such a POST is read whole before it counts, so that one that
 // breaks off in the middle can still be had from another origin. Answers over

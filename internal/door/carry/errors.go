@@ -85,7 +85,10 @@ var (
 )
 
 // dialError: no connection to the origin could be opened.
-type dialError struct{ err error }
+type dialError struct {
+	err   error
+	fault dialFault
+}
 
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }

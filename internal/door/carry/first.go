@@ -15,6 +15,10 @@ import (
 // writing does not wait for the origin.
 const maxFirstBody = 8 << 10
 
+// maxFirstWait is for how long that goroutine waits for an answer at most. While
+// it does it hangs on nothing else: neither on its client nor on the carrier.
+const maxFirstWait = time.Second
+
 // first makes the first attempt. The usual one, a small request whose whole
 // answer comes before it is late, needs no other goroutine, channel or timer.
 // Whatever turns out to be unusual goes on as any other attempt does; done says
@@ -22,7 +26,7 @@ const maxFirstBody = 8 << 10
 func (r *race) first(to *policy.Origin) (o outcome, done bool) {
 	a := r.attempt(to, false)
 	t := r.carrier.target(to.Name())
-	if t == nil || !a.small(t) || len(r.body)+length(r.req) > maxFirstBody || r.delay+r.wait <= 0 {
+	if t == nil || !a.small(t) || len(r.body)+length(r.req) > maxFirstBody || r.delay <= 0 || r.wait > 0 {
 		r.launched(a, a.run)
 		return o, false
 	}
@@ -45,8 +49,9 @@ func (r *race) first(to *policy.Origin) (o outcome, done bool) {
 		return o, false
 	}
 	if err == nil {
+		a.conn.wrote()
 		l.allowed = maxAnswerHeader
-		if err = l.conn.SetReadDeadline(time.Now().Add(r.delay + r.wait)); err == nil {
+		if err = l.conn.SetReadDeadline(time.Now().Add(min(r.delay, maxFirstWait))); err == nil {
 			_, err = l.in.Peek(1)
 		}
 		if err == nil && l.complete(r.req.Method) {

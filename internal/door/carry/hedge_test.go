@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/door/policy"
 )
 
@@ -63,7 +64,7 @@ func hang(t *testing.T, s sending, f step, warm bool) {
 	if s.method == "POST" {
 		left = 1
 	}
-	if n := r.Stats().Orphans; n != left {
+	if n := r.Stats().Orphans; n > left { // fewer where it was cut before it was sent
 		t.Errorf("%d attempts run on, want %d", n, left)
 	}
 }
@@ -80,6 +81,7 @@ func warmUntil(t *testing.T, r *rig) {
 // TestHangNever: what may never be repeated waits for its origin, and is cut
 // when its time is over.
 func TestHangNever(t *testing.T) {
+	t.Parallel() // it waits
 	for _, s := range sendings() {
 		if s.repeats {
 			continue
@@ -87,7 +89,7 @@ func TestHangNever(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			l := &ledger{}
 			o := testOptions()
-			o.ResponseTimeout = 150 * time.Millisecond
+			o.ResponseTimeout = 300 * time.Millisecond
 			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, step{"", -1, "", "hang"}, l, true), good(t, l))
 			a := r.do(t, s.request(t, strings.Repeat("b", s.size)))
 			wantUnknown(t, a)
@@ -101,10 +103,11 @@ func TestHangNever(t *testing.T) {
 // TestHangAlone: with nobody else to ask the outcome is unknown after
 // response_timeout, also where the answer hangs in its body.
 func TestHangAlone(t *testing.T) {
+	t.Parallel() // it waits
 	for _, f := range hangs() {
 		t.Run(f.name, func(t *testing.T) {
 			o := testOptions()
-			o.ResponseTimeout = 150 * time.Millisecond
+			o.ResponseTimeout = 600 * time.Millisecond
 			r := newRig(t, rigging{policy: hedging(), carry: o}, scripted(t, f, &ledger{}, true))
 			if failed := wantUnknown(t, r.post(t, "x", KeyHeader, "k")); failed.Key != "k" || failed.Origin != "a" {
 				t.Errorf("told %+v", failed)
@@ -116,24 +119,26 @@ func TestHangAlone(t *testing.T) {
 // TestLateAnswer: the answer that comes after another one won counts for the
 // policy and for nothing else, and its connection is used again.
 func TestLateAnswer(t *testing.T) {
-	release := make(chan struct{})
+	arrived, release := make(chan struct{}), make(chan struct{})
 	var first atomic.Bool
 	a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if first.CompareAndSwap(false, true) {
+			close(arrived)
 			<-release
 		}
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, accepted)
 	}))
-	b := newStamp(t, "b", nil)
+	b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-arrived // or the first attempt would be cut before it was sent
+		_, _ = io.Copy(w, r.Body)
+	}))
 	r := newRig(t, rigging{policy: hedging()}, a.URL, b.URL)
 	if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
 		t.Fatalf("answer %v", got)
 	}
-	if s := r.Stats(); s.Orphans != 1 || s.Buffered == 0 {
-		t.Errorf("stats %+v: the first runs on, with its body", s)
-	}
+	eventually(t, "the first runs on, without its body", func() bool { s := r.Stats(); return s.Orphans == 1 && s.Buffered == 0 })
 	close(release)
 	eventually(t, "the late answer is counted", func() bool { return len(r.attempts()) == 2 })
 	late := r.attempts()[1]
@@ -143,17 +148,66 @@ func TestLateAnswer(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { s := r.Stats(); return s.Orphans == 0 && s.Buffered == 0 })
 }
 
+// TestOrphansHoldNoBody: what runs on although its request is answered takes no
+// memory from the bodies of others. What was not written to its end is cut.
+func TestOrphansHoldNoBody(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    step
+		size int
+		cut  bool
+	}{
+		{"small", step{"", -1, "", "hang"}, 100, false},
+		{"over a line", step{"", -1, "", "hang"}, 60 << 10, false},
+		{"over the transport", step{"", -1, "", "hang"}, 900 << 10, false},
+		{"not taken", step{"", 0, "", "hang"}, 24 << 20, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const posts = 3
+			o := testOptions()
+			o.MaxRepeatBody, o.MaxBuffered = 32<<20, 256<<20
+			l := &ledger{}
+			var posted atomic.Int64
+			b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				eventually(t, "the first origin has all of it", func() bool {
+					_, executed, _ := l.read()
+					return c.cut || len(executed) == int(posted.Load())
+				})
+				<-time.After(20 * time.Millisecond)
+				w.WriteHeader(http.StatusAccepted)
+			}))
+			r := newRig(t, rigging{carry: o, policy: hedging()}, scripted(t, c.f, l, true), b.URL)
+			for range posts {
+				posted.Add(1)
+				if a := r.post(t, strings.Repeat("x", c.size)); a.header.Get(OriginHeader) != "b" || a.status != 202 {
+					t.Fatalf("answer %v", a)
+				}
+			}
+			eventually(t, "no body is held", func() bool { return r.Stats().Buffered == 0 })
+			if c.cut {
+				eventually(t, "what was begun is cut", func() bool { return len(r.attempts()) == 2*posts })
+			} else if n := r.Stats().Orphans; n != posts {
+				t.Errorf("%d attempts run on, want %d", n, posts)
+			}
+			if s := r.group.Status().Origins[0]; s.Failed != 0 {
+				t.Errorf("%d failed", s.Failed)
+			}
+		})
+	}
+}
+
 // TestLateAnswerWarm is TestLateAnswer where the first attempt began on a kept
 // line: its goroutine takes over in the middle.
 func TestLateAnswerWarm(t *testing.T) {
 	for _, say := range []string{"", "HTTP/1.1 202 Acc", "HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n{\"acc"} {
-		release := make(chan struct{})
+		arrived, release := make(chan struct{}), make(chan struct{})
 		whole := answerOf(202, "application/json", accepted)
 		if strings.HasPrefix(say, "HTTP/1.1 202 Accepted") {
 			whole = "HTTP/1.1 202 Accepted\r\nContent-Length: 26\r\n\r\n" + accepted
 		}
 		rest := strings.TrimPrefix(whole, say)
-		url := rawOrigin(t, func(c net.Conn) {
+		url := doortest.RawOrigin(t, func(c net.Conn) {
 			br := bufio.NewReader(c)
 			for warm(c, br) {
 				req, err := http.ReadRequest(br)
@@ -162,11 +216,17 @@ func TestLateAnswerWarm(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, req.Body)
 				_, _ = io.WriteString(c, say)
+				close(arrived)
 				<-release
 				_, _ = io.WriteString(c, rest)
 			}
 		})
-		b := newStamp(t, "b", nil)
+		b := newStamp(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost { // and no hedge of the warming
+				<-arrived
+			}
+			_, _ = io.Copy(w, r.Body)
+		}))
 		r := newRig(t, rigging{policy: hedging()}, url, b.URL)
 		warmUntil(t, r)
 		if got := r.post(t, "one"); got.header.Get(OriginHeader) != "b" || got.body != "one" {
@@ -324,6 +384,7 @@ func TestHedgeDelay(t *testing.T) {
 		{"wait=5", 5250 * time.Millisecond},
 		{`respond-async, wait="2"; x=1`, 2250 * time.Millisecond},
 		{"wait=soon", 250 * time.Millisecond},
+		{"wait=300", 20250 * time.Millisecond}, // half of response_timeout
 	} {
 		t.Run(c.prefer, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -345,6 +406,66 @@ func TestHedgeDelay(t *testing.T) {
 				}
 				if a := r.do(t, req); a.status != 202 || hedged != c.want {
 					t.Errorf("answer %v, hedged after %v, want %v", a, hedged, c.want)
+				}
+				r.Close()
+			})
+		})
+	}
+}
+
+// TestWaitEnds: however long a client lets the gateway wait, its request ends with
+// response_timeout, or when it is gone, also on a line that was used before.
+func TestWaitEnds(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		t.Run(fmt.Sprintf("leaves=%v", leaves), func(t *testing.T) {
+			o := testOptions()
+			o.ResponseTimeout = 300 * time.Millisecond
+			if leaves {
+				o.ResponseTimeout = 20 * time.Minute
+			}
+			l := &ledger{}
+			r := newRig(t, rigging{carry: o}, scripted(t, step{"", -1, "", "hang"}, l, true))
+			r.warm(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			told := make(chan answer, 1)
+			go func() {
+				told <- r.do(t, request(ctx, Gateway, "POST", topic, strings.NewReader("x"), "Prefer", "wait=3000"))
+			}()
+			if leaves {
+				eventually(t, "it is there", func() bool { _, executed, _ := l.read(); return len(executed) == 1 })
+				cancel()
+			}
+			select {
+			case a := <-told:
+				wantUnknown(t, a)
+			case <-time.After(time.Minute):
+				t.Fatal("it waits and waits")
+			}
+			if !r.group.Origins()[0].Healthy() {
+				t.Error("the origin is blamed for what the client asked for")
+			}
+		})
+	}
+}
+
+// TestWaitBlame: an origin is not to blame for answers that do not come within
+// response_timeout where clients wanted to wait for longer, and else it is.
+func TestWaitBlame(t *testing.T) {
+	for prefer, healthy := range map[string]bool{"wait=30": true, "wait=5": false, "": false} {
+		t.Run(prefer, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hang := func(req *http.Request) (*http.Response, error) {
+					<-req.Context().Done()
+					return nil, context.Cause(req.Context())
+				}
+				r := scriptedRig(t, map[string]script{"a": hang}, time.Now)
+				r.guards.sent = func(*flight) bool { return true } // no connection counts what a script takes
+				for range 6 {
+					wantUnknown(t, r.post(t, "x", "Prefer", prefer))
+				}
+				if got := r.group.Origins()[0].Healthy(); got != healthy {
+					t.Errorf("the origin is healthy: %v, want %v", got, healthy)
 				}
 				r.Close()
 			})
@@ -409,4 +530,53 @@ func TestOwnStall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowReads: requests that rightly take long, all at once and with nothing
+// else under way, speak against nobody, and leave the budget to POSTs. POSTs of
+// messages and upgrades without an answer do.
+func TestSlowReads(t *testing.T) {
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
+	for _, c := range []struct {
+		name, method, path string
+		kind               Kind
+		header             []string
+		healthy            bool
+	}{
+		{"history", "GET", "/v1/topics/t/history", Stream, nil, true},
+		{"a long poll", "GET", "/poll", Plain, nil, true},
+		{"a report", "PUT", "/report", Plain, nil, true},
+		{"messages", "POST", topic, Gateway, nil, false},
+		{"upgrades", "GET", "/connection/websocket", Stream, upgrade, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { slowReads(t, c.kind, c.method, c.path, c.header, c.healthy) })
+		})
+	}
+}
+
+func slowReads(t *testing.T, kind Kind, method, path string, header []string, healthy bool) {
+	slow := func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(10 * time.Second):
+			return answering(200), nil
+		case <-req.Context().Done():
+			return nil, context.Cause(req.Context())
+		}
+	}
+	r := scriptedRig(t, map[string]script{"a": slow, "b": slow}, time.Now)
+	var wg sync.WaitGroup
+	for range 600 {
+		wg.Go(func() { r.do(t, request(t.Context(), kind, method, path, nil, header...)) })
+	}
+	<-time.After(5 * time.Second)
+	if got := r.group.Origins()[0].Healthy(); got != healthy {
+		t.Errorf("the origin is healthy: %v, want %v", got, healthy)
+	}
+	if left, burst := r.group.Status().Budget.Tokens, policy.DefaultOptions().Repeat.Burst; healthy && left < float64(burst)/2-1 {
+		t.Errorf("%v repeats are left of %d", left, burst)
+	}
+	wg.Wait()
+	<-time.After(time.Minute)
+	r.Close()
 }

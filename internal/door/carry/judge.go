@@ -19,7 +19,7 @@ const (
 	// unsent: no byte of it reached the origin. The next origin may take it,
 	// whatever it is.
 	unsent fate = iota
-	// settled: the answer is the client's.
+	// settled: the answer is the client's, whatever other attempts say.
 	settled
 	// elsewhere: surely not executed, for a reason that holds for this origin
 	// alone. Another may take it.
@@ -33,13 +33,13 @@ const (
 
 // judge says what an answer to a request means. For a POST of messages:
 //
-//	2xx, 3xx                        settled: a success wins over everything
-//	400 405 406 410 411 412 413
-//	414 415 416 417 426 431 501     settled: a verdict on the request, which
-//	                                every gateway of the group would repeat
-//	401 403 404 408 409 421 422
-//	425 428 429 451, other 4xx      refused: says what this gateway thinks of
-//	                                the client or the key just now
+//	2xx                             settled: it is stored
+//	3xx, 4xx, 501                   refused: whoever said so did not store it.
+//	                                Without another attempt that may have been
+//	                                executed that is the client's answer. With
+//	                                one it is no answer at all: what one gateway
+//	                                refuses (a balancer before it, an older one,
+//	                                one with a lower limit) another has stored
 //	503, 507 with a problem of ours elsewhere: promised not to be stored
 //	every other 5xx, and 503 or     unknown: a failure half-way, or the word of
 //	507 of something in between     something that does not know
@@ -51,26 +51,14 @@ func judge(r rule, res *http.Response, body []byte) fate {
 	switch {
 	case !r.keyed && r.repeat && (status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout):
 		return elsewhere
-	case !r.keyed || status < 400 || verdict(status):
+	case !r.keyed || status < 300:
 		return settled
-	case status < 500:
+	case status < 500 || status == http.StatusNotImplemented:
 		return refused
 	case (status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage) && isOwnProblem(res, body):
 		return elsewhere
 	}
 	return unknown
-}
-
-func verdict(status int) bool {
-	switch status {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusGone,
-		http.StatusLengthRequired, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge,
-		http.StatusRequestURITooLong, http.StatusUnsupportedMediaType, http.StatusRequestedRangeNotSatisfiable,
-		http.StatusExpectationFailed, http.StatusUpgradeRequired, http.StatusRequestHeaderFieldsTooLarge,
-		http.StatusNotImplemented:
-		return true
-	}
-	return false
 }
 
 // isOwnProblem tells an answer of a gateway from one of a balancer or ingress

@@ -21,14 +21,14 @@ func TestJudge(t *testing.T) {
 	}{
 		{200, bare, settled},
 		{202, bare, settled},
-		{302, bare, settled},
-		{400, own, settled},
-		{405, own, settled},
-		{411, own, settled},
-		{413, own, settled},
-		{415, own, settled},
-		{431, own, settled},
-		{501, bare, settled},
+		{302, bare, refused},
+		{400, own, refused},
+		{405, own, refused},
+		{411, own, refused},
+		{413, own, refused},
+		{415, own, refused},
+		{431, own, refused},
+		{501, bare, refused},
 		{401, own, refused},
 		{403, own, refused},
 		{404, own, refused},
@@ -113,7 +113,7 @@ func third(t *testing.T, s *stamp, want fate) {
 // TestRefusalWaits: what one origin refuses is not told while another, which got
 // the same message before, may still say that it is stored.
 func TestRefusalWaits(t *testing.T) {
-	for _, status := range []int{401, 409, 429, 503} {
+	for _, status := range []int{301, 302, 400, 401, 405, 409, 413, 415, 429, 431, 501, 503, 507} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			refused := make(chan struct{})
 			a := newStamp(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -113,7 +113,7 @@ func (ls *lines) dial(ctx context.Context) (*line, error) {
 	var ok bool
 	if l.wire, ok = raw.(*wire); !ok { // cannot be, and nothing was sent
 		_ = conn.Close()
-		return nil, &dialError{fmt.Errorf("connection of type %T", raw)}
+		return nil, &dialError{fmt.Errorf("connection of type %T", raw), denied}
 	}
 	l.in = bufio.NewReader(l)
 	return l, nil
@@ -128,6 +128,9 @@ func (ls *lines) put(l *line) {
 	l.idle = time.Now()
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if len(ls.idle) >= ls.most {
+		l.wire.forget()
+	}
 	if l.age != ls.age || len(ls.idle) >= ls.most {
 		_ = l.conn.Close()
 		return
@@ -169,6 +172,19 @@ func (ls *lines) close() {
 	}
 }
 
+// drop ends the unused ones to one address.
+func (ls *lines) drop(address string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.idle = slices.DeleteFunc(ls.idle, func(l *line) bool {
+		gone := l.wire.address == address
+		if gone {
+			_ = l.conn.Close()
+		}
+		return gone
+	})
+}
+
 // exchange sends a request and returns its answer. f learns which connection it
 // goes over. The answer's body must be closed; the end of ctx ends it.
 func (ls *lines) exchange(ctx context.Context, out *http.Request, f *flight, timeout time.Duration) (*http.Response, error) {
@@ -187,6 +203,9 @@ func (ls *lines) exchange(ctx context.Context, out *http.Request, f *flight, tim
 		stop()
 		l.cut()
 		return nil, err
+	}
+	if err == nil {
+		f.wrote()
 	}
 	return ls.await(l, out, f, timeout, stop, err)
 }

@@ -46,9 +46,12 @@ const (
 )
 
 // lookup asks every stamp for a message, for any of them may be the one that
-// holds it, or hold a copy that is further on its way. The best answer wins:
-// forwarded over dead over queued. Where a stamp was silent the answer says
-// complete:false, and one that would be 404 is none: *Silent.
+// holds it, or hold a copy that is further on its way, also one that is held or
+// drained. The best answer wins: forwarded over dead over queued. Where a stamp was
+// silent the answer says complete:false, and one that would be 404 is none: *Silent.
+//
+// One that is disabled gets nothing at all, and so is silent from the beginning: as
+// long as it is in the configuration messages may be in it.
 func (c *Carrier) lookup(req *http.Request) (*http.Response, error) {
 	origins := c.group.Origins()
 	if len(origins) == 0 {
@@ -57,7 +60,12 @@ func (c *Carrier) lookup(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(errOver)
 	answers := make(chan located, len(origins))
+	asked := 0
 	for i, o := range origins {
+		if o.Disabled() {
+			continue
+		}
+		asked++
 		c.flying.Add(1)
 		go func() {
 			defer c.flying.Done()
@@ -72,8 +80,8 @@ func (c *Carrier) lookup(req *http.Request) (*http.Response, error) {
 		silent[i] = true
 	}
 	var last <-chan time.Time
-	var failed error
-	for range origins {
+	var failed error = &NoOrigin{}
+	for range asked {
 		select {
 		case l := <-answers:
 			if l.err != nil {

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
+	"postroad/internal/door/policy"
 )
 
 const lost = messagesPath + "x.lane.1"
@@ -128,17 +131,51 @@ func TestLookupUnhealthy(t *testing.T) {
 	}
 	wantLocated(t, r.do(t, request(t.Context(), Gateway, "GET", lost, nil)), "GET", 200, "a", "queued", true)
 
-	dead := newRig(t, rigging{}, deadURL(t), urls[1])
+	dead := newRig(t, rigging{}, doortest.DeadURL(t), urls[1])
 	for range 2 { // the second finds it known to be down
 		got := dead.do(t, request(t.Context(), Gateway, "GET", lost, nil))
 		if silent, ok := errors.AsType[*Silent](got.err); !ok || !slices.Equal(silent.Origins, []string{"a"}) {
 			t.Errorf("told %v", got)
 		}
 	}
-	all := newRig(t, rigging{}, deadURL(t), deadURL(t))
+	all := newRig(t, rigging{}, doortest.DeadURL(t), doortest.DeadURL(t))
 	if got := all.do(t, request(t.Context(), Gateway, "GET", lost, nil)); got.err == nil {
 		t.Errorf("told %v", got)
 	}
+}
+
+// TestLookupDisabled: an origin that is disabled is not asked, which takes no time,
+// and may hold the message all the same.
+func TestLookupDisabled(t *testing.T) {
+	a, c := newStamp(t, "a", says("queued")), newStamp(t, "c", says("queued"))
+	b := newStamp(t, "b", says("missing"))
+	r := newRig(t, rigging{}, a.URL, b.URL, c.URL)
+	turn := func(off string) {
+		t.Helper()
+		var list []policy.OriginOptions
+		for _, name := range []string{"a", "b", "c"} {
+			list = append(list, policy.OriginOptions{Name: name, Enabled: !strings.Contains(off, name)})
+		}
+		if err := r.group.Update(calm(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func() answer { return r.do(t, request(t.Context(), Gateway, "GET", lost, nil)) }
+	turn("ac")
+	if silent, ok := errors.AsType[*Silent](look().err); !ok || !slices.Equal(silent.Origins, []string{"a", "c"}) {
+		t.Errorf("told %v", silent)
+	}
+	if a.asked.Load()+c.asked.Load() > 0 {
+		t.Error("an origin that is disabled was asked")
+	}
+	turn("a")
+	wantLocated(t, look(), "GET", 200, "c", "queued", false)
+	turn("abc")
+	if _, ok := errors.AsType[*NoOrigin](look().err); !ok {
+		t.Error("nobody was asked, and somebody answered")
+	}
+	turn("")
+	wantLocated(t, look(), "GET", 200, "a", "queued", true)
 }
 
 // TestNoLookup: only a GET or HEAD for one message is put to all.

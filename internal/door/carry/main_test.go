@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -246,71 +244,6 @@ func wantUnknown(t testing.TB, a answer) *Attempt {
 		t.Fatalf("answer %v, want an attempt that was sent", a)
 	}
 	return failed
-}
-
-// rawOrigin runs serve on each connection it accepts.
-func rawOrigin(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				serve(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		wg.Wait()
-	})
-	return "http://" + l.Addr().String()
-}
-
-// reset closes a connection so that its peer gets a RST.
-func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
-	}
-	_ = c.Close()
-}
-
-// deadURL is an address that refuses connections. Its port stays taken until
-// the test ends, or another listener might get it.
-func deadURL(t testing.TB) string {
-	t.Helper()
-	_, addr := boundSocket(t)
-	return "http://" + addr
-}
-
-// boundSocket is a socket with an address on which it does not listen.
-func boundSocket(t testing.TB) (fd int, addr string) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v4, ok := name.(*syscall.SockaddrInet4)
-	if !ok {
-		t.Fatalf("socket name %T", name)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", v4.Port)
 }
 
 // problem is an answer of a gateway.

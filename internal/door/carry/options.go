@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -16,14 +17,18 @@ type Options struct {
 	// on as it comes, to one origin.
 	MaxRepeatBody int64 `yaml:"max_repeat_body"`
 	// MaxBuffered is how many bytes all bodies and answers that are kept may
-	// take together. Beyond, bodies are passed on as they come.
+	// take together. Beyond, bodies are passed on as they come. Once half of it is
+	// used, so are bodies that take longer than 10s to come, and those of a client
+	// that is sending a sixteenth of it.
 	MaxBuffered int64 `yaml:"max_buffered"`
 	// DialTimeout is how long a connection to an origin may take to open, TLS
 	// included, before the next origin is tried.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// ResponseTimeout is how long an origin may take to begin its answer once
-	// it has the request, and to take each part of the request. It must be
-	// longer than any wait that clients ask for by Prefer.
+	// it has the request, to take each part of the request, and to bring each
+	// part of its answer; streams may pause. A wait that clients ask for by
+	// Prefer counts up to half of it, so that gateway.wait_max should be no longer
+	// than that.
 	ResponseTimeout time.Duration `yaml:"response_timeout"`
 	// LookupTimeout is how long a stamp may take to say what it knows of a
 	// message before it counts as silent.
@@ -59,6 +64,27 @@ func (o Options) Validate() error {
 		within("reload_interval", o.ReloadInterval, 10*time.Millisecond, time.Hour),
 		within("max_idle", o.MaxIdle, 1, 1<<16),
 	)
+}
+
+// Warnings name settings that are allowed and can have no effect, or hardly the one
+// that was meant, a line each. Options and targets must be valid.
+func Warnings(o Options, targets []Target) (w []string) {
+	switch {
+	case o.MaxBuffered == 0 || o.MaxRepeatBody == 0:
+		w = append(w, "max_repeat_body, max_buffered: one is 0: no body is kept, so that no POST with a body is ever repeated or hedged, and silence of an origin is noticed by probes alone")
+	case o.MaxBuffered < o.MaxRepeatBody:
+		w = append(w, fmt.Sprintf("max_repeat_body: %d: bodies above max_buffered (%d) are never kept, nor repeated", o.MaxRepeatBody, o.MaxBuffered))
+	}
+	for _, t := range targets {
+		addresses := t.URLs
+		if t.DNS != "" {
+			addresses = []string{t.DNS}
+		}
+		if t.TLS != (TLS{}) && len(addresses) > 0 && strings.HasPrefix(addresses[0], "http:") {
+			w = append(w, fmt.Sprintf("origin %s: tls: has no effect: %s is no https address, nothing is encrypted", t.Name, addresses[0]))
+		}
+	}
+	return w
 }
 
 // Target is where an origin is found. Exactly one of URLs and DNS is set.

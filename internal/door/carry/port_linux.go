@@ -41,7 +41,3 @@ func (w *wire) quiet() bool {
 	})
 	return err == nil && silent
 }
-
-func noPortLeft(err error) bool {
-	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EADDRINUSE)
-}

@@ -2,17 +2,10 @@
 
 package carry
 
-import (
-	"errors"
-	"syscall"
-)
+import "syscall"
 
 func latePort(string, string, syscall.RawConn) error { return nil }
 
 // quiet cannot look without reading here: a line that was closed meanwhile is
 // found out when it is written to.
 func (w *wire) quiet() bool { return true }
-
-func noPortLeft(err error) bool {
-	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE)
-}

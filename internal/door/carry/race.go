@@ -17,6 +17,9 @@ const (
 	// mostOrphans bounds the attempts that run on although their request is
 	// answered; beyond, they are ended.
 	mostOrphans = 1024
+	// graceWrite is how long an attempt may go on writing its request although the
+	// race is over.
+	graceWrite = 250 * time.Millisecond
 	// A request that is late but gets no hedge asks again, ever more rarely up to
 	// this.
 	slowestAsk = time.Second
@@ -42,11 +45,12 @@ type race struct {
 	key      string // field Idempotency-Key
 	minted   bool
 	affinity []byte
-	wait     time.Duration // asked for by Prefer
+	wait     time.Duration // asked for by Prefer, as far as it counts
+	endless  bool          // more than that was asked for
 	body     []byte        // where kept
 	kept     bool
 	lent     *lent // else; nil without a body
-	held     held
+	held     held  // of body
 
 	tried   []*policy.Origin
 	running []*attempt
@@ -171,7 +175,8 @@ func (r *race) detached() bool { return r.rule.keyed && r.kept }
 
 // attempt counts another attempt.
 func (r *race) attempt(to *policy.Origin, hedge bool) *attempt {
-	a := &attempt{race: r, origin: to, hedge: hedge, number: r.sent + 1, begun: r.carrier.deps.Now()}
+	a := &attempt{race: r, origin: to, hedge: hedge, number: r.sent + 1, begun: r.carrier.deps.Now(), body: r.body}
+	a.answers.from = &r.carrier.memory
 	r.sent++
 	r.tried = append(r.tried, to)
 	r.running = append(r.running, a)
@@ -216,13 +221,22 @@ func (r *race) overdue() {
 	}
 	a := r.running[len(r.running)-1]
 	r.carrier.group.Beat(r.carrier.deps.Now().Sub(r.due))
-	a.flight.Silent()
+	if r.prompt() {
+		a.flight.Silent()
+	}
 	if r.rule.hedge && r.sent < mostSent && r.hedge(a) {
 		return
 	}
 	r.arm(r.delay) // what forbids a hedge now may pass
 	r.delay = min(r.delay*3/2, max(r.delay, slowestAsk))
 }
+
+// prompt: an origin that is well begins its answer soon, so that silence speaks
+// against it. Others may rightly take long, such as a long poll, a report or a
+// question for history: a few of them at once, and nothing else under way, would
+// isolate an origin that is well and end its streams. Probes find it where only
+// those are asked.
+func (r *race) prompt() bool { return r.rule.keyed || len(r.req.Header["Upgrade"]) > 0 }
 
 func (r *race) hedge(slow *attempt) bool {
 	if r.req.Context().Err() != nil {
@@ -301,27 +315,30 @@ func (r *race) finish() {
 		if !o.won {
 			discard(o.res)
 		}
+		o.attempt.answers.give()
 		o.attempt.report(o)
 	}
 	orphans := &r.carrier.counts.orphans
 	for _, a := range r.running {
 		switch {
 		case a.dropped:
-		case r.detached() && orphans.Add(1) <= mostOrphans:
-			a.orphan = true
-		case r.detached():
+		case !r.detached():
+			a.cancel(errOver)
+		case orphans.Add(1) > mostOrphans:
 			orphans.Add(-1)
 			a.cancel(errOver)
 		default:
-			a.cancel(errOver)
+			a.goOn()
 		}
 	}
+	r.body = nil
 }
 
 // deliver hands an outcome to the race or, where that is over, drops it.
 func (r *race) deliver(o outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	o.attempt.letGo()
 	if !r.over {
 		r.results <- o
 		return
@@ -336,6 +353,7 @@ func (r *race) drop(o outcome) {
 		r.carrier.counts.orphans.Add(-1)
 	}
 	o.attempt.dropped = true
+	o.attempt.answers.give()
 	o.attempt.report(&o)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"postroad/internal/door/doortest"
 	"postroad/internal/message"
 )
 
@@ -37,7 +38,7 @@ func TestDeadOrigin(t *testing.T) {
 
 func deadOrigin(t *testing.T, kind Kind, method string, size int, chunked bool) {
 	b := newStamp(t, "b", nil)
-	r := newRig(t, rigging{}, deadURL(t), b.URL)
+	r := newRig(t, rigging{}, doortest.DeadURL(t), b.URL)
 	want := strings.Repeat("x", size)
 	var body io.Reader = strings.NewReader(want)
 	if chunked {
@@ -64,32 +65,24 @@ func deadOrigin(t *testing.T, kind Kind, method string, size int, chunked bool) 
 
 // TestSilentDial is TestDeadOrigin where the network swallows the SYN.
 func TestSilentDial(t *testing.T) {
+	t.Parallel() // it waits
 	b := newStamp(t, "b", nil)
 	o := testOptions()
-	o.DialTimeout = 50 * time.Millisecond
-	r := newRig(t, rigging{carry: o}, "http://"+fullBacklog(t), b.URL)
-	if a := r.post(t, "hello"); a.status != 200 || a.body != "hello" || r.group.Origins()[0].Healthy() {
-		t.Fatalf("answer %v", a)
-	}
-}
-
-// fullBacklog is an address that neither accepts nor refuses: its queue of
-// connections is full, so that the kernel drops what comes.
-func fullBacklog(t testing.TB) string {
-	t.Helper()
-	fd, addr := boundSocket(t)
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
-		if err != nil {
-			return addr
+	o.DialTimeout = time.Second
+	p := calm()
+	p.Health.Errors.Consecutive = 3
+	r := newRig(t, rigging{carry: o, policy: p}, "http://"+doortest.FullBacklog(t), b.URL)
+	for i := range 3 {
+		if !r.group.Origins()[0].Healthy() {
+			t.Fatalf("isolated after %d connections that did not open: one lost packet is enough for one", i)
 		}
-		t.Cleanup(func() { _ = c.Close() })
+		if a := r.post(t, "hello"); a.status != 200 || a.body != "hello" || a.header.Get(OriginHeader) != "b" {
+			t.Fatalf("answer %v", a)
+		}
 	}
-	t.Fatal("the backlog does not fill")
-	return ""
+	if r.group.Origins()[0].Healthy() {
+		t.Error("an origin to which no connection opens is called healthy")
+	}
 }
 
 // brokenWire fails its first write without taking a byte, as the kernel does
@@ -124,7 +117,7 @@ func nothingWritten(t *testing.T, method string, size int, chunked bool) {
 		return c, err
 	}
 	to.lines.open = open
-	to.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return open(ctx) }
+	to.transport.current.Load().DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return open(ctx) }
 	want := strings.Repeat("x", size)
 	var body io.Reader = strings.NewReader(want)
 	if chunked {
@@ -144,7 +137,7 @@ func nothingWritten(t *testing.T, method string, size int, chunked bool) {
 
 // TestAllDown: the error promises that nothing was stored, and has the key.
 func TestAllDown(t *testing.T) {
-	r := newRig(t, rigging{}, deadURL(t), deadURL(t))
+	r := newRig(t, rigging{}, doortest.DeadURL(t), doortest.DeadURL(t))
 	for range 2 { // the second finds them known to be down
 		a := r.post(t, "{}")
 		failed, ok := errors.AsType[*Attempt](a.err)
@@ -159,7 +152,7 @@ func TestAllDown(t *testing.T) {
 
 // TestNoOrigin: where the policy names nobody nothing was sent.
 func TestNoOrigin(t *testing.T) {
-	r := newRig(t, rigging{}, deadURL(t))
+	r := newRig(t, rigging{}, doortest.DeadURL(t))
 	if err := r.group.Hold("a", true); err != nil {
 		t.Fatal(err)
 	}

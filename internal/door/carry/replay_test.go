@@ -10,21 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-)
 
-// forgetful is an origin that keeps the connections on which it answers /kept,
-// and takes every other request without an answer to it. taken counts those.
-func forgetful(t *testing.T, taken *atomic.Int64, start func(http.Handler) *httptest.Server) *httptest.Server {
-	t.Helper()
-	s := start(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/kept" {
-			taken.Add(1)
-			panic(http.ErrAbortHandler) // closes the connection
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
+	"postroad/internal/door/doortest"
+)
 
 // TestNoReplayOnKeptConnection: the transport repeats a request without a body
 // on its own, at the same origin, if a kept connection ends and the method or a
@@ -61,7 +49,7 @@ func starts() map[string]func(http.Handler) *httptest.Server {
 
 func replays(t *testing.T, start func(http.Handler) *httptest.Server, kind Kind, method, key string, lines bool, sabotage func(*guards)) int64 {
 	var taken atomic.Int64
-	origin := forgetful(t, &taken, start)
+	origin := doortest.Forgetful(t, &taken, start)
 	r := newRig(t, rigging{targets: func(targets []Target) { targets[0].TLS.CAFile = caFile(t, origin) }}, origin.URL)
 	if !lines {
 		r.noLines()
@@ -86,7 +74,7 @@ func replays(t *testing.T, start func(http.Handler) *httptest.Server, kind Kind,
 // TestEmptyPost: what keeps a request from being repeated does not change it.
 func TestEmptyPost(t *testing.T) {
 	lines := make(chan string, 1)
-	url := rawOrigin(t, func(c net.Conn) {
+	url := doortest.RawOrigin(t, func(c net.Conn) {
 		req, err := http.ReadRequest(bufio.NewReader(c))
 		if err != nil {
 			return
@@ -104,7 +92,7 @@ func TestEmptyPost(t *testing.T) {
 // TestUpgrade: an upgraded connection is passed on both ways, and counts as in
 // flight until it ends.
 func TestUpgrade(t *testing.T) {
-	url := rawOrigin(t, func(c net.Conn) {
+	url := doortest.RawOrigin(t, func(c net.Conn) {
 		br := bufio.NewReader(c)
 		if _, err := http.ReadRequest(br); err != nil {
 			return

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"postroad/internal/door/doortest"
 )
 
 // step is where a scripted origin stops, and how.
@@ -110,9 +112,9 @@ func entryOf(req *http.Request, body []byte) string {
 func scripted(t testing.TB, s step, l *ledger, stored bool) string {
 	t.Helper()
 	if s.read == -2 {
-		return deadURL(t)
+		return doortest.DeadURL(t)
 	}
-	return rawOrigin(t, func(c net.Conn) {
+	return doortest.RawOrigin(t, func(c net.Conn) {
 		br := bufio.NewReader(c)
 		for s.read == 0 || warm(c, br) {
 			if !s.play(t, c, br, l, stored) {
@@ -168,7 +170,7 @@ func (s step) play(t testing.TB, c net.Conn, br *bufio.Reader, l *ledger, stored
 	_, _ = io.WriteString(c, say)
 	switch s.then {
 	case "reset":
-		reset(c)
+		doortest.Reset(c)
 	case "hang":
 		<-t.Context().Done()
 	case "keep":

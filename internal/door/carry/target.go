@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,24 +28,31 @@ type target struct {
 	opts    Options
 	sources []net.Addr
 	now     func() time.Time
+	lacks   func(error) // is told what this machine had none left of
 
 	next   atomic.Uint32 // turns of addresses
 	source atomic.Uint32 // turns of sources
 	tls    tlsFiles      // of https
 
 	mu        sync.Mutex
-	addresses []string             // to dial; guarded by mu
-	bad       map[string]time.Time // when an address last took no connection; guarded by mu
+	addresses []string           // to dial; guarded by mu
+	bad       map[string]badness // those that are tried last; guarded by mu
 
 	lines     *lines   // of what is small and most; nil: of nothing
 	writers   *writers // of lines
-	transport *http.Transport
+	transport *renewed
 	carries   http.RoundTripper // transport, or what stands for it in a test
 	probe     *http.Transport   // opens a connection for each request
 }
 
-func newTarget(spec Target, opts Options, now func() time.Time) (*target, error) {
-	t := &target{spec: spec, opts: opts, now: now, bad: make(map[string]time.Time), writers: newWriters()}
+// badness is why an address is tried last.
+type badness struct {
+	since  time.Time // it took no connection
+	probes bool      // probes say so, for as long as they do
+}
+
+func newTarget(spec Target, opts Options, now func() time.Time, lacks func(error)) (*target, error) {
+	t := &target{spec: spec, opts: opts, now: now, lacks: lacks, bad: make(map[string]badness), writers: newWriters()}
 	urls := spec.URLs
 	if spec.DNS != "" {
 		urls = []string{spec.DNS}
@@ -68,8 +76,12 @@ func newTarget(spec Target, opts Options, now func() time.Time) (*target, error)
 			return nil, fmt.Errorf("origin %s: %w", spec.Name, err)
 		}
 	}
-	t.transport = t.newTransport(opts.MaxIdle)
-	t.transport.ResponseHeaderTimeout = opts.ResponseTimeout
+	t.transport = &renewed{make: func() *http.Transport {
+		tr := t.newTransport(opts.MaxIdle)
+		tr.ResponseHeaderTimeout = opts.ResponseTimeout
+		return tr
+	}}
+	t.transport.renew()
 	t.carries = t.transport
 	t.lines = &lines{open: t.open, most: opts.MaxIdle}
 	t.probe = t.newTransport(1)
@@ -83,7 +95,7 @@ func (t *target) newTransport(idle int) *http.Transport {
 	return &http.Transport{
 		Protocols:             one,
 		DialContext:           t.dial,
-		DialTLSContext:        t.dialTLS,
+		DialTLSContext:        t.dial,
 		DisableCompression:    true,
 		MaxIdleConnsPerHost:   idle,
 		IdleConnTimeout:       30 * time.Second, // before the gateway's own, which would race with a request
@@ -91,17 +103,39 @@ func (t *target) newTransport(idle int) *http.Transport {
 	}
 }
 
-// close lets requests in flight end, and every unused connection at once.
+// renewed is a transport that can be replaced by a new one. Connections of the
+// old one end when they are not in use: it takes no more requests. To close those
+// that are idle would not be enough, for the next request has the transport keep
+// connections again, and what is busy now would stay for as long as it is needed.
+type renewed struct {
+	make    func() *http.Transport
+	current atomic.Pointer[http.Transport]
+}
+
+func (r *renewed) renew() {
+	if old := r.current.Swap(r.make()); old != nil {
+		old.CloseIdleConnections()
+	}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r *renewed) RoundTrip(req *http.Request) (*http.Response, error) {
+	return r.current.Load().RoundTrip(req)
+}
+
+// close lets requests in flight end, and every unused connection at once. What is
+// in use ends with its request; further requests open new connections.
 func (t *target) close() {
 	if t.lines != nil {
 		t.lines.close()
 	}
-	t.transport.CloseIdleConnections()
+	t.transport.renew()
 	t.probe.CloseIdleConnections()
 }
 
 // turn lists the addresses in the order in which to try them: each time it
-// begins with the next, and those that took no connection lately come last.
+// begins with the next, and those that took no connection lately, or that probes
+// speak against, come last.
 func (t *target) turn() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,7 +145,7 @@ func (t *target) turn() []string {
 	first := int(t.next.Add(1)-1) % len(t.addresses)
 	var good, bad []string
 	for _, a := range slices.Concat(t.addresses[first:], t.addresses[:first]) {
-		if since, ok := t.bad[a]; ok && t.now().Sub(since) < badFor {
+		if why, ok := t.bad[a]; ok && (why.probes || t.now().Sub(why.since) < badFor) {
 			bad = append(bad, a)
 		} else {
 			good = append(good, a)
@@ -120,55 +154,112 @@ func (t *target) turn() []string {
 	return append(good, bad...)
 }
 
+// judge notes whether an address took a connection. That says nothing against a
+// probe: the kernel takes connections for a process that is stopped.
 func (t *target) judge(address string, good bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if good {
+	probes := t.bad[address].probes
+	switch {
+	case !good:
+		t.bad[address] = badness{since: t.now(), probes: probes}
+	case !probes:
 		delete(t.bad, address)
-	} else {
-		t.bad[address] = t.now()
 	}
 }
 
-func (t *target) open(ctx context.Context) (net.Conn, error) {
-	if t.url.Scheme == "https" {
-		return t.dialTLS(ctx, "tcp", "")
+// probed notes what a probe said of an address. Of one that is to be left alone
+// unused connections are closed.
+func (t *target) probed(address string, good bool) {
+	t.mu.Lock()
+	was := t.bad[address]
+	turned := was.probes == good
+	switch {
+	case !slices.Contains(t.addresses, address):
+		turned = false
+	case good && was.probes:
+		delete(t.bad, address)
+	case !good:
+		t.bad[address] = badness{since: was.since, probes: true}
 	}
-	return t.dial(ctx, "tcp", "")
+	t.mu.Unlock()
+	if turned && !good {
+		if t.lines != nil {
+			t.lines.drop(address)
+		}
+		t.transport.renew()
+	}
 }
+
+// onlyAddress is the key of the address that a request must go to.
+type onlyAddress struct{}
+
+// open opens a connection for a line.
+func (t *target) open(ctx context.Context) (net.Conn, error) { return t.dial(ctx, "tcp", "") }
 
 // dial opens a connection to one of the addresses, whichever the transport
-// names. Each address gets an equal part of the time that is left.
+// names. Each address gets an equal part of the time that is left, and with https
+// one whose handshake fails is as bad as one that takes no connection.
 func (t *target) dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	conn, _, err := t.dialAny(ctx, network)
-	return conn, err
-}
-
-func (t *target) dialAny(ctx context.Context, network string) (net.Conn, string, error) {
 	end := time.Now().Add(t.opts.DialTimeout)
 	addresses := t.turn()
+	if only, ok := ctx.Value(onlyAddress{}).(string); ok {
+		addresses = []string{only}
+	}
 	var errs []error
+	fault := denied
 	for i, a := range addresses {
 		part := time.Until(end) / time.Duration(len(addresses)-i)
 		conn, err := t.dialOne(ctx, network, a, part)
 		if err == nil {
 			t.judge(a, true)
-			return &wire{Conn: conn, stall: t.opts.ResponseTimeout, writers: t.writers}, a, nil
+			return conn, nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
 			break
 		}
-		t.judge(a, false)
+		this := faultOf(err)
+		fault = max(fault, this)
+		if this != lacking {
+			t.judge(a, false)
+		}
 	}
-	return nil, "", &dialError{errors.Join(errs...)}
+	err := &dialError{errors.Join(errs...), fault}
+	if fault == lacking {
+		t.lacks(err)
+	}
+	return nil, err
 }
 
-// dialOne tries one address, from one source after another where a source has
-// no port left.
+// dialOne tries one address, TLS included.
 func (t *target) dialOne(ctx context.Context, network, address string, within time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	raw, err := t.dialFrom(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	conn := &wire{Conn: raw, stall: t.opts.ResponseTimeout, writers: t.writers, address: address}
+	if t.url.Scheme != "https" {
+		return conn, nil
+	}
+	config := t.tls.config()
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName = t.serverName(address)
+	}
+	c := tls.Client(conn, config)
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("tls with %s: %w", address, err)
+	}
+	return c, nil
+}
+
+// dialFrom tries one address from one source after another, where a source has
+// no port left.
+func (t *target) dialFrom(ctx context.Context, network, address string) (net.Conn, error) {
 	d := net.Dialer{}
 	if len(t.sources) == 0 {
 		return d.DialContext(ctx, network, address)
@@ -179,35 +270,12 @@ func (t *target) dialOne(ctx context.Context, network, address string, within ti
 	for i := range t.sources {
 		d.LocalAddr = t.sources[(first+i)%len(t.sources)]
 		conn, err := d.DialContext(ctx, network, address)
-		if err == nil {
-			return conn, nil
+		if err == nil || !noPortLeft(err) {
+			return conn, err
 		}
 		errs = append(errs, err)
-		if !noPortLeft(err) {
-			break
-		}
 	}
 	return nil, errors.Join(errs...)
-}
-
-func (t *target) dialTLS(ctx context.Context, network, _ string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
-	defer cancel()
-	conn, address, err := t.dialAny(ctx, network)
-	if err != nil {
-		return nil, err
-	}
-	config := t.tls.config()
-	if config.ServerName == "" {
-		config = config.Clone()
-		config.ServerName = t.serverName(address)
-	}
-	c := tls.Client(conn, config)
-	if err := c.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, &dialError{fmt.Errorf("tls with %s: %w", address, err)}
-	}
-	return c, nil
 }
 
 // serverName is the name in the certificate of an address: with DNS that of the
@@ -249,6 +317,7 @@ func (t *target) resolve(ctx context.Context, lookup func(context.Context, strin
 	t.mu.Lock()
 	changed = !slices.Equal(found, t.addresses)
 	t.addresses = found
+	maps.DeleteFunc(t.bad, func(a string, _ badness) bool { return !slices.Contains(found, a) })
 	t.mu.Unlock()
 	if changed {
 		// Without this kept connections would go to addresses that are gone.

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"postroad/internal/door/doortest"
 )
 
 // caFile writes the certificate of a test server to a file; "" without TLS.
@@ -47,7 +49,7 @@ func writePEM(t testing.TB, name, kind string, der []byte) {
 // that takes none costs neither a request nor the health of the origin.
 func TestAddresses(t *testing.T) {
 	one, two := newStamp(t, "one", nil), newStamp(t, "two", nil)
-	dead := deadURL(t)
+	dead := doortest.DeadURL(t)
 	r := newRig(t, rigging{targets: func(targets []Target) { targets[0].URLs = []string{dead, one.URL, two.URL} }}, one.URL)
 	for range 12 {
 		req := request(t.Context(), Gateway, "POST", topic, strings.NewReader("x"))
@@ -276,7 +278,7 @@ func TestTLS(t *testing.T) {
 	if failed, ok := errors.AsType[*Attempt](a.err); !ok || failed.Sent || r.group.Origins()[0].Healthy() {
 		t.Errorf("an origin with a certificate that is not trusted: %v", a)
 	}
-	res, err := r.Probe("a", httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+	res, err := r.Probe("a", r.Addresses("a")[0], httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
 	if err == nil {
 		_ = res.Body.Close()
 		t.Error("the probe trusts it")
@@ -320,11 +322,11 @@ func TestUpdate(t *testing.T) {
 	if got := r.post(t, "x"); got.status != 200 || b.asked.Load() != 1 {
 		t.Errorf("answer %v", got)
 	}
-	probe, err := r.Probe("a", httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+	probe, err := r.Probe("a", r.Addresses("a")[0], httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
 	if err != nil || probe.StatusCode != 200 || probe.Body.Close() != nil || b.asked.Load() != 2 {
 		t.Errorf("probe: %v", err)
 	}
-	if _, err := r.Probe("z", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil {
+	if _, err := r.Probe("z", "x:1", httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)); err == nil {
 		t.Error("an origin without an address was probed")
 	}
 }
@@ -338,6 +340,32 @@ func TestOptions(t *testing.T) {
 	for _, path := range []string{"max_repeat_body: -1", "max_buffered: -1", "dial_timeout: 0s", "response_timeout", "lookup_timeout", "resolve_interval", "reload_interval", "max_idle"} {
 		if err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s is not told: %v", path, err)
+		}
+	}
+}
+
+// TestWarnings: what has no effect is said, and nothing else.
+func TestWarnings(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Options, *Target)
+		want   string
+	}{
+		{func(*Options, *Target) {}, ""},
+		{func(_ *Options, t *Target) { t.TLS.CAFile = "ca.pem" }, "origin a: tls: has no effect: http://x"},
+		{func(_ *Options, t *Target) { t.TLS.ServerName = "x" }, "origin a: tls: has no effect: http://x"},
+		{func(_ *Options, t *Target) { t.URLs, t.DNS, t.TLS.CertFile = nil, "http://y:80", "x" }, "origin a: tls: has no effect: http://y:80"},
+		{func(_ *Options, t *Target) { t.URLs, t.TLS.CAFile = []string{"https://x"}, "ca.pem" }, ""},
+		{func(_ *Options, t *Target) { t.URLs, t.DNS, t.TLS.CAFile = nil, "https://x", "ca.pem" }, ""},
+		{func(o *Options, _ *Target) { o.MaxBuffered = 0 }, "no body is kept"},
+		{func(o *Options, _ *Target) { o.MaxRepeatBody = 0 }, "no body is kept"},
+		{func(o *Options, _ *Target) { o.MaxBuffered = o.MaxRepeatBody - 1 }, "max_repeat_body: 1048576"},
+		{func(o *Options, _ *Target) { o.MaxBuffered = o.MaxRepeatBody }, ""},
+	} {
+		o, a := DefaultOptions(), Target{Name: "a", URLs: []string{"http://x"}}
+		c.change(&o, &a)
+		got := strings.Join(Warnings(o, []Target{a, {Name: "b", URLs: []string{"http://z"}}}), "; ")
+		if !strings.Contains(got, c.want) || c.want == "" && got != "" || strings.Contains(got, ";") {
+			t.Errorf("warned of %q, want %q", got, c.want)
 		}
 	}
 }

@@ -26,11 +26,17 @@ type flight struct {
 	maybe  bool  // something was written on an earlier connection
 	reused bool  // the last connection had carried a request before
 
+	wrote func() // is told once all of the request was written
 	began func() // is told of the first byte of the answer
 }
 
 func (f *flight) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{GotConn: f.got, GotFirstResponseByte: f.began}
+	written := func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			f.wrote()
+		}
+	}
+	return &httptrace.ClientTrace{GotConn: f.got, WroteRequest: written, GotFirstResponseByte: f.began}
 }
 
 func (f *flight) got(info httptrace.GotConnInfo) {
@@ -64,6 +70,7 @@ func (f *flight) sent() bool {
 // write that makes no progress, as one to a stopped process does.
 type wire struct {
 	net.Conn
+	address string // that was dialed
 	written atomic.Int64
 	stall   time.Duration
 	writers *writers
@@ -78,4 +85,14 @@ func (w *wire) Write(p []byte) (int, error) {
 	n, err := w.Conn.Write(p)
 	w.written.Add(int64(n))
 	return n, err
+}
+
+// forget has the kernel keep no port for the connection once it is closed, which it
+// does for a minute for the side that closes first. Without this a load that comes
+// in pulses, and so opens and closes many, would use up all ports. It is for
+// connections on which nothing is under way in either direction.
+func (w *wire) forget() {
+	if c, ok := w.Conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
 }

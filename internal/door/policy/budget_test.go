@@ -18,7 +18,7 @@ func TestBudgetInSteadyState(t *testing.T) {
 		for range o.Repeat.Burst { // what was saved
 			b.Spend()
 		}
-		const posts = 200_000
+		const posts = 100_000
 		for range posts {
 			b.Posted()
 			b.move(time.Duration(rng.Int64N(int64(2 * every))))

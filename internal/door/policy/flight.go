@@ -1,15 +1,21 @@
 package policy
 
-// Result is how a flight ended: Answered, Unreachable, Broken or Abandoned.
+// Result is how a flight ended: Answered, Unreachable, Unopened, Broken or
+// Abandoned.
 type Result int
 
 const (
-	// Unreachable says that no connection to the origin could be opened.
+	// Unreachable says that a connection to the origin was refused: by it, or by
+	// the network on the way.
 	Unreachable Result = -1 - iota
+	// Unopened says that nobody said anything: a connection did not open in time,
+	// or the name of the origin was not found. One lost packet is enough for that,
+	// so that it takes several.
+	Unopened
 	// Broken says that the connection ended before the answer did.
 	Broken
-	// Abandoned says that we gave it up: the client left, or another origin
-	// answered.
+	// Abandoned says that we gave it up: the client left, another origin answered,
+	// or this machine lacks what it takes to send it.
 	Abandoned
 )
 
@@ -18,13 +24,15 @@ func Answered(status int) Result { return Result(max(status, 0)) }
 
 // failed reports whether the origin is to blame. 501 and 505 speak of the request.
 func (r Result) failed() bool {
-	return r == Unreachable || r == Broken || r >= 500 && r != 501 && r != 505
+	return r == Unreachable || r == Unopened || r == Broken || r >= 500 && r != 501 && r != 505
 }
 
 func (r Result) reason() string {
 	switch r {
 	case Unreachable:
-		return "no connection can be opened"
+		return "connections are refused"
+	case Unopened:
+		return "connections do not open in time"
 	case Broken:
 		return "connections end before an answer"
 	}

@@ -120,10 +120,13 @@ func (o *Origin) tell(now instant) {
 		o.state, o.since, o.reason = Restoring, now, "was "+string(o.shown)
 		to = Restoring
 	} else if o.shown.out() && to == Restoring {
+		if o.since != now { // else it has just been said why
+			o.reason = "was " + string(o.shown)
+		}
 		o.since = now
 	}
 	o.group.events.add(Event{Origin: o.name, From: string(o.shown), To: string(to), Reason: o.why(), At: o.group.at(now)})
-	o.shown = to
+	o.shown, o.toldAt = to, now
 }
 
 // settle lets happen what is due by time, and returns when something will be. The

@@ -67,6 +67,15 @@ func TestRequestsIsolate(t *testing.T) {
 		want State
 	}{
 		{"unreachable, at once", many(1, Unreachable), Suspect},
+		{"unopened: one lost packet says nothing", many(1, Unopened), Healthy},
+		{"unopened, too few", many(4, Unopened), Healthy},
+		{"unopened, and answers in between", func(b *bed, o *Origin) {
+			for range 20 {
+				many(1, Unopened)(b, o)
+				many(2, Answered(200))(b, o)
+			}
+		}, Healthy},
+		{"unopened, again and again", many(5, Unopened), Suspect},
 		{"broken", many(5, Broken), Suspect},
 		{"broken, too few", many(4, Broken), Healthy},
 		{"500", many(5, Answered(500)), Suspect},
@@ -393,6 +402,37 @@ func TestOperatorVerbs(t *testing.T) {
 	if s := b.status("a"); s.Isolations != 0 {
 		t.Errorf("%d isolations", s.Isolations)
 	}
+}
+
+// Since when an origin is what it is shown as, and why, is that of the word of an
+// operator or of its own.
+func TestSinceWhenAndWhy(t *testing.T) {
+	b := newBed(t, DefaultOptions(), two()...)
+	b.pass("a", "b")
+	at := func(reason string) {
+		t.Helper()
+		if s := b.status("a"); !s.Since.Equal(b.clock()) || s.Reason != reason {
+			t.Errorf("%s since %v because %q, want since %v because %q", s.State, s.Since, s.Reason, b.clock(), reason)
+		}
+	}
+	b.move(time.Hour)
+	b.must(b.Drain("a", true))
+	at("drained by an operator")
+	b.move(time.Second)
+	b.must(b.Release("a"))
+	at("was draining")
+	b.move(time.Second)
+	b.must(b.Hold("a", true))
+	at("held by an operator")
+	b.move(time.Second)
+	b.must(b.Release("a"))
+	at("was held")
+	b.move(time.Second)
+	b.says("a", Announcement{Maintenance: true})
+	at("announced maintenance")
+	b.move(time.Second)
+	b.pass("a")
+	at("was maintenance")
 }
 
 // A stamp that stops says so, refuses, is gone, and comes back: that is no failure

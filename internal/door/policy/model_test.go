@@ -287,7 +287,7 @@ func (w *model) end() {
 		return
 	}
 	w.flights = slices.Delete(w.flights, i, i+1)
-	r := []Result{Answered(200), Answered(202), Answered(404), Answered(503), Broken, Unreachable, Abandoned}[w.rng.IntN(7)]
+	r := []Result{Answered(200), Answered(202), Answered(404), Answered(503), Broken, Unreachable, Unopened, Abandoned}[w.rng.IntN(8)]
 	m := fl.m
 	m.flying--
 	switch {

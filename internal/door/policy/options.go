@@ -46,9 +46,9 @@ type Health struct {
 	// Healthy is how many of them must pass before probes count as passing again,
 	// 1 to window. Default 2.
 	Healthy int `yaml:"healthy"`
-	// Silence is how many requests in a row, each waited for as long as
-	// the delay of a hedge, must bring no byte of an answer before their origin is
-	// isolated, 0 to 1000. 0 never isolates for it. Default 5.
+	// Silence is how many POSTs of messages or upgrades in a row, each waited for
+	// as long as the delay of a hedge, must bring no byte of an answer before their
+	// origin is isolated, 0 to 1000. 0 never isolates for it. Default 5.
 	Silence int `yaml:"silence"`
 	// SilenceTime is for how long there must have been no byte as well, 0 to 1m,
 	// counted from the beginning of the first of them. Default 200ms.
@@ -66,8 +66,8 @@ type Health struct {
 }
 
 // Errors says which failing requests isolate an origin. A request fails by an
-// answer of 500 and above (not 501 and 505) or by a connection that ends early. A
-// connection that cannot be opened isolates at once.
+// answer of 500 and above (not 501 and 505), or by a connection that does not open
+// in time or ends early. A connection that is refused isolates at once.
 type Errors struct {
 	// Consecutive is how many requests in a row must fail, 0 to 10000. 0 does not
 	// count them. While an origin is being restored 2 are enough. Default 5.

@@ -36,6 +36,7 @@ type Origin struct {
 
 	// What others read without a lock.
 	gone, usable, healthy, restoring, strained atomic.Bool
+	disabled                                   atomic.Bool  // by the configuration
 	hopeful                                    atomic.Bool  // suspect, and something passed: a failure matters
 	wanting                                    atomic.Bool  // suspect, and more must pass: a success matters
 	delay                                      atomic.Int64 // of a hedge, in nanoseconds
@@ -47,6 +48,7 @@ type Origin struct {
 	opts   OriginOptions
 	state  State // Healthy, Suspect or Restoring
 	shown  State // the mode that was told last
+	toldAt instant
 	since  instant
 	reason string
 
@@ -85,6 +87,9 @@ func (o *Origin) Name() string { return o.name }
 // Healthy reports whether the origin answers as far as is known, whether or not it
 // takes new requests.
 func (o *Origin) Healthy() bool { return o.healthy.Load() && !o.gone.Load() }
+
+// Disabled reports whether the configuration keeps everything from the origin.
+func (o *Origin) Disabled() bool { return o.disabled.Load() }
 
 // Usable reports whether the origin takes requests without there being a panic.
 func (o *Origin) Usable() bool { return o.usable.Load() }

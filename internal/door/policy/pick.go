@@ -8,7 +8,8 @@ type Ask struct {
 	// origin as long as it is usable.
 	Affinity []byte
 	// Sticky names the origin that took the client's requests before, from its
-	// cookie; it is taken where it is usable.
+	// cookie; it is taken where it is usable, unless origins of a lower priority
+	// number are back as a whole: a client leaves who stood in for them.
 	Sticky string
 	// Tried are the origins that this request was sent to already.
 	Tried []*Origin
@@ -26,7 +27,7 @@ func (g *Group) Pick(a Ask) *Origin {
 	if a.Hedge {
 		out |= ^v.hedge(g.conf.Load(), now, g.stalled(now))
 	} else if a.Sticky != "" {
-		if k := v.sticky(a.Sticky, out); k >= 0 {
+		if k := v.sticky(a.Sticky, out, now); k >= 0 {
 			return v.cands[k].origin
 		}
 	}
@@ -55,13 +56,37 @@ func (v *view) maskOf(tried []*Origin) (mask uint64) {
 	return mask
 }
 
-func (v *view) sticky(name string, out uint64) int {
+func (v *view) sticky(name string, out uint64, now instant) int {
 	for k := range v.cands {
-		if v.cands[k].origin.name == name && v.usable&^out&(1<<k) != 0 {
+		if bit := uint64(1) << k; v.cands[k].origin.name == name && v.usable&^out&bit != 0 {
+			if v.standsIn(bit, out, now) {
+				return -1
+			}
 			return k
 		}
 	}
 	return -1
+}
+
+// standsIn reports whether the origin is there for those of a lower number, and
+// they are whole. By the same rule its streams are ended: without this a client
+// would come back to it by its cookie, to be ended again.
+func (v *view) standsIn(bit, out uint64, now instant) bool {
+	for i := range v.tiers {
+		if v.tiers[i].mask&bit != 0 {
+			return false
+		}
+		whole := 0.0
+		for left := v.tiers[i].mask &^ out; left != 0; left &= left - 1 {
+			if c := &v.cands[bits.TrailingZeros64(left)]; c.ramp(now) >= 1 {
+				whole += c.weight / c.full
+			}
+		}
+		if whole > 1-1e-9 {
+			return true
+		}
+	}
+	return false
 }
 
 // draw is what one choice leaves to chance, or to the key.

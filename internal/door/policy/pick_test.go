@@ -48,7 +48,12 @@ func TestChoice(t *testing.T) {
 		{name: "latency does not matter to keys", origins: two(), ask: key, set: func(b *bed) { b.paced(map[string]time.Duration{"a": 10 * ms, "b": 90 * ms}) }, want: map[string]float64{"a": 0.5, "b": 0.5}},
 		{name: "keys by weight", origins: three, ask: key, want: map[string]float64{"a": 1.0 / 3, "b": 2.0 / 3}},
 		{name: "keys by percent of the only one", origins: []OriginOptions{on("a", 1, 50), on("b", 2, 50)}, ask: key, set: func(b *bed) { b.must(b.SetWeight("a", 30)) }, want: map[string]float64{"a": 0.3, "b": 0.7}},
-		{name: "sticky", origins: three, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"c": 1}},
+		{name: "sticky", origins: three, ask: func(int) Ask { return Ask{Sticky: "a"} }, want: map[string]float64{"a": 1}},
+		{name: "sticky to a stand-in", origins: three, set: func(b *bed) { b.isolate("a", "b") }, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"c": 1}},
+		{name: "sticky to a stand-in for a part", origins: three, set: func(b *bed) { b.isolate("b"); b.must(b.SetWeight("a", 50)) }, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"c": 1}},
+		{name: "sticky to a stand-in, some are back as a whole", origins: three, set: func(b *bed) { b.isolate("a") }, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"b": 1}},
+		{name: "sticky to a stand-in, all are back", origins: three, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"a": 1.0 / 3, "b": 2.0 / 3}},
+		{name: "sticky to a stand-in in a panic", origins: three, opts: func(o *Options) { o.Health.PanicBelow = 0.9 }, set: func(b *bed) { b.isolate("a") }, ask: func(int) Ask { return Ask{Sticky: "c"} }, want: map[string]float64{"c": 1}},
 		{name: "sticky to a suspect", origins: three, ask: func(int) Ask { return Ask{Sticky: "a"} }, set: func(b *bed) { b.isolate("a") }, want: map[string]float64{"b": 1}},
 		{name: "sticky to nobody", origins: three, ask: func(int) Ask { return Ask{Sticky: "x"} }, want: map[string]float64{"a": 1.0 / 3, "b": 2.0 / 3}},
 		{name: "panic below a share", origins: three, opts: func(o *Options) { o.Health.PanicBelow = 0.5 }, set: func(b *bed) { b.isolate("a", "b") }, want: map[string]float64{"a": 0.25, "b": 0.5, "c": 0.25}},
@@ -82,6 +87,30 @@ func (b *bed) must(err error) {
 
 func (b *bed) says(name string, a Announcement) {
 	b.origin(name).Probed(Probe{Took: 10 * time.Millisecond, Said: a})
+}
+
+// A client that came to a stand-in stays there by its cookie while the ramp of the
+// first goes on, and leaves when it is at its end.
+func TestStickyThroughTheRamp(t *testing.T) {
+	o := quick()
+	o.Health.Restore.Ramp = 10 * time.Second
+	b := newBed(t, o, on("a", 1, 50), on("b", 2, 50))
+	b.must(b.Hold("a", true))
+	b.must(b.Release("a"))
+	for step := range 12 {
+		want := "b"
+		if step >= 10 {
+			want = "a"
+		}
+		if got := b.Pick(Ask{Sticky: "b"}).Name(); got != want {
+			t.Errorf("after %d s: %s, want %s", step, got, want)
+		}
+		b.move(time.Second)
+	}
+	// A request that the first has failed goes back to where the client was.
+	if got := b.Pick(Ask{Sticky: "b", Tried: []*Origin{b.origin("a")}}).Name(); got != "b" {
+		t.Errorf("after a failed: %s", got)
+	}
 }
 
 // Weighted round robin: no run of requests is far from the weights, as one of

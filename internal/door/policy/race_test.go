@@ -83,7 +83,7 @@ func flyAtRandom(t *testing.T, g *Group, rng *rand.Rand) {
 	if rng.IntN(3) > 0 {
 		f.FirstByte()
 	}
-	f.End([]Result{Answered(200), Answered(200), Answered(500), Broken, Unreachable, Abandoned}[rng.IntN(6)])
+	f.End([]Result{Answered(200), Answered(200), Answered(500), Broken, Unreachable, Unopened, Abandoned}[rng.IntN(7)])
 }
 
 func operateAtRandom(t *testing.T, g *Group, o Options, origins []OriginOptions, rng *rand.Rand) {

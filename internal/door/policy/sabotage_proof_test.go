@@ -16,6 +16,8 @@ import (
 func TestProofSabotaged(t *testing.T) {
 	for _, twin := range []struct{ name, file, from, to, tests string }{
 		{"a tried origin is picked again", "pick.go", "out := v.maskOf(a.Tried)", "out := v.maskOf(nil)", "TestTried"},
+		{"a cookie leads back to a stand-in", "pick.go", "if v.standsIn(bit, out, now) {", "if false {", "TestChoice"},
+		{"a cookie leads away before the ramp is over", "pick.go", "c.ramp(now) >= 1 {", "true {", "TestSticky"},
 		{"a hedge goes to anybody", "pick.go", "out |= ^v.hedge(g.conf.Load(), now, g.stalled(now))", "", "TestHedge"},
 		{"no last resort", "pick.go", "if k < 0 && !a.Hedge {", "if false {", "TestTried"},
 		{"the ramp admits everything", "view.go", "if now <= c.from {", "if now >= c.from {\nreturn 1\n}\nif now <= c.from {", "TestRamp"},
@@ -43,6 +45,8 @@ func TestProofSabotaged(t *testing.T) {
 		{"all silent: the first is isolated", "health.go", "return others > 0\n", "return false\n", "TestSilenceOfAll"},
 		{"silence while the machine stood still", "flight.go", "if g.stalled(now) {\n\t\treturn", "if false {\n\t\treturn", "TestSilence"},
 		{"unreachable while the machine stood still", "flight.go", "if r == Unreachable && !o.group.stalled(now) {", "if r == Unreachable {", "TestStall"},
+		{"a lost packet isolates", "flight.go", "if r == Unreachable && !o.group.stalled(now) {", "if (r == Unreachable || r == Unopened) && !o.group.stalled(now) {", "TestRequestsIsolate|TestSimLoss"},
+		{"a connection that does not open is no failure", "flight.go", "return r == Unreachable || r == Unopened || r == Broken ||", "return r == Unreachable || r == Broken ||", "TestRequestsIsolate|TestSimVanished"},
 		{"every probe is excused", "health.go", "case g.stalled(now) && !o.excused:", "case g.stalled(now):", "TestStall"},
 		{"no probe is excused", "health.go", "case g.stalled(now) && !o.excused:", "case false:", "TestStall"},
 		{"an announced drain is a failure", "health.go", "case p.Said.leaves():", "case false:", "TestAnnounced"},

@@ -25,8 +25,9 @@ type sim struct {
 
 // truth is what an origin really is.
 type truth struct {
-	mode    string // "well", "dead", "hung", "failing"
+	mode    string // "well", "dead", "hung", "failing", "vanished"
 	latency time.Duration
+	loss    float64 // the part of requests whose connection does not open in time
 	said    Announcement
 	hanging []func(answered bool)
 }
@@ -179,11 +180,18 @@ func (w *sim) launch(r *request, o *Origin) bool {
 	return true
 }
 
+// simDialTimeout is when a connection counts as not opened.
+const simDialTimeout = 500 * time.Millisecond
+
 // travel lets the truth about an origin happen to a flight.
 func (w *sim) travel(o *Origin, end func(Result, bool)) {
 	tr := w.truths[o.Name()]
 	if tr.mode == "dead" {
 		w.after(200*time.Microsecond, func(time.Duration) { end(Unreachable, false) })
+		return
+	}
+	if tr.mode == "vanished" || tr.loss > 0 && w.rng.Float64() < tr.loss {
+		w.after(simDialTimeout, func(time.Duration) { end(Unopened, false) })
 		return
 	}
 	w.after(w.about(tr.latency), func(time.Duration) {
@@ -224,7 +232,7 @@ func (w *sim) ended(r *request, result Result) {
 	if r.done {
 		return
 	}
-	again := result == Unreachable
+	again := result == Unreachable || result == Unopened
 	if result == Broken && w.Spend() {
 		w.repeats++
 		again = true
@@ -255,7 +263,7 @@ func (w *sim) probes(o *Origin) {
 		switch tr.mode {
 		case "dead":
 			err = errProbe
-		case "hung":
+		case "hung", "vanished":
 			took, err = timeout, errProbe
 		}
 		w.after(took, func(time.Duration) {
@@ -297,6 +305,32 @@ func TestSimBlackHole(t *testing.T) {
 	}
 	if w.launched["a"] < launched+2000 {
 		t.Errorf("%d requests to the origin that is back", w.launched["a"]-launched)
+	}
+}
+
+// A network that loses a packet now and then: one connection of two hundred does
+// not open in time, of a healthy origin that answers all others. It stays.
+func TestSimLoss(t *testing.T) {
+	w := newSim(t, seed(t), DefaultOptions(), two()...)
+	w.truths["a"].loss = 0.005
+	w.load(250, 60*time.Second, plain)
+	w.run(62 * time.Second)
+	if s := w.status("a"); s.Isolations != 0 || s.Failed < 5 || w.failed > 0 {
+		t.Errorf("%d isolations after %d lost connections, %d requests failed", s.Isolations, s.Failed, w.failed)
+	}
+}
+
+// A machine that is switched off refuses nothing: connections to it do not open.
+func TestSimVanished(t *testing.T) {
+	w := newSim(t, seed(t), DefaultOptions(), two()...)
+	w.load(250, 20*time.Second, plain)
+	w.run(10 * time.Second)
+	w.become("a", "vanished")
+	w.run(simDialTimeout + 100*time.Millisecond)
+	w.is("a", Suspect)
+	w.run(12 * time.Second)
+	if w.failed > 0 || w.slowest > simDialTimeout+100*time.Millisecond {
+		t.Errorf("%d of %d requests failed, the slowest took %v", w.failed, w.requests, w.slowest)
 	}
 }
 

@@ -73,7 +73,7 @@ func (o *Origin) status(conf *Options, now instant) OriginStatus {
 	g := o.group
 	s := OriginStatus{
 		Name: o.name, Priority: o.opts.Priority, Weight: o.opts.Weight, Percent: o.percent() * o.said.percent() / 100,
-		State: o.mode(), Reason: o.why(), Since: g.at(o.since),
+		State: o.mode(), Reason: o.why(), Since: g.at(max(o.since, o.toldAt)),
 		Healthy: o.Healthy(), Usable: o.Usable(), Fast: o.fast,
 		Isolations: o.isolations, Problem: o.lastProblem,
 		ProbeSeconds: o.pace.median().Seconds(), HedgeSeconds: time.Duration(o.delay.Load()).Seconds(),

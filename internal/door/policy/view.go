@@ -144,6 +144,7 @@ func (g *Group) show(v *view, now instant) {
 	for i, o := range g.origins {
 		usable := v.usable&(1<<i) != 0
 		o.usable.Store(usable)
+		o.disabled.Store(!o.opts.Enabled)
 		suspect := o.state == Suspect && !o.waiting
 		o.healthy.Store(!suspect)
 		o.hopeful.Store(suspect && o.passes > 0)
@@ -170,7 +171,7 @@ func (g *Group) show(v *view, now instant) {
 func (g *Group) chooseFast(v *view, t *tier, conf *Options, now instant) (due instant) {
 	due = never
 	fastest, inner := never, never // of all; of those within
-	known := true                                                // of all
+	known := true                  // of all
 	for m := t.mask; m != 0; m &= m - 1 {
 		o := v.cands[bits.TrailingZeros64(m)].origin
 		if !o.pace.known() {
