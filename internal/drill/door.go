@@ -235,11 +235,11 @@ func (r *doorRig) suffer(ctx context.Context) error {
 
 // report audits once nothing is executed any more.
 func (r *doorRig) report(ctx context.Context) (DoorReport, error) {
-	v := r.load.view()
+	v := r.load.View()
 	report := DoorReport{
 		Front: r.Front, Fault: r.Fault, Gateways: r.Gateways, BodyBytes: r.BodyBytes,
-		Requests: v.requests, Failed: v.failed, Kinds: v.kinds,
-		Clean: max(0, v.lastFailed-r.began), Median: v.p50, P99: v.p99, Slowest: v.slowest,
+		Requests: v.Requests, Failed: v.Failed, Kinds: v.Kinds,
+		Clean: max(0, v.LastFailed-r.began), Median: v.Median, P99: v.P99, Slowest: v.Slowest,
 		During: r.load.due(r.began, r.ended), FailedAfter: r.load.failedFrom(r.ended), FailedLate: r.load.failedFrom(r.ended + r.Tail/2),
 	}
 	for _, c := range r.changes {

@@ -231,37 +231,46 @@ func (c *Conn) quiet() bool {
 	return err == nil && errors.Is(got, syscall.EAGAIN)
 }
 
-// clientView is what all requests were like for the clients.
-type clientView struct {
-	requests, failed, unsent int
-	// lastFailed is when the last one that failed was due.
-	lastFailed time.Duration
-	slowest    time.Duration
-	p50, p99   time.Duration
-	// kinds counts failures by what was seen.
-	kinds map[string]int
+// ClientView is what all requests were like for the clients.
+type ClientView struct {
+	// Requests is how many were sent, Failed how many of them got no 2xx, Unsent
+	// how many of these never left.
+	Requests, Failed, Unsent int
+	// LastFailed is when the last one that failed was due, since the load began.
+	LastFailed time.Duration
+	// Median, P99 and Slowest are from when each was due to its answer.
+	Median, P99, Slowest time.Duration
+	// Kinds counts failures by what was seen.
+	Kinds map[string]int
 }
 
-func (l *DoorLoad) view() clientView {
+// String is the view for a person.
+func (v ClientView) String() string {
+	return fmt.Sprintf("%d requests, %d failed %v, median %v, 99 of 100 within %v, slowest %v", v.Requests, v.Failed, v.Kinds,
+		v.Median.Round(time.Millisecond), v.P99.Round(time.Millisecond), v.Slowest.Round(time.Millisecond))
+}
+
+// View is what the requests that have ended so far were like.
+func (l *DoorLoad) View() ClientView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := clientView{requests: len(l.samples), kinds: make(map[string]int)}
+	v := ClientView{Requests: len(l.samples), Kinds: make(map[string]int)}
 	took := make([]time.Duration, 0, len(l.samples))
 	for _, s := range l.samples {
 		took = append(took, s.took)
 		if !s.failed() {
 			continue
 		}
-		v.failed++
-		v.lastFailed = max(v.lastFailed, s.at)
+		v.Failed++
+		v.LastFailed = max(v.LastFailed, s.at)
 		if s.unsent {
-			v.unsent++
+			v.Unsent++
 		}
-		v.kinds[s.kind()]++
+		v.Kinds[s.kind()]++
 	}
 	if len(took) > 0 {
 		slices.Sort(took)
-		v.p50, v.p99, v.slowest = took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
+		v.Median, v.P99, v.Slowest = took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
 	}
 	return v
 }

@@ -108,8 +108,8 @@ func TestDoorLoadSendsOnce(t *testing.T) {
 	cancel()
 	<-done
 	cut, twice := f.counts()
-	if v := l.view(); err != nil || len(twice) > 0 || v.failed != cut {
-		t.Errorf("%v: %d connections were cut, %d requests failed %v, sent again: %q", err, cut, v.failed, v.kinds, twice)
+	if v := l.View(); err != nil || len(twice) > 0 || v.Failed != cut {
+		t.Errorf("%v: %d connections were cut, %d requests failed %v, sent again: %q", err, cut, v.Failed, v.Kinds, twice)
 	}
 }
 

@@ -11,8 +11,10 @@ import (
 	"time"
 )
 
-// topic is where drills send: the topic of the classic call, too.
-const topic = "messages"
+// Topic is where drills send: the topic of the classic call, too.
+const Topic = "messages"
+
+const topic = Topic
 
 // KillOptions say how `postroad dev` is killed.
 type KillOptions struct {

@@ -45,6 +45,16 @@ func (b *Binary) Judge(ctx context.Context, l *Ledger, p *Process, hub, topic st
 // judgeDrained is Judge of processes that have forwarded everything, by their
 // own account; p is one of them.
 func (b *Binary) judgeDrained(ctx context.Context, l *Ledger, p *Process, hub, topic string) (Result, error) {
+	result, err := b.JudgeHub(ctx, l, hub, topic)
+	if err == nil && !result.Verdict.OK() {
+		result.Status, err = p.statusText(ctx)
+	}
+	return result, err
+}
+
+// JudgeHub judges what a reader of the hub sees of processes that have forwarded
+// everything, as their own account was asked for elsewhere.
+func (b *Binary) JudgeHub(ctx context.Context, l *Ledger, hub, topic string) (Result, error) {
 	first, err := b.read(ctx, l, hub, topic)
 	result := Result{Verdict: first, Early: first.Lost.Count}
 	if err != nil || first.Lost.Count == 0 {
@@ -62,10 +72,7 @@ func (b *Binary) judgeDrained(ctx context.Context, l *Ledger, p *Process, hub, t
 			came = time.Now()
 		}
 	}
-	if !result.Verdict.OK() {
-		result.Status, err = p.statusText(ctx)
-	}
-	return result, err
+	return result, nil
 }
 
 // lateLimit is how long nothing of what is missing may come before it is taken

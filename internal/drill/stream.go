@@ -89,6 +89,7 @@ type audience struct {
 	binary Binary
 	ledger *Ledger
 	load   *streamLoad
+	site   Site
 	hub    *Process
 	stamps []*Process
 	nodes  *nodes
@@ -178,8 +179,9 @@ func (a *audience) behind(ctx context.Context) (err error) {
 		a.stamps = append(a.stamps, p)
 		gateways = append(gateways, p.Addresses.Gateways[name])
 	}
+	a.site = Site{Hub: a.hub.Addresses.Hub, Gateways: gateways, Streams: a.nodes.balancer.Addr(), Drained: a.drained}
 	a.load = newStreamLoad(a.ledger, topic, a.keys(), a.Pace, a.Seed, gateways...)
-	return StreamConfig(a.nodes.config, a.hub.Addresses.Hub, gateways, a.Settings, a.Topic)
+	return StreamConfig(a.nodes.config, a.site.Hub, gateways, a.Settings, a.Topic)
 }
 
 // keys are those of the senders; every eighth has none.
@@ -220,7 +222,7 @@ func (a *audience) watch(ctx context.Context) error {
 	ctx, a.unwatch = context.WithCancel(ctx)
 	for i, keys := 0, a.keys(); i < a.Clients; i++ {
 		v := &viewer{
-			kind: kind(i % 3), host: a.nodes.balancer.Addr(), prints: a.prints, stats: &a.stats,
+			kind: kind(i % 3), host: a.site.Streams, prints: a.prints, stats: &a.stats,
 			rng: rand.New(rand.NewPCG(a.Seed, uint64(1<<20+i))),
 		}
 		for _, s := range a.subjects(i, v.kind, keys) {
@@ -348,10 +350,8 @@ const (
 
 // judge waits until everything is in the hub and with the clients, and judges.
 func (a *audience) judge(ctx context.Context) error {
-	for _, p := range a.stamps {
-		if err := p.WaitDrained(ctx, drainLimit); err != nil {
-			return err
-		}
+	if err := a.site.Drained(ctx); err != nil {
+		return err
 	}
 	origins, err := a.read(ctx)
 	if err != nil {
@@ -370,11 +370,21 @@ func (a *audience) judge(ctx context.Context) error {
 	return err
 }
 
+// drained waits until the stamps have nothing that is not in the hub.
+func (a *audience) drained(ctx context.Context) error {
+	for _, p := range a.stamps {
+		if err := p.WaitDrained(ctx, drainLimit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // read reads the hub: what a reader sees of it, and in which partition each
 // message stands.
 func (a *audience) read(ctx context.Context) (map[Print]origin, error) {
 	panel, origins := newPanel(a.ledger), a.load.whole()
-	err := a.binary.Tail(ctx, a.hub.Addresses.Hub, topic, func(r Record) error {
+	err := a.binary.Tail(ctx, a.site.Hub, topic, func(r Record) error {
 		panel.saw(r)
 		if o, ok := origins[r.Print()]; ok {
 			o.partition = r.Partition
@@ -429,9 +439,12 @@ func (a *audience) sum() {
 func (a *audience) stop() error {
 	a.unwatch()
 	a.watching.Wait()
-	errs := []error{a.nodes.stop()}
-	if a.nodes.balancer != nil {
-		errs = append(errs, a.nodes.balancer.Close())
+	var errs []error
+	if a.nodes != nil {
+		errs = append(errs, a.nodes.stop())
+		if a.nodes.balancer != nil {
+			errs = append(errs, a.nodes.balancer.Close())
+		}
 	}
 	for _, p := range slices.Concat(a.stamps, []*Process{a.hub}) {
 		if p != nil {

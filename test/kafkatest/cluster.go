@@ -1,6 +1,7 @@
 package kafkatest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -25,6 +26,9 @@ import (
 type Options struct {
 	// Nodes is how many there are, each broker and controller; 0 means 3.
 	Nodes int
+	// Host is the address of this machine that they listen at; 127.0.0.1 where it
+	// is empty. A secure cluster's certificates are good for that one alone.
+	Host string
 	// Secure adds the listeners "sasl" and "mtls".
 	Secure bool
 	// Properties are added to those of each node, in place of what it has.
@@ -118,7 +122,7 @@ func (c *cluster) start(ctx context.Context) error {
 	}
 	c.nodes = nil
 	for i := range c.opts.Nodes {
-		n := &node{index: i, dir: filepath.Join(c.dir, fmt.Sprintf("node%d", i)), ports: map[string]int{}}
+		n := &node{index: i, host: cmp.Or(c.opts.Host, "127.0.0.1"), dir: filepath.Join(c.dir, fmt.Sprintf("node%d", i)), ports: map[string]int{}}
 		for j, l := range listeners {
 			n.ports[l] = ports[i*len(listeners)+j]
 		}

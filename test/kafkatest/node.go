@@ -2,8 +2,10 @@ package kafkatest
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,6 +15,7 @@ import (
 type node struct {
 	index int
 	dir   string
+	host  string
 	// ports are by listener.
 	ports map[string]int
 	// ask is a client that knows this node alone.
@@ -29,7 +32,7 @@ type node struct {
 func (n *node) id() int32 { return int32(n.index + 1) }
 
 func (n *node) address(listener string) string {
-	return fmt.Sprintf("127.0.0.1:%d", n.ports[listener])
+	return net.JoinHostPort(n.host, strconv.Itoa(n.ports[listener]))
 }
 
 func (n *node) data() string { return filepath.Join(n.dir, "data") }
