@@ -30,9 +30,9 @@ type manifest struct {
 type imageConfig struct {
 	Architecture, OS string
 	Config           struct {
-		User       string
-		Entrypoint []string
-		Labels     map[string]string
+		User                 string
+		Entrypoint, Cmd, Env []string
+		Labels               map[string]string
 	}
 	RootFS struct {
 		DiffIDs []string `json:"diff_ids"`
@@ -83,6 +83,7 @@ func (l layout) root() (descriptor, error) {
 
 // image is one architecture's.
 type image struct {
+	digest string
 	config imageConfig
 	layers []descriptor
 }
@@ -103,7 +104,7 @@ func (l layout) images() (map[string]image, error) {
 		if err := l.decode(d, &m); err != nil {
 			return nil, err
 		}
-		i := image{layers: m.Layers}
+		i := image{digest: d.Digest, layers: m.Layers}
 		if err := l.decode(m.Config, &i.config); err != nil {
 			return nil, err
 		}
