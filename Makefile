@@ -9,10 +9,10 @@ VERIFY  := $(GO) run ./test/verify
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test bench proof fmt generate chart render image clean
+.PHONY: help dev build test bench proof test-cluster fmt generate chart render image clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 dev: build ## build and run everything in one process; ARGS are its flags
 	@exec $(BIN) dev $(ARGS)
@@ -35,6 +35,9 @@ bench: build ## benchmarks that a quarter of an hour is enough for
 
 proof: ## what takes longer: fuzzing, long kill and fault runs; -list shows the stages
 	@$(VERIFY) proof $(ARGS)
+
+test-cluster: ## two stamps on a real Kubernetes, made on this machine by root; part of proof
+	@$(GO) test -tags proof -count 1 -v -timeout 100m -run '^TestProofCluster$$' $(ARGS) ./test/cluster
 
 fmt: ## format all Go code
 	@$(VERIFY) tool gofumpt -w .
