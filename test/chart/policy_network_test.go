@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"postroad/internal/config"
 )
 
 func networkProperties() []property {
@@ -79,6 +81,18 @@ func networkProperties() []property {
 			},
 		},
 		{
+			name: "the door looks its stamp's pods up one by one", only: []string{"onprem", "separate", "small"}, find: lookedUp,
+			flips: []flip{
+				{"onprem", "Service/postroad-gateway-pods", "spec.clusterIP", nil},
+				{"onprem", "Service/postroad-gateway-pods", "spec.ports.0.port", 80},
+				{"onprem", "Service/postroad-stream-pods", "spec.publishNotReadyAddresses", true},
+				{"onprem", "Service/postroad-stream-pods", "spec.clusterIP", "10.0.0.1"},
+				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "door: {groups: {gateways: {origins: [{name: a, dns: http://other:8081}]}, streams: {origins: [{name: a, dns: http://postroad-stream-pods:8800}]}}}\n"},
+				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "door: {origins: [{name: onprem, url: http://postroad-gateway, stream: http://postroad-stream}]}\n"},
+				{"separate", "NetworkPolicy/postroad-door", "spec.egress.1.ports", []any{map[string]any{"port": 443}}},
+			},
+		},
+		{
 			name: "Prometheus finds the admin listeners", only: []string{"separate"},
 			find: func(all set) []string {
 				m := all["ServiceMonitor/postroad"]
@@ -102,7 +116,11 @@ func networkProperties() []property {
 					"spec.ingressClassName": "azure-application-gateway",
 					`metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-path`:   "/healthz",
 					`metadata.annotations.appgw\.ingress\.kubernetes\.io/connection-draining`: "true",
+					`metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-status-codes`: "200",
 				})
+				if wait, err := settings(all, all[gatewayD], config.DefaultStamp()); err != nil || number(i.at(`metadata.annotations.appgw\.ingress\.kubernetes\.io/request-timeout`)) <= int(wait.Gateway.WaitMax.Seconds()) {
+					found = append(found, "callers may wait for longer than the gateway does")
+				}
 				if len(i.list("spec.tls")) == 0 {
 					found = append(found, "plain HTTP")
 				}
@@ -112,6 +130,8 @@ func networkProperties() []property {
 				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-path`, "/"},
 				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/connection-draining`, nil},
 				{"cloud-green", "Ingress/postroad", "spec.ingressClassName", "nginx"},
+				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/request-timeout`, "30"},
+				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-status-codes`, "200-499"},
 				{"cloud-green", "Ingress/postroad", "spec.tls", nil},
 				{"cloud-green", "Ingress/postroad", "spec.rules.0.http.paths.0.backend.service.name", "postroad"},
 			},
@@ -123,14 +143,56 @@ func networkProperties() []property {
 				if len(b) != 1 || all["Service/"+b[0].text("name")].text("spec.ports.0.port") != b[0].text("port") {
 					return []string{fmt.Sprintf("leads to %v", b)}
 				}
-				return want(r, map[string]any{"metadata.name": b[0].text("name")})
+				timeout := "60s"
+				if b[0].text("name") == "postroad-stream" {
+					timeout = "0s" // streams last
+				}
+				return want(r, map[string]any{"metadata.name": b[0].text("name"), "spec.rules.0.timeouts.request": timeout})
 			}),
 			flips: []flip{
 				{"separate", "HTTPRoute/postroad-gateway", "spec.rules.0.backendRefs.0.port", 8081},
 				{"separate", "HTTPRoute/postroad-stream", "spec.rules.0.backendRefs.0.name", "postroad-gateway"},
+				{"separate", "HTTPRoute/postroad-stream", "spec.rules.0.timeouts", nil},
+				{"separate", "HTTPRoute/postroad-gateway", "spec.rules.0.timeouts.request", "15s"},
 			},
 		},
 	}
+}
+
+// lookedUp follows the names by which a door finds the pods of its own stamp, and
+// wants them to lead to ports of pods that are ready, and the door to get there.
+func lookedUp(all set) []string {
+	s, err := settings(all, all[doorD], config.DefaultDoor())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	open := map[string]bool{}
+	for _, rule := range all["NetworkPolicy/postroad-door"].list("spec.egress") {
+		for _, p := range rule.list("ports") {
+			open[p.text("port")] = true
+		}
+	}
+	var found []string
+	for _, name := range []string{"gateways", "streams"} {
+		origins := s.Door.Groups[name].Origins
+		if len(origins) == 0 {
+			found = append(found, "no group "+name)
+			continue
+		}
+		host, port, _ := strings.Cut(strings.TrimPrefix(origins[0].DNS, "http://"), ":")
+		service := all["Service/"+host]
+		if service == nil {
+			found = append(found, fmt.Sprintf("%s: no Service %q", name, host))
+			continue
+		}
+		for _, problem := range want(service, map[string]any{"spec.clusterIP": "None", "spec.publishNotReadyAddresses": nil, "spec.ports.0.port": port}) {
+			found = append(found, host+": "+problem)
+		}
+		if !open[port] {
+			found = append(found, "the door may not go to port "+port)
+		}
+	}
+	return found
 }
 
 // backends follows the rules of an Ingress.

@@ -46,10 +46,11 @@ func scaleProperties() []property {
 			},
 		},
 		{
-			name: "autoscalers keep to 50 % CPU with 2 to 5 pods", find: each("HorizontalPodAutoscaler", func(all set, h object) []string {
+			name: "autoscalers keep to 50 % CPU with 2 to 5 pods", only: []string{"onprem", "cloud-green", "cloud-blue", "plain", "separate"},
+			find: each("HorizontalPodAutoscaler", func(all set, h object) []string {
 				found := want(h, map[string]any{
 					"spec.minReplicas": 2, "spec.maxReplicas": 5, "spec.metrics.0.resource.name": "cpu", "spec.metrics.0.resource.target.averageUtilization": 50,
-					"spec.behavior.scaleDown.stabilizationWindowSeconds": 300,
+					"spec.behavior.scaleDown.stabilizationWindowSeconds": 300, "spec.behavior.scaleDown.policies": []any{map[string]any{"type": "Pods", "value": 1, "periodSeconds": 120}},
 				})
 				if d := all["Deployment/"+h.text("spec.scaleTargetRef.name")]; d.at(container+".resources.requests.cpu") == nil {
 					found = append(found, "percent of nothing")
@@ -61,6 +62,7 @@ func scaleProperties() []property {
 				{"onprem", "HorizontalPodAutoscaler/postroad-stream", "spec.minReplicas", 1},
 				{"onprem", "HorizontalPodAutoscaler/postroad-stream", "spec.metrics.0.resource.target.averageUtilization", 80},
 				{"onprem", "HorizontalPodAutoscaler/postroad-stream", "spec.behavior.scaleDown.stabilizationWindowSeconds", 0},
+				{"onprem", "HorizontalPodAutoscaler/postroad-stream", "spec.behavior.scaleDown.policies.0.value", 3},
 				{"onprem", streamD, container + ".resources.requests.cpu", nil},
 			},
 		},
@@ -73,13 +75,25 @@ func scaleProperties() []property {
 					}),
 					want(all["ScaledObject/postroad-forwarder"], map[string]any{
 						"spec.triggers.0.metadata.query": `max(postroad_queue_unforwarded_messages{stamp="cloud-green"})`, "spec.minReplicaCount": 2, "spec.maxReplicaCount": 5,
+						"spec.fallback.behavior": "currentReplicasIfHigher", "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds": 300,
 					}))
 			},
 			flips: []flip{
 				{"separate", "HorizontalPodAutoscaler/postroad-stream", "spec.metrics.1.pods.metric.name", "connections"},
 				{"separate", "ScaledObject/postroad-forwarder", "spec.triggers.0.metadata.query", "1"},
 				{"separate", "ScaledObject/postroad-forwarder", "spec.minReplicaCount", 0},
+				{"separate", "ScaledObject/postroad-forwarder", "spec.fallback.behavior", "static"},
+				{"separate", "ScaledObject/postroad-forwarder", "spec.advanced", nil},
 			},
+		},
+		{
+			name: "KEDA may take over from an autoscaler by CPU in one upgrade", only: []string{"halves"},
+			find: func(all set) []string {
+				return want(all["HorizontalPodAutoscaler/postroad-forwarder"], map[string]any{
+					`metadata.annotations.validations\.keda\.sh/hpa-ownership`: "false", "spec.scaleTargetRef.name": "postroad-forwarder",
+				})
+			},
+			flips: []flip{{"halves", "HorizontalPodAutoscaler/postroad-forwarder", "metadata.annotations", nil}},
 		},
 		{
 			name: "a pod is given as long to stop as its drain can take", find: each("Deployment", graceful),
@@ -88,12 +102,19 @@ func scaleProperties() []property {
 				{"onprem", streamD, pod + ".terminationGracePeriodSeconds", 65},
 				{"separate", forwarderD, pod + ".terminationGracePeriodSeconds", 600},
 				{"onprem", doorD, pod + ".terminationGracePeriodSeconds", nil},
+				{"onprem", doorD, pod + ".terminationGracePeriodSeconds", 50},
 			},
 		},
 		{
-			name: "what a stream node may hold fits its memory", find: each("Deployment", fits),
+			name: "a pod that is told to stop goes on until balancers have noticed", find: each("Deployment", noticed),
 			flips: []flip{
-				{"onprem", "ConfigMap/postroad-stream", `data.stream\.yaml`, "stream: {topics: [messages]}\n"},
+				{"onprem", "ConfigMap/postroad-stamp", `data.stamp\.yaml`, "stamp: {name: onprem}\nqueue: {dir: /q}\n"},
+				{"onprem", "ConfigMap/postroad-stream", `data.stream\.yaml`, "http: {drain_delay: 1s}\nstream: {topics: [messages]}\n"},
+				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "http: {drain_delay: 0s}\ndoor: {origins: [{name: a, url: http://a}]}\n"},
+				{"cloud-green", "ConfigMap/postroad-stamp", `data.stamp\.yaml`, "http: {drain_delay: 10s}\nstamp: {name: cloud-green}\nqueue: {dir: /q}\n"},
+				{"onprem", gatewayD, container + ".readinessProbe.periodSeconds", 10},
+				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-interval`, nil},
+				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-unhealthy-threshold`, "4"},
 			},
 		},
 	}
@@ -169,8 +190,47 @@ func drain(all set, d object) (time.Duration, error) {
 		return s.HTTP.DrainDelay + s.Stream.Drain.Timeout + s.HTTP.ShutdownTimeout, err
 	default:
 		s, err := settings(all, d, config.DefaultDoor())
-		return s.HTTP.DrainDelay + s.HTTP.ShutdownTimeout, err
+		return s.HTTP.DrainDelay + s.Door.Drain.Timeout + s.HTTP.ShutdownTimeout, err
 	}
+}
+
+// noticed wants a drain delay longer than readiness takes to fail, and longer than
+// Application Gateway's own probes take where requests come by it.
+func noticed(all set, d object) []string {
+	var delay time.Duration
+	var err error
+	switch component(d) {
+	case "gateway":
+		var s config.Stamp
+		s, err = settings(all, d, config.DefaultStamp())
+		delay = s.HTTP.DrainDelay
+	case "stream":
+		var s config.Stream
+		s, err = settings(all, d, config.DefaultStream())
+		delay = s.HTTP.DrainDelay
+	case "door":
+		var s config.Door
+		s, err = settings(all, d, config.DefaultDoor())
+		delay = s.HTTP.DrainDelay
+	default:
+		return nil
+	}
+	if err != nil {
+		return []string{err.Error()}
+	}
+	least := number(d.at(container+".readinessProbe.periodSeconds"))*number(d.at(container+".readinessProbe.failureThreshold")) + 1
+	const appgw = `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-`
+	if i := all["Ingress/postroad"]; i != nil && component(d) == "gateway" {
+		probes := number(i.at(appgw+"interval")) * number(i.at(appgw+"unhealthy-threshold"))
+		if probes <= 0 {
+			return []string{"Application Gateway asks when it likes"}
+		}
+		least = max(least, probes+5)
+	}
+	if delay < time.Duration(least)*time.Second {
+		return []string{fmt.Sprintf("goes on for %v, and is noticed within %d s", delay, least)}
+	}
+	return nil
 }
 
 func graceful(all set, d object) []string {
@@ -181,32 +241,6 @@ func graceful(all set, d object) []string {
 	given := time.Duration(number(d.at(pod+".terminationGracePeriodSeconds"))) * time.Second
 	if given < takes+5*time.Second || given > takes+30*time.Second {
 		return []string{fmt.Sprintf("given %v for a drain of %v", given, takes)}
-	}
-	return nil
-}
-
-const (
-	// itself is what a stream node takes with nothing to do, and connection what an
-	// idle client takes, in bytes; docs/performance.md has what was measured.
-	itself, connection = 32 << 20, 6 << 10
-	// supposedPartitions are reckoned with, and perPartition their look-back and ring.
-	supposedPartitions, perPartition = 8, (1 + 2) << 20
-)
-
-// fits adds up what docs/stream.md says a node may hold, for 256 MiB.
-func fits(all set, d object) []string {
-	if component(d) != "stream" {
-		return nil
-	}
-	s, err := settings(all, d, config.DefaultStream())
-	if err != nil {
-		return []string{err.Error()}
-	}
-	o := s.Stream
-	sum := int64(itself) + supposedPartitions*perPartition + int64(o.Limits.Connections)*connection + o.Limits.PendingBytes +
-		o.Live.LastValues.MaxBytes + int64(o.Live.Recovery.Concurrent)*int64(o.Live.Recovery.MaxHeldBytes)
-	if most := int64(256<<20) * 9 / 10; sum > most {
-		return []string{fmt.Sprintf("may hold %d MiB of %d", sum>>20, most>>20)}
 	}
 	return nil
 }

@@ -48,6 +48,43 @@ func storageProperties() []property {
 			},
 		},
 		{
+			name: "no claim or volume of the queue goes with the release", find: stays,
+			flips: []flip{
+				{"plain", "PersistentVolumeClaim/postroad-queue", `metadata.annotations.helm\.sh/resource-policy`, nil},
+				{"plain", "PersistentVolumeClaim/postroad-queue", `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`, "enabled"},
+				{"share", "PersistentVolumeClaim/postroad-queue", "metadata.annotations", nil},
+				{"share", "StorageClass/postroad-postroad-queue", "reclaimPolicy", "Delete"},
+				{"share", "StorageClass/postroad-postroad-queue", `metadata.annotations.helm\.sh/resource-policy`, nil},
+				{"onprem", "PersistentVolume/postroad-postroad-queue", "spec.persistentVolumeReclaimPolicy", nil},
+				{"plain", "PersistentVolumeClaim/postroad-queue", `metadata.annotations.helm\.sh/hook`, "pre-install"},
+				{"plain", "PersistentVolumeClaim/postroad-queue", `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/force`, "enabled"},
+				{"plain", "PersistentVolumeClaim/postroad-queue", "metadata.ownerReferences", []any{map[string]any{"kind": "Deployment"}}},
+			},
+		},
+		{
+			name: "a share that the cluster makes stands in three zones", only: []string{"share"},
+			find: func(all set) []string {
+				class, claim := all["StorageClass/postroad-postroad-queue"], all["PersistentVolumeClaim/postroad-queue"]
+				found := want(class, map[string]any{
+					"provisioner": "file.csi.azure.com", "parameters.skuName": "Premium_ZRS", "parameters.protocol": "nfs",
+					"parameters.networkEndpointType": "privateEndpoint", "parameters.storageAccount": nil, "allowVolumeExpansion": true,
+				})
+				found = append(found, want(claim, map[string]any{
+					"spec.storageClassName": class.text("metadata.name"), "spec.volumeName": nil, "spec.accessModes": []any{"ReadWriteMany"},
+				})...)
+				return append(found, optionProblems(texts(class.at("mountOptions")), class.text("parameters.protocol"))...)
+			},
+			flips: []flip{
+				{"share", "StorageClass/postroad-postroad-queue", "parameters.skuName", "Premium_LRS"},
+				{"share", "StorageClass/postroad-postroad-queue", "parameters.protocol", "smb"},
+				{"share", "StorageClass/postroad-postroad-queue", "parameters.networkEndpointType", nil},
+				{"share", "StorageClass/postroad-postroad-queue", "parameters.storageAccount", "other"},
+				{"share", "StorageClass/postroad-postroad-queue", "mountOptions", []any{"vers=4", "minorversion=1", "soft", "lookupcache=pos"}},
+				{"share", "PersistentVolumeClaim/postroad-queue", "spec.storageClassName", "azurefile-csi-premium"},
+				{"share", "PersistentVolumeClaim/postroad-queue", "spec.accessModes", []any{"ReadWriteOnce"}},
+			},
+		},
+		{
 			name: "a share is mounted with what the queue needs", find: each("PersistentVolume", mountOptions),
 			flips: []flip{
 				{"onprem", "PersistentVolume/postroad-postroad-queue", "spec.mountOptions", []any{"vers=4.1", "soft", "lookupcache=pos"}},
@@ -86,18 +123,51 @@ func kept(all set, d object) []string {
 	return []string{fmt.Sprintf("claim %q does not hold %s", claim, s.Queue.Dir)}
 }
 
-// mountOptions holds options against docs/filesystems.md.
+// stays wants whatever holds messages to outlive a release, a prune and a change
+// that cannot be made in place.
+func stays(all set) []string {
+	var found []string
+	for _, kind := range []string{"PersistentVolumeClaim", "PersistentVolume", "StorageClass"} {
+		for _, o := range all.of(kind) {
+			problems := want(o, map[string]any{
+				`metadata.annotations.helm\.sh/resource-policy`:             "keep",
+				`metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`: "disabled",
+				`metadata.annotations.kustomize\.toolkit\.fluxcd\.io/force`: nil,
+				`metadata.annotations.helm\.sh/hook`:                        nil,
+				"metadata.ownerReferences":                                  nil,
+			})
+			if policy, keeps := map[string]string{"PersistentVolume": "spec.persistentVolumeReclaimPolicy", "StorageClass": "reclaimPolicy"}[kind]; keeps {
+				problems = append(problems, want(o, map[string]any{policy: "Retain"})...)
+			}
+			for _, problem := range problems {
+				found = append(found, o.id()+": "+problem)
+			}
+		}
+	}
+	return found
+}
+
+// mountOptions holds those of a volume against docs/filesystems.md.
 func mountOptions(_ set, v object) []string {
-	options := texts(v.at("spec.mountOptions"))
+	protocol := v.text("spec.csi.volumeAttributes.protocol")
+	if protocol == "smb" && v.at("spec.csi.nodeStageSecretRef.name") == nil {
+		return []string{"no key for the account"}
+	}
+	if v.at("spec.nfs") != nil {
+		protocol = "nfs"
+	}
+	return optionProblems(texts(v.at("spec.mountOptions")), protocol)
+}
+
+func optionProblems(options []string, protocol string) []string {
 	need := []string{"hard", "lookupcache=pos"}
 	version := [][]string{{"vers=4.1"}, {"vers=4.2"}, {"vers=4", "minorversion=1"}}
 	refused := []string{"soft", "softerr", "softreval", "nocto", "cache=loose", "cache=ro", "cache=singleclient", "nostrictsync", "ro"}
-	if v.text("spec.csi.volumeAttributes.protocol") == "smb" {
+	switch protocol {
+	case "smb":
 		need, version = []string{"hard", "cache=strict"}, [][]string{{"vers=3.1.1"}}
-		if v.at("spec.csi.nodeStageSecretRef.name") == nil {
-			return []string{"no key for the account"}
-		}
-	} else if v.at("spec.nfs") == nil && v.text("spec.csi.volumeAttributes.protocol") != "nfs" {
+	case "nfs":
+	default:
 		return []string{"neither NFS nor SMB"}
 	}
 	has := func(all []string) bool {
@@ -145,16 +215,6 @@ func profileProperties() []property {
 			},
 		},
 		{
-			name: "in the cloud a workload identity takes the place of passwords", only: []string{"cloud-green", "cloud-blue"}, find: identified,
-			flips: []flip{
-				{"cloud-green", gatewayD, podLabels + `.azure\.workload\.identity/use`, nil},
-				{"cloud-green", "ServiceAccount/postroad", `metadata.annotations.azure\.workload\.identity/client-id`, nil},
-				{"cloud-green", streamD, pod + ".volumes.1", map[string]any{"name": "secret-hub", "secret": map[string]any{"secretName": "hub"}}},
-				{"cloud-green", "SecretProviderClass/postroad-publish", "spec.parameters.clientID", ""},
-				{"cloud-green", "ConfigMap/postroad-stamp", `data.stamp\.yaml`, "stamp: {name: cloud-green}\nqueue: {dir: /q}\n"},
-			},
-		},
-		{
 			name: "no manifest holds a secret",
 			find: func(all set) []string {
 				var found []string
@@ -179,7 +239,7 @@ func profileProperties() []property {
 			find: func(all set) []string {
 				var found []string
 				for id, o := range all {
-					if o.text("kind") != "PersistentVolume" && o.text("metadata.namespace") != "postroad" {
+					if !slices.Contains([]string{"PersistentVolume", "StorageClass"}, o.text("kind")) && o.text("metadata.namespace") != "postroad" {
 						found = append(found, id+": no namespace")
 					}
 					found = append(found, want(o, map[string]any{
@@ -194,31 +254,4 @@ func profileProperties() []property {
 			},
 		},
 	}
-}
-
-func identified(all set) []string {
-	found := want(all["ServiceAccount/postroad"], map[string]any{
-		`metadata.annotations.azure\.workload\.identity/client-id`: "00000000-0000-0000-0000-000000000000",
-	})
-	for _, d := range all.of("Deployment") {
-		found = append(found, want(d, map[string]any{podLabels + `.azure\.workload\.identity/use`: "true"})...)
-		for _, v := range d.list(pod + ".volumes") {
-			if v.at("secret") != nil {
-				found = append(found, d.id()+": a Secret")
-			}
-		}
-	}
-	s, err := settings(all, all[gatewayD], config.DefaultStamp())
-	if err != nil {
-		return append(found, err.Error())
-	}
-	if s.Hub.SASL.Mechanism != "OAUTHBEARER" || s.Hub.SASL.OAuth.AssertionFile == "" {
-		found = append(found, "the hub is reached by "+s.Hub.SASL.Mechanism)
-	}
-	for _, c := range all.of("SecretProviderClass") {
-		if c.text("spec.parameters.clientID") == "" || c.text("spec.parameters.keyvaultName") == "" {
-			found = append(found, c.id()+": whose vault?")
-		}
-	}
-	return found
 }

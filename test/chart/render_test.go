@@ -24,7 +24,10 @@ func variants() map[string][]string {
 	}
 	all["plain"] = []string{"--set", "stamp.name=plain,config.stream.stream.topics={messages}"}
 	all["separate"] = slices.Concat(all["cloud-green"], []string{"-f", "test/chart/testdata/separate.yaml"})
+	all["halves"] = slices.Concat(all["onprem"], []string{"--set", "mode=separate"})
 	all["single"] = []string{"-f", "test/chart/testdata/single.yaml"}
+	all["share"] = slices.Concat(all["cloud-green"], []string{"-f", "test/chart/testdata/share.yaml"})
+	all["small"] = []string{"-f", "test/chart/testdata/small.yaml"}
 	return all
 }
 
@@ -133,10 +136,19 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.accessMode=ReadWriteOnce"}, "ReadWriteOnce"},
 		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=nfs"}, "nfs.server"},
 		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=claim"}, "existingClaim"},
-		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile"}, "resourceGroup"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile,queue.storage.azureFile.share=x"}, "resourceGroup"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile,queue.storage.azureFile.account=x"}, "azureFile.share"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile,queue.storage.azureFile.sku=Premium_LRS"}, "sku"},
+		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile,queue.storage.azureFile.sku=Standard_ZRS"}, "has no NFS"},
+		{[]string{"--set", "stamp.name=a", "--set", "hub.brokers={hub.example:19092}"}, "networkPolicy.hub.ports: 19092"},
+		{[]string{"--set", "stamp.name=a", "--set", "hub.brokers={hub.example:9093},hub.proxy=http://proxy.example:3128"}, "networkPolicy.hub.ports: 3128"},
+		{[]string{"--set", "stamp.name=a", "--set", "hub.dialect=postroad,hub.relay.url=https://other.example"}, "networkPolicy.hub.ports: 443"},
+		{[]string{"--set", "stamp.name=a", "--set", "door.enabled=true,config.door.door.origins[0].name=x,config.door.door.origins[0].url=http://x.example:7000"}, "networkPolicy.door.ports: 7000"},
+		{[]string{"--set", "stamp.name=a", "--set", "door.enabled=true,config.door.door.groups.g.origins[0].name=x,config.door.door.groups.g.origins[0].dns=http://x.example:7000"}, "networkPolicy.door.ports: 7000"},
+		{[]string{"--set", "stamp.name=a", "--set", "secrets.x.keyVault[0].object=o,secrets.x.keyVault[0].file=f,secrets.x.components={stream}"}, "workloadIdentity.enabled"},
 		{[]string{"--set", "stamp.name=a", "--set", "expose=Ingress"}, "ingress.host"},
 		{[]string{"--set", "stamp.name=a", "--set", "expose=HTTPRoute"}, "parentRefs"},
-		{[]string{"--set", "stamp.name=a", "--set", "workloadIdentity.enabled=true"}, "clientId"},
+		{[]string{"--set", "stamp.name=a", "--set", "workloadIdentity.enabled=true,hub.sasl.mechanism=OAUTHBEARER,hub.sasl.oauth.assertion_file=/t"}, "clientId"},
 		{[]string{"--set", "stamp.name=a,mode=separate,forwarder.scaling=backlog"}, "prometheus"},
 		{[]string{"--set", "stamp.name=a,gateway.drain.delay=soon"}, "delay"},
 	} {
@@ -157,22 +169,31 @@ func TestStreamNodesNeedTopics(t *testing.T) {
 	}
 }
 
-// A change of settings makes new pods, but of a door, which reads them again.
+// A change of settings makes new pods, but of a door whose own section changed: it
+// reads that again by itself.
 func TestSettingsMakeNewPods(t *testing.T) {
-	before := rendered(t, "onprem")
-	out, err := template(t, append(variants()["onprem"], "--set", "config.stamp.log.level=debug,config.stream.log.level=debug,config.door.log.level=debug")...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	after := objects(t, []byte(out))
 	const sum = `spec.template.metadata.annotations.checksum/config`
-	for _, c := range []string{"gateway", "stream"} {
-		name := "Deployment/postroad-" + c
-		if was, is := before[name].text(sum), after[name].text(sum); was == "" || was == is {
-			t.Errorf("%s: %q, and with other settings %q", name, was, is)
+	before := rendered(t, "onprem")
+	for _, row := range []struct{ set, renewed string }{
+		{"config.stamp.log.level=debug", "gateway"},
+		{"config.stream.log.level=debug", "stream"},
+		{"config.door.log.level=debug", "door"},
+		{"config.door.http.drain_delay=20s", "door"},
+		{"config.door.door.hedge.enabled=false", ""},
+		{"config.door.http.clients.connections=100", ""},
+		{"hub.generation=2", "gateway stream"},
+		{"labels.team=a", ""},
+	} {
+		out, err := template(t, append(variants()["onprem"], "--set", row.set)...)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if is := after["Deployment/postroad-door"].at(sum); is != nil {
-		t.Errorf("door: %v", is)
+		after := objects(t, []byte(out))
+		for _, d := range before.of("Deployment") {
+			was, is := d.text(sum), after[d.id()].text(sum)
+			if was == "" || (was != is) != slices.Contains(strings.Fields(row.renewed), component(d)) {
+				t.Errorf("%s: %s: %q, then %q", row.set, d.id(), was, is)
+			}
+		}
 	}
 }

@@ -9,7 +9,9 @@
   "forward" (dict "drain_timeout" $v.forwarder.drain.timeout)
   "admin" (dict "listen" ":9600")
   "log" (dict "format" "json") -}}
-{{- mergeOverwrite $own (deepCopy $v.config.stamp) | toYaml -}}
+{{- $all := mergeOverwrite $own (deepCopy $v.config.stamp) -}}
+{{- include "postroad.named" (dict "root" . "component" (ternary "gateway" "forwarder" (eq $v.mode "combined")) "hub" $all.hub) -}}
+{{- toYaml $all -}}
 {{- end -}}
 
 {{/* The settings of stream nodes. */}}
@@ -25,22 +27,39 @@
   "log" (dict "format" "json") -}}
 {{- $all := mergeOverwrite $own (deepCopy $v.config.stream) -}}
 {{- if not $all.stream.topics }}{{ fail "config.stream.stream.topics: stream nodes need topics (or set stream.enabled to false)" }}{{ end -}}
+{{- include "postroad.named" (dict "root" . "component" "stream" "hub" $all.hub) -}}
 {{- toYaml $all -}}
 {{- end -}}
 
-{{/* The settings of the door: this stamp alone where no origins are named. */}}
+{{/* Puts the client id of a component's workload identity to the settings of the hub, where tokens of one are meant and none is said. */}}
+{{- define "postroad.named" -}}
+{{- $oauth := dig "sasl" "oauth" dict .hub -}}
+{{- if and .root.Values.workloadIdentity.enabled $oauth.assertion_file (not $oauth.client_id) -}}
+{{- $_ := set $oauth "client_id" (include "postroad.client" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The settings of the door: this stamp alone where no origins are named. It looks its
+pods up by name, and so knows of each by itself: behind the address of a Service one
+pod that drains would speak for all.
+*/}}
 {{- define "postroad.config.door" -}}
 {{- $v := .Values -}}
 {{- $name := include "postroad.fullname" . -}}
-{{- $origin := dict "name" $v.stamp.name "url" (printf "http://%s-gateway:%v" $name $v.gateway.service.port) "priority" 1 -}}
-{{- if $v.stream.enabled }}{{ $_ := set $origin "stream" (printf "http://%s-stream:%v" $name $v.stream.service.port) }}{{ end -}}
+{{- $gateway := dict "name" $v.stamp.name "dns" (printf "http://%s-gateway-pods:8081" $name) "priority" 1 -}}
+{{- $groups := dict "gateways" (dict "resolve_interval" "2s" "origins" (list $gateway)) -}}
+{{- if $v.stream.enabled -}}
+{{- $node := dict "name" $v.stamp.name "dns" (printf "http://%s-stream-pods:8800" $name) "priority" 1 -}}
+{{- $_ := set $groups "streams" (dict "resolve_interval" "2s" "affinity" "none" "origins" (list $node)) -}}
+{{- end -}}
 {{- $own := dict
   "http" (dict "listen" ":8080" "drain_delay" $v.door.drain.delay "shutdown_timeout" $v.door.drain.timeout)
-  "door" (dict)
+  "door" (dict "drain" (dict "rate" $v.door.drain.rate "timeout" $v.door.drain.streams))
   "admin" (dict "listen" ":9600")
   "log" (dict "format" "json") -}}
 {{- $said := $v.config.door.door | default dict -}}
-{{- if not (or $said.origins $said.groups) }}{{ $_ := set $own.door "origins" (list $origin) }}{{ end -}}
+{{- if not (or $said.origins $said.groups) }}{{ $_ := set $own.door "groups" $groups }}{{ end -}}
 {{- mergeOverwrite $own (deepCopy $v.config.door) | toYaml -}}
 {{- end -}}
 
@@ -59,7 +78,58 @@
 {{- else if eq .component "stream" -}}
 {{- $seconds = add $seconds $delay (include "postroad.seconds" $c.stream.drain.timeout | int) $rest -}}
 {{- else -}}
-{{- $seconds = add $seconds $delay $rest -}}
+{{- $seconds = add $seconds $delay (include "postroad.seconds" $c.door.drain.timeout | int) $rest -}}
 {{- end -}}
 {{- $seconds -}}
+{{- end -}}
+
+{{/*
+A sum of the settings that need new pods. The door reads its own section again by
+itself, and what it knows of certificates and connections.
+*/}}
+{{- define "postroad.config.sum" -}}
+{{- $c := include (printf "postroad.config.%s" .config) .root -}}
+{{- if eq .config "door" -}}
+{{- $all := fromYaml $c -}}
+{{- $_ := set $all "http" (omit $all.http "tls" "clients") -}}
+{{- $c = omit $all "door" | toYaml -}}
+{{- end -}}
+{{- sha256sum $c -}}
+{{- end -}}
+
+{{/* The port of an address such as host:9093 or https://host; nothing where it is not said. */}}
+{{- define "postroad.port" -}}
+{{- $said := regexFind ":[0-9]+$" (trimSuffix "/" .) -}}
+{{- if $said }}{{ trimPrefix ":" $said }}{{ else if hasPrefix "https:" . }}443{{ else if hasPrefix "http:" . }}80{{ end -}}
+{{- end -}}
+
+{{/* Whether a component goes to the hub: "yes" or nothing. */}}
+{{- define "postroad.hub" -}}
+{{- if or (has .component (list "stream" "forwarder")) (and (eq .component "gateway") (eq .root.Values.mode "combined")) }}yes{{ end -}}
+{{- end -}}
+
+{{/* Ports that a component has to reach by its settings, as {ports: […]}. */}}
+{{- define "postroad.reaches" -}}
+{{- $c := include (printf "postroad.config.%s" .config) .root | fromYaml -}}
+{{- $ports := list -}}
+{{- if include "postroad.hub" . -}}
+{{- $hub := $c.hub | default dict -}}
+{{- $to := $hub.brokers | default list -}}
+{{- if eq (toString $hub.dialect) "postroad" }}{{ $to = list (dig "relay" "url" "" $hub) }}{{ end -}}
+{{- if $hub.proxy }}{{ $to = list $hub.proxy }}{{ end -}}
+{{- range $to -}}
+{{- $port := include "postroad.port" . -}}
+{{- if and (not $port) (eq (toString $hub.dialect) "eventhubs") }}{{ $port = "9093" }}{{ end -}}
+{{- if $port }}{{ $ports = append $ports $port }}{{ end -}}
+{{- end -}}
+{{- else if eq .component "door" -}}
+{{- $origins := $c.door.origins | default list -}}
+{{- range $name, $g := $c.door.groups }}{{ $origins = concat $origins ($g.origins | default list) }}{{ end -}}
+{{- range $origins -}}
+{{- range concat (list (.url | default "") (.dns | default "") (.stream | default "")) (.urls | default list) -}}
+{{- with include "postroad.port" . }}{{ $ports = append $ports . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "ports" (uniq $ports) | toYaml -}}
 {{- end -}}

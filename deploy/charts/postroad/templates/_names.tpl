@@ -48,8 +48,14 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if eq $s.kind "claim" -}}
 {{ required "queue.storage.existingClaim: needed where queue.storage.kind is claim" $s.existingClaim }}
 {{- else -}}
-{{ include "postroad.fullname" . }}-queue
+{{ include "postroad.fullname" . }}-{{ $s.name }}
 {{- end -}}
+{{- end -}}
+
+{{/* Annotations of what neither helm uninstall nor a prune by Flux takes away: messages are in it. */}}
+{{- define "postroad.stays" -}}
+helm.sh/resource-policy: keep
+kustomize.toolkit.fluxcd.io/prune: disabled
 {{- end -}}
 
 {{/* The components that run, as YAML: name to command, port of its own traffic and whether it has the queue. */}}
