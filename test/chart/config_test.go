@@ -17,9 +17,8 @@ var hardlyMeant = map[string]string{"separate/door.yaml": "only one is enabled",
 // settingsFile writes the file of a ConfigMap that a Deployment reads.
 func settingsFile(t *testing.T, all set, d object) string {
 	t.Helper()
-	args := texts(d.at(container + ".args"))
-	file := filepath.Base(args[len(args)-1])
-	text := all["ConfigMap/postroad-"+strings.TrimSuffix(file, ".yaml")].text("data." + strings.ReplaceAll(file, ".", `\.`))
+	c, file := all.settingsOf(d)
+	text := c.text("data." + strings.ReplaceAll(file, ".", `\.`))
 	path := filepath.Join(t.TempDir(), file)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

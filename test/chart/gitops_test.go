@@ -57,10 +57,7 @@ func TestOverlaysBuild(t *testing.T) {
 // What a stamp runs is what the chart makes, with its image given by digest.
 func TestStampsRunImagesByDigest(t *testing.T) {
 	for stamp := range stamps {
-		made, all := rendered(t, stamp), overlay(t, appsDir+"/"+stamp)
-		if len(made) != len(all) {
-			t.Errorf("%s: %d objects of the chart, %d in the overlay", stamp, len(made), len(all))
-		}
+		all := overlay(t, appsDir+"/"+stamp)
 		for _, problem := range digests(all) {
 			t.Errorf("%s: %s", stamp, problem)
 		}
@@ -98,6 +95,8 @@ func fluxProblems(all set, exists func(string) bool) []string {
 		bad := want(k, map[string]any{
 			"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "metadata.namespace": "flux-system",
 			"spec.prune": true, "spec.wait": true, "spec.sourceRef.kind": "GitRepository", "spec.suspend": nil,
+			// What cannot be changed in place stays: a claim that was made anew would be empty.
+			"spec.force": nil, "spec.deletionPolicy": "Orphan",
 		})
 		if all["GitRepository/"+k.text("spec.sourceRef.name")] == nil {
 			bad = append(bad, "no such source")
@@ -115,7 +114,7 @@ func fluxProblems(all set, exists func(string) bool) []string {
 		}
 	}
 	found = append(found, want(all["Kustomization/postroad"], map[string]any{
-		"spec.dependsOn.0.name": "postroad-infrastructure", "spec.deletionPolicy": "Orphan", "spec.interval": "5m", "spec.timeout": "20m",
+		"spec.dependsOn.0.name": "postroad-infrastructure", "spec.interval": "5m", "spec.timeout": "20m",
 	})...)
 	return append(found, want(all["GitRepository/postroad"], map[string]any{"apiVersion": "source.toolkit.fluxcd.io/v1", "spec.ref.branch": "main"})...)
 }
@@ -141,6 +140,8 @@ func TestFluxObjectsLeadSomewhere(t *testing.T) {
 		{"onprem", "Kustomization/postroad", "spec.interval", "10h"},
 		{"onprem", "Kustomization/postroad", "apiVersion", "kustomize.toolkit.fluxcd.io/v1beta2"},
 		{"onprem", "Kustomization/postroad-infrastructure", "spec.sourceRef.name", "other"},
+		{"onprem", "Kustomization/postroad-infrastructure", "spec.deletionPolicy", nil},
+		{"onprem", "Kustomization/postroad", "spec.force", true},
 		{"onprem", "GitRepository/postroad", "apiVersion", "source.toolkit.fluxcd.io/v1beta2"},
 	} {
 		all := overlay(t, gitopsDir+"/clusters/"+f.variant)

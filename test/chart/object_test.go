@@ -173,6 +173,32 @@ func (s set) of(kind string) []object {
 	return all
 }
 
+// named returns an object; a ConfigMap may be named without the sum at its end.
+func (s set) named(name string) object {
+	if o := s[name]; o != nil || !strings.HasPrefix(name, "ConfigMap/") {
+		return o
+	}
+	for id, o := range s {
+		if rest, ok := strings.CutPrefix(id, name+"-"); ok && len(rest) == 10 {
+			return o
+		}
+	}
+	return nil
+}
+
+// settingsOf returns the ConfigMap that a Deployment mounts as its settings, and
+// the file in it that the program is given.
+func (s set) settingsOf(d object) (object, string) {
+	args := texts(d.at(container + ".args"))
+	file := args[len(args)-1][strings.LastIndex(args[len(args)-1], "/")+1:]
+	for _, v := range d.list(pod + ".volumes") {
+		if v.text("name") == "config" {
+			return s["ConfigMap/"+v.text("configMap.name")], file
+		}
+	}
+	return nil, file
+}
+
 // component of a Deployment.
 func component(d object) string {
 	return d.text(`metadata.labels.app\.kubernetes\.io/component`)

@@ -26,6 +26,16 @@ func scaleProperties() []property {
 			},
 		},
 		{
+			name: "an update waits until Application Gateway knows a new pod", only: []string{"cloud-green", "cloud-blue"},
+			find: func(all set) []string {
+				if ready := number(all[gatewayD].at("spec.minReadySeconds")); ready < 90 || ready >= number(all[gatewayD].at("spec.progressDeadlineSeconds")) {
+					return []string{fmt.Sprintf("goes on after %d s", ready)}
+				}
+				return nil
+			},
+			flips: []flip{{"cloud-green", gatewayD, "spec.minReadySeconds", 5}, {"cloud-green", gatewayD, "spec.progressDeadlineSeconds", 60}},
+		},
+		{
 			name: "a drain of a node leaves pods, and can be done", find: each("Deployment", budgeted),
 			flips: []flip{
 				{"onprem", "PodDisruptionBudget/postroad-stream", "spec.minAvailable", 2},
@@ -114,7 +124,7 @@ func scaleProperties() []property {
 				{"cloud-green", "ConfigMap/postroad-stamp", `data.stamp\.yaml`, "http: {drain_delay: 10s}\nstamp: {name: cloud-green}\nqueue: {dir: /q}\n"},
 				{"onprem", gatewayD, container + ".readinessProbe.periodSeconds", 10},
 				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-interval`, nil},
-				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-unhealthy-threshold`, "4"},
+				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-unhealthy-threshold`, "6"},
 			},
 		},
 	}
@@ -155,9 +165,8 @@ func scaled(all set, d object) []string {
 
 // settings loads the file of a Deployment's ConfigMap, as the program does.
 func settings[T any](all set, d object, into T) (T, error) {
-	args := texts(d.at(container + ".args"))
-	file := filepath.Base(args[len(args)-1])
-	text := all["ConfigMap/postroad-"+strings.TrimSuffix(file, ".yaml")].text("data." + strings.ReplaceAll(file, ".", `\.`))
+	c, file := all.settingsOf(d)
+	text := c.text("data." + strings.ReplaceAll(file, ".", `\.`))
 	dir, err := os.MkdirTemp("", "postroad-settings-")
 	if err != nil {
 		return into, err

@@ -27,6 +27,7 @@ func storageProperties() []property {
 					"spec.persistentVolumeReclaimPolicy": "Retain",
 					"spec.claimRef.name":                 claim.text("metadata.name"),
 				})
+				found = append(found, want(claim, map[string]any{"spec.resources.requests.storage": "1Gi"})...) // it could not be changed
 				found = append(found, want(claim, map[string]any{"spec.volumeName": volume.text("metadata.name"), "spec.storageClassName": ""})...)
 				for _, o := range []object{claim, volume} {
 					found = append(found, want(o, map[string]any{
@@ -41,6 +42,7 @@ func storageProperties() []property {
 				{"onprem", "PersistentVolume/postroad-postroad-queue", "spec.persistentVolumeReclaimPolicy", "Delete"},
 				{"onprem", "PersistentVolume/postroad-postroad-queue", "spec.claimRef.name", "other"},
 				{"onprem", "PersistentVolumeClaim/postroad-queue", "spec.volumeName", nil},
+				{"onprem", "PersistentVolumeClaim/postroad-queue", "spec.resources.requests.storage", "200Gi"},
 				{"onprem", "PersistentVolumeClaim/postroad-queue", "spec.storageClassName", nil},
 				{"onprem", "PersistentVolumeClaim/postroad-queue", "spec.accessModes", []any{"ReadWriteOnce"}},
 				{"cloud-blue", "PersistentVolumeClaim/postroad-queue", `metadata.annotations.helm\.sh/resource-policy`, nil},

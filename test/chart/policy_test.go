@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,10 +47,11 @@ func TestProperties(t *testing.T) {
 			}
 			for _, f := range p.flips {
 				all := rendered(t, f.variant)
-				if all[f.object] == nil {
+				o := all.named(f.object)
+				if o == nil {
 					t.Fatalf("%s has no %s to change", f.variant, f.object)
 				}
-				all[f.object].put(t, f.path, f.to)
+				o.put(t, f.path, f.to)
 				if len(p.find(all)) == 0 {
 					t.Errorf("%s: %s: %s = %v is not noticed", f.variant, f.object, f.path, f.to)
 				}
@@ -150,6 +152,8 @@ func podProperties() []property {
 				{"onprem", gatewayD, container + ".readinessProbe.httpGet.port", "metrics"},
 				{"onprem", gatewayD, container + ".livenessProbe.failureThreshold", 100},
 				{"onprem", gatewayD, container + ".startupProbe.failureThreshold", 3},
+				{"onprem", gatewayD, container + ".livenessProbe.terminationGracePeriodSeconds", nil},
+				{"onprem", streamD, container + ".livenessProbe.terminationGracePeriodSeconds", 75},
 			},
 		},
 		{
@@ -168,6 +172,25 @@ func podProperties() []property {
 				{"onprem", streamD, pod + ".topologySpreadConstraints.1.topologyKey", "kubernetes.io/hostname"},
 				{"onprem", streamD, pod + ".topologySpreadConstraints.0.labelSelector.matchLabels", map[string]any{"app": "x"}},
 				{"onprem", doorD, pod + ".topologySpreadConstraints", nil},
+			},
+		},
+		{
+			name: "a pod on a dead node is started elsewhere within a minute or so", find: each("Deployment", moved),
+			flips: []flip{
+				{"onprem", gatewayD, pod + ".tolerations", nil},
+				{"onprem", gatewayD, pod + ".tolerations.0.tolerationSeconds", 300},
+				{"onprem", streamD, pod + ".tolerations.1.tolerationSeconds", nil},
+				{"onprem", streamD, pod + ".tolerations.1.key", "node.kubernetes.io/not-ready"},
+				{"onprem", doorD, pod + ".tolerations.0.effect", "NoSchedule"},
+			},
+		},
+		{
+			name: "a pod that starts again starts with the settings it had", find: each("Deployment", unchanging),
+			flips: []flip{
+				{"onprem", "ConfigMap/postroad-stamp", "immutable", nil},
+				{"onprem", "ConfigMap/postroad-stream", `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`, nil},
+				{"onprem", "ConfigMap/postroad-door", "immutable", true},
+				{"separate", "ConfigMap/postroad-stamp", "data.more", "x"},
 			},
 		},
 		{
@@ -245,6 +268,9 @@ func probed(_ set, d object) []string {
 			found = append(found, fmt.Sprintf("%s: %d seconds", probe, seconds))
 		}
 	}
+	if g := number(d.at(container + ".livenessProbe.terminationGracePeriodSeconds")); g < 1 || g > 15 {
+		found = append(found, "a process that hangs is waited for")
+	}
 	return found
 }
 
@@ -254,6 +280,42 @@ func pinned(_ set, d object) []string {
 	found := want(d, map[string]any{container + ".imagePullPolicy": "IfNotPresent"})
 	if tag == "" || tag == "latest" {
 		found = append(found, "image "+image)
+	}
+	return found
+}
+
+// moved wants pods to leave a node that is dead or cut off before the 300 s that
+// Kubernetes adds by itself.
+func moved(_ set, d object) []string {
+	seconds := map[string]int{}
+	for _, t := range d.list(pod + ".tolerations") {
+		if t.text("operator") == "Exists" && t.text("effect") == "NoExecute" {
+			seconds[t.text("key")] = number(t.at("tolerationSeconds"))
+		}
+	}
+	var found []string
+	for _, key := range []string{"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"} {
+		if s, there := seconds[key]; !there || s < 1 || s > 60 {
+			found = append(found, fmt.Sprintf("%s: stays for %d s", key, s))
+		}
+	}
+	return found
+}
+
+// unchanging wants other settings to be another object, which Flux leaves for pods
+// of before, but for those of the door, which it reads again while it runs.
+func unchanging(all set, d object) []string {
+	c, _ := all.settingsOf(d)
+	if component(d) == "door" {
+		return want(c, map[string]any{"metadata.name": "postroad-door", "immutable": nil})
+	}
+	found := want(c, map[string]any{"immutable": true, `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`: "disabled"})
+	name := c.text("metadata.name")
+	for _, text := range c["data"].(map[string]any) {
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.TrimSuffix(fmt.Sprint(text), "\n"))))
+		if !strings.HasSuffix(name, "-"+sum[:10]) {
+			found = append(found, name+" does not say what is in it")
+		}
 	}
 	return found
 }

@@ -10,6 +10,10 @@
   "admin" (dict "listen" ":9600")
   "log" (dict "format" "json") -}}
 {{- $all := mergeOverwrite $own (deepCopy $v.config.stamp) -}}
+{{- $reached := or $v.expose (eq $v.gateway.service.type "LoadBalancer") (and $v.door.enabled (eq $v.door.service.type "LoadBalancer")) -}}
+{{- if and $reached (not (dig "gateway" "auth" "enabled" false $all)) (not $v.gateway.open) -}}
+{{- fail "gateway.open: false, but config.stamp.gateway.auth.enabled is not set: whoever reaches the gateways could send anything to any topic. Set the one, or the other where that is meant" -}}
+{{- end -}}
 {{- include "postroad.named" (dict "root" . "component" (ternary "gateway" "forwarder" (eq $v.mode "combined")) "hub" $all.hub) -}}
 {{- toYaml $all -}}
 {{- end -}}
@@ -97,9 +101,15 @@ itself, and what it knows of certificates and connections.
 {{- sha256sum $c -}}
 {{- end -}}
 
+{{/* The ConfigMap of settings. The door's keeps its name, since it is read again while it runs. */}}
+{{- define "postroad.settings" -}}
+{{- $name := printf "%s-%s" (include "postroad.fullname" .root) .config -}}
+{{- if eq .config "door" }}{{ $name }}{{ else }}{{ $name }}-{{ include (printf "postroad.config.%s" .config) .root | sha256sum | trunc 10 }}{{ end -}}
+{{- end -}}
+
 {{/* The port of an address such as host:9093 or https://host; nothing where it is not said. */}}
 {{- define "postroad.port" -}}
-{{- $said := regexFind ":[0-9]+$" (trimSuffix "/" .) -}}
+{{- $said := regexFind ":[0-9]+$" (regexReplaceAll "^([a-z]+://)?([^/]*).*$" . "${2}") -}}
 {{- if $said }}{{ trimPrefix ":" $said }}{{ else if hasPrefix "https:" . }}443{{ else if hasPrefix "http:" . }}80{{ end -}}
 {{- end -}}
 
@@ -117,6 +127,7 @@ itself, and what it knows of certificates and connections.
 {{- $to := $hub.brokers | default list -}}
 {{- if eq (toString $hub.dialect) "postroad" }}{{ $to = list (dig "relay" "url" "" $hub) }}{{ end -}}
 {{- if $hub.proxy }}{{ $to = list $hub.proxy }}{{ end -}}
+{{- with dig "sasl" "oauth" "token_url" "" $hub }}{{ $to = append $to . }}{{ end -}}
 {{- range $to -}}
 {{- $port := include "postroad.port" . -}}
 {{- if and (not $port) (eq (toString $hub.dialect) "eventhubs") }}{{ $port = "9093" }}{{ end -}}
