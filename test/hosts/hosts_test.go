@@ -52,6 +52,16 @@ func settings(t *testing.T, path string, args ...string) {
 	}
 }
 
+// written is a file with a text.
+func written(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 type compose struct {
 	Services map[string]service
 	Configs  map[string]struct{ Content string }
@@ -70,6 +80,9 @@ type service struct {
 	Memory   string `yaml:"mem_limit"`
 	Restart  string
 	Ports    []string
+	Limits   struct {
+		Files int `yaml:"nofile"`
+	} `yaml:"ulimits"`
 }
 
 func readCompose(t *testing.T, source string) compose {
@@ -95,16 +108,13 @@ func composeSource(t *testing.T) string {
 
 func TestComposeSettings(t *testing.T) {
 	for name, c := range readCompose(t, composeSource(t)).Configs {
-		path := filepath.Join(t.TempDir(), name+".yaml")
-		if err := os.WriteFile(path, []byte(c.Content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		settings(t, path)
+		settings(t, written(t, name+".yaml", c.Content))
 	}
 }
 
-// careless returns what a service lacks that each of them should have.
-func careless(c compose) []string {
+// careless returns what a service lacks that each of them should have. drains are how
+// long the commands take to stop.
+func careless(c compose, drains map[string]time.Duration) []string {
 	var found []string
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 	for name, s := range c.Services {
@@ -130,24 +140,62 @@ func careless(c compose) []string {
 		case strings.HasPrefix(name, "stamp") && (len(s.Volumes) != 1 || s.Volumes[0].Type != "bind" || !strings.Contains(s.Volumes[0].Source, ":?")):
 			say("%s keeps its queue where nobody said", name)
 		}
-		if d, err := time.ParseDuration(s.Grace); err != nil || d < least(s.Command[0]) {
+		if d, err := time.ParseDuration(s.Grace); err != nil || d < drains[s.Command[0]] {
 			say("%s is given %q to stop", name, s.Grace)
+		}
+		if s.Limits.Files < 65536 {
+			say("%s may open %d files", name, s.Limits.Files)
 		}
 	}
 	return found
 }
 
-// least is how long a process may take to stop with the settings that are shipped.
-func least(command string) time.Duration {
-	return map[string]time.Duration{
-		"stamp": (5 + 15 + 5) * time.Second, "gateway": (5 + 15) * time.Second, "forward": 5 * time.Second,
-		"stream": (5 + 40 + 10) * time.Second, "door": (5 + 15 + 10) * time.Second,
-	}[command]
+// least is how long a process may take to stop with these settings, which are asked
+// for as the program reads them.
+func least(t *testing.T, command, path string, args ...string) time.Duration {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), built.Path(t), append([]string{"config", "print", "--config", path}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	type drain struct{ Timeout string }
+	var s struct {
+		HTTP struct {
+			Delay    string `yaml:"drain_delay"`
+			Shutdown string `yaml:"shutdown_timeout"`
+		}
+		Forward struct {
+			Drain string `yaml:"drain_timeout"`
+		}
+		Stream, Door struct{ Drain drain }
+	}
+	if err := yaml.Unmarshal(out, &s); err != nil {
+		t.Fatal(err)
+	}
+	sum := time.Duration(0)
+	for _, text := range map[string][]string{
+		"stamp": {s.HTTP.Delay, s.HTTP.Shutdown, s.Forward.Drain}, "gateway": {s.HTTP.Delay, s.HTTP.Shutdown}, "forward": {s.Forward.Drain},
+		"stream": {s.HTTP.Delay, s.Stream.Drain.Timeout, "10s"}, "door": {s.HTTP.Delay, s.HTTP.Shutdown, s.Door.Drain.Timeout},
+	}[command] {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("%s of %s: %v", command, path, err)
+		}
+		sum += d
+	}
+	if sum == 0 {
+		t.Fatalf("%s takes no time to stop", command)
+	}
+	return sum
 }
 
 func TestCompose(t *testing.T) {
 	source := composeSource(t)
-	for _, p := range careless(readCompose(t, source)) {
+	drains := make(map[string]time.Duration)
+	for name, c := range readCompose(t, source).Configs {
+		drains[name] = least(t, name, written(t, name+".yaml", c.Content))
+	}
+	for _, p := range careless(readCompose(t, source), drains) {
 		t.Error(p)
 	}
 	for _, row := range []struct{ was, is string }{
@@ -161,23 +209,26 @@ func TestCompose(t *testing.T) {
 		{"target: /etc/postroad/stamp.yaml", "target: /etc/other.yaml"},
 		{"{source: door,", "{source: doors,"},
 		{"type: bind", "type: volume"},
-		{"stop_grace_period: 70s", "stop_grace_period: 10s"},
+		{"stop_grace_period: 40s", "stop_grace_period: 20s"},
+		{"stop_grace_period: 70s", "stop_grace_period: 50s"},
+		{"stop_grace_period: 60s", "stop_grace_period: 20s"},
+		{"ulimits: {nofile: 65536}", "ulimits: {nofile: 1024}"},
 		{"  stamp-2:\n", "  stamp-2:\n    ports: [\"8081:8081\"]\n"},
 	} {
 		changed := strings.Replace(source, row.was, row.is, 1)
 		if changed == source {
 			t.Errorf("no %q", row.was)
-		} else if len(careless(readCompose(t, changed))) == 0 {
+		} else if len(careless(readCompose(t, changed), drains)) == 0 {
 			t.Errorf("nothing is wrong with %q", row.is)
 		}
 	}
 }
 
-// units are those of deploy/systemd, by name.
+// units are all that start the program, by the names of their files.
 func units(t *testing.T) map[string]string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(deploy, "systemd", "*.service"))
-	if err != nil || len(names) != 4 {
+	names, err := filepath.Glob(filepath.Join(deploy, "*", "postroad-*.service"))
+	if err != nil || len(names) < 5 {
 		t.Fatalf("units %q, %v", names, err)
 	}
 	found := make(map[string]string)
@@ -201,14 +252,45 @@ func TestUnitSettings(t *testing.T) {
 			t.Errorf("%s: what is looked through is not what is started: %q, %q", name, checked, started)
 			continue
 		}
-		settings(t, filepath.Join(deploy, "systemd", checked[1]), strings.Fields(checked[2])...)
-		stop := regexp.MustCompile(`(?m)^TimeoutStopSec=(\d+)$`).FindStringSubmatch(unit)
-		if stop == nil {
-			t.Errorf("%s: no TimeoutStopSec", name)
-		} else if s, _ := strconv.Atoi(stop[1]); time.Duration(s)*time.Second < least(started[1]) {
-			t.Errorf("%s: %d s to stop", name, s)
+		path, args := filepath.Join(filepath.Dir(name), checked[1]), strings.Fields(checked[2])
+		settings(t, path, args...)
+		stops := least(t, started[1], path, args...)
+		for _, p := range mortal(unit, stops) {
+			t.Errorf("%s: %s", name, p)
+		}
+		for was, is := range map[string]string{
+			`TimeoutStopSec=\d+`: fmt.Sprintf("TimeoutStopSec=%d", int(stops.Seconds())-1), `TimeoutStopSec=.*`: "", `Restart=always`: "Restart=on-failure",
+			`StartLimitIntervalSec=0`: "StartLimitBurst=5", `LimitNOFILE=\d+`: "LimitNOFILE=1024", `RestartSec=1`: "RestartSec=1\nRuntimeMaxSec=86400",
+		} {
+			changed := regexp.MustCompile(`(?m)^`+was+`$`).ReplaceAllString(unit, is)
+			if changed == unit || len(mortal(changed, stops)) == 0 {
+				t.Errorf("%s: nothing is wrong with %q", name, is)
+			}
 		}
 	}
+}
+
+// mortal is why a unit's process would be killed before it is done, or stay away for
+// ever.
+func mortal(unit string, stops time.Duration) []string {
+	var found []string
+	has := func(key string, good func(string) bool) {
+		if v := values(unit, key); len(v) != 1 || !good(v[0]) {
+			found = append(found, fmt.Sprintf("%s= is %q", key, v))
+		}
+	}
+	is := func(want string) func(string) bool { return func(v string) bool { return v == want } }
+	least := func(n int) func(string) bool {
+		return func(v string) bool { i, err := strconv.Atoi(v); return err == nil && i >= n }
+	}
+	has("TimeoutStopSec", least(int(stops.Seconds())))
+	has("LimitNOFILE", least(65536))
+	has("Restart", is("always"))
+	has("StartLimitIntervalSec", is("0"))
+	if v := values(unit, "RuntimeMaxSec"); len(v) > 0 {
+		found = append(found, "it is ended when it is well")
+	}
+	return found
 }
 
 // complaints are what systemd says of a unit, but that the program is not where it
@@ -279,13 +361,13 @@ func TestUnitsAreHardened(t *testing.T) {
 			t.Errorf("%s: exposure %.1f without its hardening: the test tests nothing", name, level)
 		}
 		for _, harm := range []string{"ProtectProc=", "ProcSubset=", "PrivateUsers=", "DynamicUser="} {
-			if regexp.MustCompile(`(?m)^` + harm).MatchString(unit) {
+			if !strings.Contains(name, "door") && regexp.MustCompile(`(?m)^`+harm).MatchString(unit) {
 				t.Errorf("%s: %s hides processes of one queue from each other, or gives them other users", name, harm)
 			}
 		}
-		stream := strings.Contains(name, "stream")
+		stateless := strings.Contains(name, "stream") || strings.Contains(name, "door")
 		for _, line := range []string{"RequiresMountsFor=/var/lib/postroad", "AssertPathIsMountPoint=/var/lib/postroad", "ReadWritePaths=/var/lib/postroad"} {
-			if strings.Contains(unit, "\n"+line+"\n") == stream {
+			if strings.Contains(unit, "\n"+line+"\n") == stateless {
 				t.Errorf("%s: %s", name, line)
 			}
 		}

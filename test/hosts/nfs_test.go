@@ -75,8 +75,8 @@ func TestNFSLooksAtTheDisk(t *testing.T) {
 	}
 }
 
-// written are the files that the script writes, and what it would run.
-func written(t *testing.T, path string, args ...string) (map[string]string, string) {
+// serverFiles are the files that the script writes, and what it would run.
+func serverFiles(t *testing.T, path string, args ...string) (map[string]string, string) {
 	t.Helper()
 	root := t.TempDir()
 	out, err := program(t, path, "", append(args, "--root", root)...)
@@ -148,7 +148,7 @@ func unsafe(files map[string]string, out string) []string {
 var asked = []string{"--client", "192.0.2.11", "--client", "2001:db8::1", "--quota", "200g"}
 
 func TestNFS(t *testing.T) {
-	for _, p := range unsafe(written(t, setup, asked...)) {
+	for _, p := range unsafe(serverFiles(t, setup, asked...)) {
 		t.Error(p)
 	}
 	source, err := os.ReadFile(setup)
@@ -181,11 +181,11 @@ func TestNFS(t *testing.T) {
 		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if len(unsafe(written(t, path, asked...))) == 0 {
+		if len(unsafe(serverFiles(t, path, asked...))) == 0 {
 			t.Errorf("nothing is wrong with %q", row.is)
 		}
 	}
-	files, out := written(t, setup, append(asked, "--mtls")...)
+	files, out := serverFiles(t, setup, append(asked, "--mtls")...)
 	if !strings.Contains(files["/etc/exports.d/postroad.exports"], ",xprtsec=mtls)") || !strings.Contains(out, "xprtsec=mtls") {
 		t.Errorf("--mtls asks for no certificate:\n%v\n%s", files, out)
 	}
@@ -201,7 +201,7 @@ func TestNFSDryRun(t *testing.T) {
 	if entries, err := os.ReadDir(root); err != nil || len(entries) > 0 {
 		t.Errorf("wrote %v, %v", entries, err)
 	}
-	files, _ := written(t, setup, asked...)
+	files, _ := serverFiles(t, setup, asked...)
 	for path, text := range files {
 		if !strings.Contains(out, "write: "+root+path+"\n") {
 			t.Errorf("%s is not announced", path)
@@ -218,7 +218,7 @@ func TestNFSDryRun(t *testing.T) {
 // own.
 func TestNFSFirewallIsRead(t *testing.T) {
 	missing(t, "nft")
-	files, _ := written(t, setup, asked...)
+	files, _ := serverFiles(t, setup, asked...)
 	rules := files["/etc/nftables.d/postroad-nfs.nft"]
 	read := func(rules string) (string, error) {
 		path := filepath.Join(t.TempDir(), "rules.nft")
