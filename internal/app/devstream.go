@@ -53,7 +53,7 @@ func (p process) devStreams(o DevOptions, hubAddr string, stamps []*stamp) (node
 func pushStreams(st *stack, admin *httpserve.Admin, nodes []*streamNode) {
 	for _, n := range nodes {
 		n.push(st)
-		admin.AddCheck("stream node "+n.name, func(context.Context) error { return n.node.Ready() })
+		admin.AddCheck("stream node "+n.name, func(context.Context) error { return n.node.Serving() })
 	}
 }
 

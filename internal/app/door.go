@@ -53,7 +53,6 @@ func RunDoor(ctx context.Context, settings config.Door, src DoorSource, d Deps) 
 	f.mount(admin)
 	st.push(layer{name: "garbage", run: lessCollecting})
 	f.push(st, src)
-	context.AfterFunc(ctx, admin.Stopping)
 	admin.Started()
 	if err := writeAddresses(d.AddressesFile, Addresses{Admin: admin.URL(), Door: f.edge.URL()}); err != nil {
 		return err
@@ -129,8 +128,8 @@ func (f *front) pushListener(st *stack) {
 	st.push(layer{name: "door", run: f.serve, grace: o.HTTP.DrainDelay + o.Door.Drain.Timeout + o.HTTP.ShutdownTimeout + defaultGrace})
 }
 
-// serve runs the listener until ctx ends. Then it goes on for drain_delay, lets the
-// streams go at their rate, and only then stops to accept: meanwhile balancers have
+// serve runs the listener until ctx ends. Then it goes on for drain_delay, in which
+// clients are asked to come by another connection, lets the streams go at their rate, and only then stops to accept: meanwhile balancers have
 // noticed, and what still comes is served.
 func (f *front) serve(ctx context.Context) error {
 	delay := f.settings.HTTP.DrainDelay
@@ -144,6 +143,7 @@ func (f *front) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	f.door.Stopping()
+	f.edge.Leave()
 	f.log.Info("draining, still accepting", "delay", delay)
 	t := time.NewTimer(delay)
 	defer t.Stop()
@@ -167,9 +167,12 @@ func (f *front) mount(admin *httpserve.Admin) {
 
 var errNotProbed = errors.New("the origins were not looked at yet")
 
-// ready says that the door knows what it does. That its origins are well is not
+// ready says that the door knows what it does, and accepts. That its origins are well is not
 // asked: another door has the same ones.
 func (f *front) ready() error {
+	if !f.edge.Accepting() {
+		return errDraining
+	}
 	if f.probed.Load() {
 		return nil
 	}

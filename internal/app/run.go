@@ -48,7 +48,9 @@ func run(ctx context.Context, settings config.Stamp, part queue.Part, d Deps) (e
 	if err := p.mount(st, admin, s); err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, admin.Stopping)
+	if !s.writes() { // a gateway is ready as long as it accepts
+		context.AfterFunc(ctx, admin.Stopping)
+	}
 	admin.Started()
 	a := Addresses{Admin: admin.URL()}
 	if s.writes() {
@@ -69,7 +71,7 @@ func (p process) mount(st *stack, admin *httpserve.Admin, s *stamp) error {
 			return err
 		}
 	}
-	admin.AddCheck("queue", func(context.Context) error { return s.ready() })
+	admin.AddCheck("queue", func(context.Context) error { return s.serving() })
 	mountStatus(admin, []*stamp{s}, nil, nil)
 	mountDead(admin, []*stamp{s})
 	return nil

@@ -53,7 +53,8 @@ type stamp struct {
 	said    said
 	// board is set once the forwarder is made: metrics may be asked for before.
 	board atomic.Pointer[forward.Board]
-	// draining is set when the gateway was told to stop.
+	// draining is set when the gateway was told to stop: it still accepts, and asks
+	// balancers to leave.
 	draining atomic.Bool
 }
 
@@ -179,9 +180,18 @@ func (s *stamp) forwarded(lane string) uint64 {
 	return 0
 }
 
-// ready says why the stamp takes no messages now, or nil.
+// ready says why no messages should be sent to the stamp now, or nil.
 func (s *stamp) ready() error {
 	if s.draining.Load() {
+		return errDraining
+	}
+	return s.queue.Ready()
+}
+
+// serving says why the stamp takes no messages now, or nil: unlike ready it goes on
+// until the gateway has ceased to accept.
+func (s *stamp) serving() error {
+	if s.server != nil && !s.server.Accepting() {
 		return errDraining
 	}
 	return s.queue.Ready()
@@ -207,14 +217,12 @@ func (s *stamp) push(st *stack) {
 	}
 }
 
-// serve runs the gateway's listener until ctx ends: not ready at once, so that
-// balancers leave; what still comes is taken until the delay is over.
+// serve runs the gateway's listener until ctx ends: /healthz fails at once, so that
+// balancers leave; what still comes is taken until the listener has closed.
 func (s *stamp) serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		s.draining.Store(true)
-		time.AfterFunc(s.settings.HTTP.DrainDelay, s.gateway.Drain)
-	})
+	stop := context.AfterFunc(ctx, func() { s.draining.Store(true) })
 	defer stop()
+	defer s.gateway.Drain() // of requests that were cut off, and go on
 	var loading sync.WaitGroup
 	loading.Go(func() { s.gateway.LoadKeys(ctx) })
 	defer loading.Wait()

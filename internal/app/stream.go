@@ -41,9 +41,8 @@ func RunStream(ctx context.Context, settings config.Stream, d Deps) (err error) 
 		return err
 	}
 	n.push(st)
-	admin.AddCheck("stream", func(context.Context) error { return n.node.Ready() })
+	admin.AddCheck("stream", func(context.Context) error { return n.node.Serving() })
 	mountStatus(admin, nil, []*streamNode{n}, nil)
-	context.AfterFunc(ctx, admin.Stopping)
 	admin.Started()
 	fmt.Fprintf(d.Stdout, "stream node %s: %s, admin %s\n", n.name, n.server.URL(), admin.URL())
 	if err := writeAddresses(d.AddressesFile, Addresses{Admin: admin.URL(), Streams: n.addresses()}); err != nil {
@@ -121,8 +120,9 @@ func (n *streamNode) push(st *stack) {
 }
 
 // serve runs the listener until ctx ends. Then the node drains, and the listener
-// goes on meanwhile: probes are to be told that the node is not ready, and clients
-// that still come that another one is.
+// goes on meanwhile: balancers are to be told that the node is about to stop, clients
+// that keep a connection to come by another one, and those that come after
+// drain_delay that another node is there.
 func (n *streamNode) serve(ctx context.Context) error {
 	listen, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -133,6 +133,7 @@ func (n *streamNode) serve(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
+	n.server.Leave()
 	n.node.Drain(listen, n.settings.HTTP.DrainDelay)
 	stop()
 	return <-ended

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/centrifugal/centrifuge-go"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"postroad/internal/app"
 	"postroad/internal/auth"
@@ -197,6 +198,21 @@ func send(t *testing.T, url, key, value string) {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusAccepted {
 		t.Fatalf("post: %d", res.StatusCode)
+	}
+}
+
+// write writes a message into the hub, past all stamps.
+func write(t *testing.T, hub, key, value string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(hub))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := client.ProduceSync(ctx, &kgo.Record{Topic: "messages", Key: []byte(key), Value: []byte(value)}).FirstErr(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -427,8 +443,9 @@ func TestClientsMoveToAnotherNode(t *testing.T) {
 	}
 }
 
-// A node whose hub is away for longer than max_lag says so, and is well again once
-// the hub is.
+// A node whose hub is away for longer than max_lag says so to balancers, and is well
+// again once the hub is. Meanwhile it is ready for Kubernetes, since all nodes are in
+// the same case, and lets clients in: they get last values.
 func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	addr, err := loopback.Address(t.Context())
@@ -459,11 +476,19 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	s := streamSettings(t, "n", addr)
 	s.Stream.Live.MaxLag = time.Second
 	n := startStream(t, s)
+	write(t, addr, "k", `"kept"`)
+	await(t, "the last value", func() bool { _, body := get(t, n.url+"/v1/topics/messages/last?key=k"); return strings.Contains(body, "kept") })
 	stopHub()
 	await(t, "the node to be unwell", func() bool { status, _ := get(t, n.url+"/healthz"); return status == http.StatusServiceUnavailable })
-	if status, _ := get(t, n.admin+"/readyz"); status != http.StatusServiceUnavailable {
-		t.Errorf("readyz: %d", status)
+	if status, body := get(t, n.admin+"/readyz"); status != http.StatusOK {
+		t.Errorf("readyz: %d %s", status, body)
 	}
+	if status, body := get(t, n.url+"/v1/topics/messages/last?key=k"); status != http.StatusOK || !strings.Contains(body, "kept") {
+		t.Errorf("last value without the hub: %d %s", status, body)
+	}
+	client := new(seen)
+	watchSocket(t, client, n.url, "messages/k")
+	await(t, "a new client to get the last value", func() bool { return len(client.all()) > 0 })
 	if status, _ := get(t, n.admin+"/livez"); status != http.StatusOK {
 		t.Errorf("livez: %d", status)
 	}

@@ -56,7 +56,9 @@ func (a *Admin) Started() {
 	a.started = true
 }
 
-// Stopping says that a drain began: /readyz fails from now on.
+// Stopping says that the process takes no more work: /readyz fails from now on. It is
+// for processes without a listener of their own; of others a check says it, once they
+// have ceased to accept.
 func (a *Admin) Stopping() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

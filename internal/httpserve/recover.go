@@ -8,37 +8,54 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 )
 
-// answer wraps a ResponseWriter to know whether anything was sent, and keeps
-// what handlers expect of it: flushing, hijacking, ReaderFrom and
-// http.ResponseController.
+// answer wraps a ResponseWriter to know whether anything was sent and to end the
+// connection behind it once the server leaves, and keeps what handlers expect of it:
+// flushing, hijacking, ReaderFrom and http.ResponseController.
 type answer struct {
 	http.ResponseWriter
-	begun bool
+	leaving *atomic.Bool
+	begun   bool
+}
+
+// begin is right before the header goes out. Connection: close makes net/http close
+// an HTTP/1.1 connection, and send GOAWAY over HTTP/2.
+func (a *answer) begin() {
+	if a.begun {
+		return
+	}
+	a.begun = true
+	if a.leaving.Load() {
+		a.Header().Set("Connection", "close")
+	}
 }
 
 func (a *answer) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
+	switch {
+	case status >= 200:
+		a.begin()
+	case status == http.StatusSwitchingProtocols: // the header says Connection: Upgrade
 		a.begun = true
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(b []byte) (int, error) {
-	a.begun = true
+	a.begin()
 	return a.ResponseWriter.Write(b)
 }
 
 // ReadFrom lets io.Copy reach the ReaderFrom of the connection (sendfile).
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
-	a.begun = true
+	a.begin()
 	return io.Copy(a.ResponseWriter, r)
 }
 
 // Flush sends what is buffered; http.Flusher has no place for an error.
 func (a *answer) Flush() {
-	a.begun = true
+	a.begin()
 	_ = http.NewResponseController(a.ResponseWriter).Flush()
 }
 
@@ -58,9 +75,9 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // cuts the connection where an answer had begun, so that the client does not
 // take half of one for the whole. The panic is logged with its stack; the
 // value of the panic is, the request's body and headers are not.
-func recovering(next http.Handler, log *slog.Logger) http.Handler {
+func recovering(next http.Handler, log *slog.Logger, leaving *atomic.Bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := &answer{ResponseWriter: w}
+		a := &answer{ResponseWriter: w, leaving: leaving}
 		defer func() {
 			v := recover()
 			if v == nil {
@@ -84,5 +101,6 @@ func recovering(next http.Handler, log *slog.Logger) http.Handler {
 			}.Write(w)
 		}()
 		next.ServeHTTP(a, r)
+		a.begin() // of a handler that answered nothing, for which net/http does
 	})
 }

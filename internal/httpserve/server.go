@@ -34,6 +34,8 @@ type Server struct {
 	cut      context.CancelFunc // cancels the requests still in flight
 	draining chan struct{}      // closed when Run is told to stop
 	inFlight atomic.Int64
+	leaving  atomic.Bool // each answer ends its connection
+	closing  atomic.Bool // nothing more is accepted
 }
 
 // New binds opts.Listen at once, so that an address that is taken is known
@@ -61,7 +63,7 @@ func New(opts Options, handler http.Handler, deps Deps) (*Server, error) {
 	base, cut := context.WithCancel(context.WithValue(context.Background(), drainKey{}, s.draining))
 	s.cut = cut
 	s.http = &http.Server{
-		Handler:           s.counting(recovering(handler, s.log)),
+		Handler:           s.counting(recovering(handler, s.log, &s.leaving)),
 		ReadHeaderTimeout: opts.ReadHeaderTimeout,
 		IdleTimeout:       opts.IdleTimeout,
 		MaxHeaderBytes:    opts.MaxHeaderBytes,
@@ -98,15 +100,27 @@ func (s *Server) URL() string { return url(s.listener.Addr()) }
 // InFlight is the number of requests being handled.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
 
+// Accepting says whether the listener takes connections, or will once Run begins:
+// false from the end of the drain delay on.
+func (s *Server) Accepting() bool { return !s.closing.Load() }
+
+// Leave asks clients to come by another connection, as long as this one is still
+// served: from now on each answer says so, by Connection: close over HTTP/1.1 and by
+// GOAWAY behind the answer over HTTP/2. Connections without a request stay open until
+// the listener closes: to close one at once could hit a request that is on its way.
+// Run does this when it is told to stop; it is for those who drain before that.
+func (s *Server) Leave() { s.leaving.Store(true) }
+
 // Close gives up the listener and every connection at once. It is for a Server
 // whose Run is never called; Run closes by itself.
 func (s *Server) Close() error {
+	s.closing.Store(true)
 	s.cut()
 	return errors.Join(s.http.Close(), ignoreClosed(s.listener.Close()))
 }
 
-// Run serves until ctx ends, then drains: it goes on accepting for
-// DrainDelay, stops accepting, lets requests in flight finish for up to
+// Run serves until ctx ends, then drains: it asks clients to leave, goes on
+// accepting for DrainDelay, stops accepting and closes connections without a request, lets requests in flight finish for up to
 // ShutdownTimeout, cancels the rest and closes. It returns nil if all
 // finished, and otherwise an error that says how many were cut off.
 func (s *Server) Run(ctx context.Context) error {
@@ -120,6 +134,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve %s at %s: %w", s.name, s.Addr(), err)
 	case <-ctx.Done():
 	}
+	s.Leave()
 	close(s.draining)
 	if err := s.delay(served); err != nil {
 		return err
@@ -158,6 +173,7 @@ func (s *Server) delay(served <-chan error) error {
 
 // shutdown stops accepting and waits for the requests in flight.
 func (s *Server) shutdown() error {
+	s.closing.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownTimeout)
 	defer cancel()
 	err := s.http.Shutdown(ctx)

@@ -129,8 +129,14 @@ func TestDrainFinishesInFlight(t *testing.T) {
 		answer <- string(b)
 	}()
 	<-entered
+	if !s.Accepting() {
+		t.Error("said to accept nothing, though it does")
+	}
 	r.cancel()
 	waitUntil(t, func() bool { return refused(s.Addr().String()) })
+	if s.Accepting() {
+		t.Error("said to accept, though it does not")
+	}
 	close(release)
 	if got := <-answer; got != "whole" {
 		t.Errorf("answer %q, want it whole", got)

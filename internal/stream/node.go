@@ -170,6 +170,18 @@ func (n *Node) Ready() error {
 	return n.engine.Ready()
 }
 
+// Serving is nil while clients are let in, whether or not they should be sent to
+// another node: from when all topics were read to their end for the first time until
+// Drain's delay is over. That the hub is away, which all nodes see alike, changes
+// nothing: clients get last values, what they publish is taken, and what comes when
+// the hub is back.
+func (n *Node) Serving() error {
+	if n.connections.isClosing() {
+		return ErrDraining
+	}
+	return n.engine.Read()
+}
+
 // Topics are the names of those that are served.
 func (n *Node) Topics() []string { return n.engine.Topics() }
 

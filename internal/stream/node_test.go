@@ -18,7 +18,8 @@ import (
 )
 
 // A node is not ready before it has read the hub, and not while it has not heard
-// of it for max_lag; once the hub is back it is ready again.
+// of it for max_lag; once the hub is back it is ready again. It lets clients in from
+// when it has read it first, whatever becomes of the hub, until it has drained.
 func TestHealthFollowsTheHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newLog()
@@ -35,6 +36,10 @@ func TestHealthFollowsTheHub(t *testing.T) {
 		if health() != http.StatusServiceUnavailable {
 			t.Error("ready before it runs")
 		}
+		if n.Serving() == nil {
+			t.Error("it serves before it has read anything")
+		}
+		log.SetAway(true)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- n.Run(ctx) }()
@@ -48,7 +53,12 @@ func TestHealthFollowsTheHub(t *testing.T) {
 			}
 			return time.Since(begin)
 		}
-		within(5*time.Second, http.StatusOK)
+		<-time.After(time.Minute)
+		if n.Serving() == nil {
+			t.Error("it serves though the hub never was there")
+		}
+		log.SetAway(false)
+		within(time.Minute, http.StatusOK)
 		<-time.After(time.Minute)
 		if health() != http.StatusOK {
 			t.Error("not ready though nothing happens")
@@ -56,6 +66,9 @@ func TestHealthFollowsTheHub(t *testing.T) {
 		log.SetAway(true)
 		if took := within(2*o.Live.MaxLag, http.StatusServiceUnavailable); took < o.Live.MaxLag/2 {
 			t.Errorf("not ready %v after the hub went away, before max_lag", took)
+		}
+		if err := n.Serving(); err != nil {
+			t.Errorf("it lets nobody in because the hub is away: %v", err)
 		}
 		log.SetAway(false)
 		within(5*time.Second, http.StatusOK)
@@ -65,6 +78,9 @@ func TestHealthFollowsTheHub(t *testing.T) {
 		}
 		if err := n.Ready(); !errors.Is(err, ErrDraining) {
 			t.Errorf("after its end: %v", err)
+		}
+		if err := n.Serving(); !errors.Is(err, ErrDraining) {
+			t.Errorf("it serves after its end: %v", err)
 		}
 	})
 }
@@ -172,8 +188,8 @@ func TestDrain(t *testing.T) {
 		n.Drain(context.Background(), 2*time.Second)
 	}()
 	await(t, "the balancer to be told", func() bool { return ask(t, http.MethodGet, n.url+"/healthz").status == http.StatusServiceUnavailable })
-	if n.connections.isClosing() {
-		t.Error("nobody is let in any more, though the delay is not over")
+	if err := n.Serving(); err != nil {
+		t.Errorf("nobody is let in any more, though the delay is not over: %v", err)
 	}
 	var end string
 	for {
@@ -190,6 +206,9 @@ func TestDrain(t *testing.T) {
 	<-done
 	if left := n.Connections(); left != 0 {
 		t.Errorf("%d connections are left", left)
+	}
+	if err := n.Serving(); !errors.Is(err, ErrDraining) {
+		t.Errorf("it serves though it has drained: %v", err)
 	}
 	if a := ask(t, http.MethodGet, n.url+"/v1/topics/one/stream?key=a"); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("who comes is answered %d", a.status)

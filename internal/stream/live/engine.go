@@ -149,17 +149,20 @@ func (e *Engine) release() { <-e.slots }
 func (e *Engine) Ready() error {
 	var errs []error
 	for _, name := range e.Topics() {
-		t := e.topics[name]
-		t.mu.Lock()
-		st, why := t.state, t.why
-		t.mu.Unlock()
-		switch {
-		case st != nil:
-			errs = append(errs, st.ready(e.opts.MaxLag))
-		case why != nil:
-			errs = append(errs, fmt.Errorf("topic %q: %w", name, why))
-		default:
-			errs = append(errs, fmt.Errorf("topic %q: the hub has not answered yet", name))
+		errs = append(errs, e.topics[name].ready())
+	}
+	return errors.Join(errs...)
+}
+
+// Read is nil from when every topic was read to its end for the first time; before
+// that it says what is missing.
+func (e *Engine) Read() error {
+	var errs []error
+	for _, name := range e.Topics() {
+		if t := e.topics[name]; !t.read.Load() {
+			if err := t.ready(); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

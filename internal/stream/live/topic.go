@@ -18,6 +18,7 @@ type topic struct {
 	name     string
 	window   int64
 	conflate bool
+	read     atomic.Bool // it was loaded once, whatever has become of it
 
 	mu    sync.Mutex
 	state *state // nil until the hub was asked. Guarded by mu.
@@ -45,6 +46,20 @@ func (t *topic) set(st *state, why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.state, t.why = st, why
+}
+
+// ready says why the topic cannot be served as it is in the hub now, or nil.
+func (t *topic) ready() error {
+	t.mu.Lock()
+	st, why := t.state, t.why
+	t.mu.Unlock()
+	switch {
+	case st != nil:
+		return st.ready(t.engine.opts.MaxLag)
+	case why != nil:
+		return fmt.Errorf("topic %q: %w", t.name, why)
+	}
+	return fmt.Errorf("topic %q: the hub has not answered yet", t.name)
 }
 
 // run reads the topic until ctx ends. Each turn is one state of it.
@@ -88,7 +103,7 @@ func (t *topic) open(ctx context.Context) (*state, []int64, error) {
 	is, err := log.Describe(ctx, t.name)
 	if errors.Is(err, message.ErrNotFound) {
 		st := &state{topic: t, absent: map[*Subscription]struct{}{}}
-		st.loaded.Store(true)
+		st.load()
 		return st, nil, nil
 	}
 	if err != nil {
@@ -256,7 +271,7 @@ func (r *reading) load() error {
 	if err := st.placeForeign(r.ctx); err != nil {
 		return err
 	}
-	st.loaded.Store(true)
+	st.load()
 	r.topic.engine.deps.Logger.Info("topic is read to its end", "topic", r.topic.name, "partitions", len(st.parts))
 	return nil
 }
