@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -104,7 +105,9 @@ func TestModules(t *testing.T) {
 
 // What is wrong with a test file is found.
 func TestReadFindsWhatIsWrong(t *testing.T) {
-	const good = `run "a" {
+	const good = `variables {}
+
+run "a" {
   command = plan
 
   assert {
@@ -147,6 +150,9 @@ run "b" {
 			if row.problem == "" && (len(got.flips) != 2 || got.flips[0].says != "a is 1" || got.flips[1].says != missingFailure || got.flips[1].run != "b") {
 				t.Errorf("flips %+v", got.flips)
 			}
+			if row.problem == "" && got.flips[1].alone != "variables {}\n\nrun \"b\" {\n  expect_failures = [var.b]\n}\n" {
+				t.Errorf("alone the second is %q", got.flips[1].alone)
+			}
 		})
 	}
 }
@@ -174,4 +180,79 @@ func TestChange(t *testing.T) {
 			t.Errorf("%s: %v, want %q", row.text, err, row.problem)
 		}
 	}
+}
+
+// rendered are the manifests of stamps in the cloud.
+const rendered = "../../deploy/rendered"
+
+// What the code says of a stamp is what its manifests say: the service accounts
+// that have identities, the share's name, the stamps' names and regions, the folders
+// that Flux applies, the path that probes ask for.
+func TestAgainstManifests(t *testing.T) {
+	stamp, prod := text(t, deploy, "modules/stamp/variables.tf"), text(t, deploy, "envs/prod/main.tf")
+	accounts := captures(stamp, `service_account = "([^"]+)"`)
+	stamps := captures(prod, `name = "(cloud-\w+)", location = "\w+"`)
+	folders, err := filepath.Glob(filepath.Join(rendered, "cloud-*"))
+	if err != nil || len(folders) == 0 || len(stamps) != len(folders) {
+		t.Fatalf("stamps %q, manifests in %q: %v", stamps, folders, err)
+	}
+	for _, name := range stamps {
+		dir := filepath.Join(rendered, name)
+		var found []string
+		for _, file := range files(t, dir, "serviceaccount-*.yaml") {
+			found = append(found, captures(file, `(?m)^  name: (\S+)$`)...)
+		}
+		if !slices.Equal(found, accounts) {
+			t.Errorf("%s has the service accounts %q, identities are for %q", name, found, accounts)
+		}
+		share := captures(text(t, deploy, "modules/stamp/share.tf"), `resource "azurerm_storage_share" "queue" \{\n  name\s+= "(\w+)"`)
+		if volume := strings.Join(files(t, dir, "persistentvolume-*.yaml"), ""); len(share) != 1 || !slices.Equal(captures(volume, `shareName: (\S+)`), share) {
+			t.Errorf("%s mounts %q, the share is %q", name, captures(volume, `shareName: (\S+)`), share)
+		}
+		region := captures(prod, `name = "`+name+`", location = "(\w+)"`)
+		config := strings.Join(files(t, dir, "configmap-*.yaml"), "")
+		if len(region) != 1 || !regexp.MustCompile(`region: "?`+region[0]+`"?\n`).MatchString(config) || !regexp.MustCompile(`name: "?`+name+`"?\n`).MatchString(config) {
+			t.Errorf("%s in %q does not configure itself so", name, region)
+		}
+		if _, err := os.Stat(filepath.Join("../../deploy/gitops/clusters", name)); err != nil {
+			t.Error(err)
+		}
+		probe := captures(text(t, deploy, "global/variables.tf"), `path\s+= optional\(string, "([^"]+)"\)`)
+		ingress := strings.Join(files(t, dir, "ingress-*.yaml"), "")
+		if len(probe) != 1 || !slices.Equal(captures(ingress, `health-probe-path: (\S+)`), probe) {
+			t.Errorf("%s is asked for %q, the front door asks for %q", name, captures(ingress, `health-probe-path: (\S+)`), probe)
+		}
+	}
+}
+
+// captures are the first groups of what a pattern finds.
+func captures(source, pattern string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(source, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+func text(t *testing.T, parts ...string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(parts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// files are the contents of the files of a folder that match.
+func files(t *testing.T, dir, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: no %s: %v", dir, pattern, err)
+	}
+	var found []string
+	for _, name := range names {
+		found = append(found, text(t, name))
+	}
+	return found
 }

@@ -16,6 +16,8 @@ type flip struct {
 	line         int
 	// run is the run block, says what is printed when the assertion fails.
 	run, says string
+	// alone is a test file with that run block and no other.
+	alone string
 	// file is relative to module. The nth place that reads like was, white space
 	// apart, becomes is; where nth is 0 there must be just one.
 	file, was, is string
@@ -64,10 +66,24 @@ type reader struct {
 	expects  bool
 	inRun    int
 	messages map[string]bool
-	out      reading
+	// head is what stands before the first run, body the run that is being read.
+	head, body strings.Builder
+	// ofRun are the flips of body that are settled.
+	ofRun []flip
+	out   reading
 }
 
 func (r *reader) take(text string) {
+	if runLine.MatchString(text) {
+		r.body.Reset()
+	}
+	if r.run == "" && !runLine.MatchString(text) {
+		if r.out.asserts == 0 && len(r.out.flips) == 0 {
+			r.head.WriteString(text + "\n")
+		}
+	} else {
+		r.body.WriteString(text + "\n")
+	}
 	switch {
 	case flipLine.MatchString(text):
 		f, err := parse(flipLine.FindStringSubmatch(text)[1])
@@ -98,7 +114,11 @@ func (r *reader) take(text string) {
 		if !r.expects && r.inRun == 0 {
 			r.problem("run " + r.run + " asserts nothing")
 		}
-		r.run = ""
+		for _, f := range r.ofRun {
+			f.alone = r.head.String() + r.body.String()
+			r.out.flips = append(r.out.flips, f)
+		}
+		r.run, r.ofRun = "", nil
 	}
 }
 
@@ -109,7 +129,7 @@ func (r *reader) settle(says string) {
 	}
 	for _, f := range r.pending {
 		f.run, f.says = r.run, says
-		r.out.flips = append(r.out.flips, f)
+		r.ofRun = append(r.ofRun, f)
 	}
 	r.pending = nil
 }

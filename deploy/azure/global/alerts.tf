@@ -15,7 +15,7 @@ resource "azurerm_monitor_action_group" "this" {
   }
 }
 
-# An origin that half of the probes of five minutes did not find.
+# An origin that one in ten probes of five minutes did not find.
 resource "azurerm_monitor_metric_alert" "origin" {
   name                = "postroad-origin-unhealthy"
   resource_group_name = local.resource_group_name
@@ -31,13 +31,43 @@ resource "azurerm_monitor_metric_alert" "origin" {
     metric_name      = "OriginHealthPercentage"
     aggregation      = "Average"
     operator         = "LessThan"
-    threshold        = 50
+    threshold        = 90
 
     dimension {
       name     = "Origin"
       operator = "Include"
       values   = ["*"]
     }
+  }
+
+  action {
+    action_group_id = azurerm_monitor_action_group.this.id
+  }
+}
+
+# The hub fails requests, or takes nothing at all: messages pile up in the stamps,
+# which go on accepting and look well.
+resource "azurerm_monitor_metric_alert" "hub" {
+  for_each = merge(
+    { fails = { metric = "ServerErrors", operator = "GreaterThan", threshold = 0, window = "PT5M", means = "The hub fails requests." } },
+    var.alert_when_nothing_comes ? { silent = { metric = "IncomingMessages", operator = "LessThan", threshold = 1, window = "PT15M", means = "Nothing has come into the hub for a quarter of an hour." } } : {},
+  )
+
+  name                = "postroad-hub-${each.key}"
+  resource_group_name = local.resource_group_name
+  scopes              = [local.hub_namespace_id]
+  description         = "${each.value.means} What stamps accept waits in their shares: look at postroad_queue_unforwarded_messages, then at docs/operating-the-hub.md."
+  severity            = 1
+  frequency           = "PT1M"
+  window_size         = each.value.window
+  tags                = local.tags
+
+  criteria {
+    metric_namespace = "Microsoft.EventHub/namespaces"
+    metric_name      = each.value.metric
+    aggregation      = "Total"
+    operator         = each.value.operator
+    threshold        = each.value.threshold
   }
 
   action {

@@ -2,6 +2,20 @@ locals {
   frontdoor_profile_id = var.existing_frontdoor_profile_id != null ? var.existing_frontdoor_profile_id : azurerm_cdn_frontdoor_profile.this[0].id
 }
 
+data "azurerm_cdn_frontdoor_profile" "existing" {
+  count = var.existing_frontdoor_profile_id == null ? 0 : 1
+
+  name                = split("/", var.existing_frontdoor_profile_id)[8]
+  resource_group_name = split("/", var.existing_frontdoor_profile_id)[4]
+
+  lifecycle {
+    postcondition {
+      condition     = self.sku_name == "Premium_AzureFrontDoor"
+      error_message = "existing_frontdoor_profile_id: a Premium profile. Standard has neither managed rules nor Private Link."
+    }
+  }
+}
+
 resource "azurerm_cdn_frontdoor_profile" "this" {
   count = var.existing_frontdoor_profile_id == null ? 1 : 0
 
@@ -18,6 +32,25 @@ resource "azurerm_cdn_frontdoor_endpoint" "this" {
   cdn_frontdoor_profile_id = local.frontdoor_profile_id
   enabled                  = true
   tags                     = local.tags
+}
+
+resource "azurerm_cdn_frontdoor_custom_domain" "this" {
+  count = var.domain == null ? 0 : 1
+
+  name                     = replace(var.domain, ".", "-")
+  cdn_frontdoor_profile_id = local.frontdoor_profile_id
+  host_name                = var.domain
+
+  tls {
+    certificate_type = "ManagedCertificate"
+  }
+}
+
+resource "azurerm_cdn_frontdoor_custom_domain_association" "this" {
+  count = var.domain == null ? 0 : 1
+
+  cdn_frontdoor_custom_domain_id = azurerm_cdn_frontdoor_custom_domain.this[0].id
+  cdn_frontdoor_route_ids        = [azurerm_cdn_frontdoor_route.gateways.id]
 }
 
 resource "azurerm_cdn_frontdoor_origin_group" "gateways" {
@@ -67,16 +100,18 @@ resource "azurerm_cdn_frontdoor_origin" "stamp" {
 
 # Nothing is cached: there is no cache block.
 resource "azurerm_cdn_frontdoor_route" "gateways" {
-  name                          = "gateways"
-  cdn_frontdoor_endpoint_id     = azurerm_cdn_frontdoor_endpoint.this.id
-  cdn_frontdoor_origin_group_id = azurerm_cdn_frontdoor_origin_group.gateways.id
-  cdn_frontdoor_origin_ids      = [for o in azurerm_cdn_frontdoor_origin.stamp : o.id]
-  patterns_to_match             = ["/*"]
-  supported_protocols           = ["Http", "Https"]
-  https_redirect_enabled        = true
-  forwarding_protocol           = "HttpsOnly"
-  link_to_default_domain        = true
-  enabled                       = true
+  name                            = "gateways"
+  cdn_frontdoor_endpoint_id       = azurerm_cdn_frontdoor_endpoint.this.id
+  cdn_frontdoor_origin_group_id   = azurerm_cdn_frontdoor_origin_group.gateways.id
+  cdn_frontdoor_origin_ids        = [for o in azurerm_cdn_frontdoor_origin.stamp : o.id]
+  cdn_frontdoor_custom_domain_ids = azurerm_cdn_frontdoor_custom_domain.this[*].id
+  patterns_to_match               = ["/*"]
+  # TLS alone: before a redirect could say so, a message would have been sent in clear.
+  supported_protocols    = ["Https"]
+  https_redirect_enabled = false
+  forwarding_protocol    = "HttpsOnly"
+  link_to_default_domain = true
+  enabled                = true
 }
 
 resource "azurerm_cdn_frontdoor_firewall_policy" "this" {
@@ -86,14 +121,33 @@ resource "azurerm_cdn_frontdoor_firewall_policy" "this" {
   enabled                    = true
   mode                       = var.waf.mode
   request_body_check_enabled = var.waf.inspect_bodies
-  # What a client that keeps to its limits understands.
-  custom_block_response_status_code = 429
-  tags                              = local.tags
+  tags                       = local.tags
+
+  # No status code of our own, which would be that of all refusals. As it is, who
+  # sends too much gets 429 and tries again, and what looks like an attack gets 403,
+  # which a client does not repeat for ever.
 
   managed_rule {
     type    = "Microsoft_DefaultRuleSet"
     version = "2.1"
     action  = "Block"
+
+    # What clients name in keys and attributes is theirs, as a message is.
+    dynamic "exclusion" {
+      for_each = {
+        "key"             = { in = "QueryStringArgNames", operator = "Equals" }
+        "Postroad-Key"    = { in = "RequestHeaderNames", operator = "Equals" }
+        "Idempotency-Key" = { in = "RequestHeaderNames", operator = "Equals" }
+        "Authorization"   = { in = "RequestHeaderNames", operator = "Equals" }
+        "ce-"             = { in = "RequestHeaderNames", operator = "StartsWith" }
+      }
+
+      content {
+        match_variable = exclusion.value.in
+        operator       = exclusion.value.operator
+        selector       = exclusion.key
+      }
+    }
   }
 
   managed_rule {
@@ -118,6 +172,18 @@ resource "azurerm_cdn_frontdoor_firewall_policy" "this" {
       match_values       = ["0.0.0.0/0", "::/0"]
       negation_condition = false
     }
+
+    # A site comes by one address, with all that it has to say.
+    dynamic "match_condition" {
+      for_each = length(var.waf.unlimited) > 0 ? [1] : []
+
+      content {
+        match_variable     = "SocketAddr"
+        operator           = "IPMatch"
+        match_values       = var.waf.unlimited
+        negation_condition = true
+      }
+    }
   }
 }
 
@@ -134,6 +200,14 @@ resource "azurerm_cdn_frontdoor_security_policy" "this" {
 
         domain {
           cdn_frontdoor_domain_id = azurerm_cdn_frontdoor_endpoint.this.id
+        }
+
+        dynamic "domain" {
+          for_each = azurerm_cdn_frontdoor_custom_domain.this
+
+          content {
+            cdn_frontdoor_domain_id = domain.value.id
+          }
         }
       }
     }

@@ -2,6 +2,10 @@ locals {
   hub_namespace_id = var.existing_hub_namespace_id != null ? var.existing_hub_namespace_id : azurerm_eventhub_namespace.this[0].id
   hub_namespace    = var.existing_hub_namespace_id != null ? split("/", var.existing_hub_namespace_id)[8] : azurerm_eventhub_namespace.this[0].name
   hub_group        = var.existing_hub_namespace_id != null ? split("/", var.existing_hub_namespace_id)[4] : local.resource_group_name
+
+  # Made here or there already.
+  topic_names = { for name, t in var.topics : name => t.existing ? name : azurerm_eventhub.this[name].name }
+  topic_ids   = { for name, t in var.topics : name => t.existing ? "${local.hub_namespace_id}/eventhubs/${name}" : azurerm_eventhub.this[name].id }
 }
 
 # Zone-redundant by itself, since var.location has zones: the provider has no
@@ -52,7 +56,7 @@ resource "azurerm_eventhub_namespace" "this" {
 }
 
 resource "azurerm_eventhub" "this" {
-  for_each = var.topics
+  for_each = { for name, t in var.topics : name => t if !t.existing }
 
   name            = each.key
   namespace_id    = local.hub_namespace_id
@@ -72,7 +76,7 @@ resource "azurerm_eventhub_authorization_rule" "forward" {
 
   name                = "forward"
   namespace_name      = local.hub_namespace
-  eventhub_name       = azurerm_eventhub.this[each.key].name
+  eventhub_name       = local.topic_names[each.key]
   resource_group_name = local.hub_group
   send                = true
   listen              = true
@@ -84,7 +88,7 @@ resource "azurerm_eventhub_authorization_rule" "stream" {
 
   name                = "stream"
   namespace_name      = local.hub_namespace
-  eventhub_name       = azurerm_eventhub.this[each.key].name
+  eventhub_name       = local.topic_names[each.key]
   resource_group_name = local.hub_group
   send                = false
   listen              = true

@@ -1,12 +1,12 @@
 locals {
-  resource_group_name = var.existing_resource_group_name != null ? var.existing_resource_group_name : azurerm_resource_group.this[0].name
+  resource_group_name = var.existing_resource_group_id != null ? split("/", var.existing_resource_group_id)[4] : azurerm_resource_group.this[0].name
   registry_id         = var.existing_registry_id != null ? var.existing_registry_id : azurerm_container_registry.this[0].id
   log_workspace_id    = var.existing_log_workspace_id != null ? var.existing_log_workspace_id : azurerm_log_analytics_workspace.this[0].id
   tags                = merge(var.tags, { system = "postroad", environment = var.environment })
 }
 
 resource "azurerm_resource_group" "this" {
-  count = var.existing_resource_group_name == null ? 1 : 0
+  count = var.existing_resource_group_id == null ? 1 : 0
 
   name     = "${var.name}-global"
   location = var.location

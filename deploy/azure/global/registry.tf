@@ -1,3 +1,10 @@
+data "azurerm_container_registry" "existing" {
+  count = var.existing_registry_id == null ? 0 : 1
+
+  name                = split("/", var.existing_registry_id)[8]
+  resource_group_name = split("/", var.existing_registry_id)[4]
+}
+
 # One registry behind one name, readable while a zone or a region is away.
 resource "azurerm_container_registry" "this" {
   count = var.existing_registry_id == null ? 1 : 0
@@ -27,4 +34,24 @@ resource "azurerm_container_registry" "this" {
       tags                            = local.tags
     }
   }
+}
+
+# What a site pulls with: one repository, and nothing else.
+resource "azurerm_container_registry_scope_map" "pull" {
+  count = length(var.site_registry_tokens) > 0 ? 1 : 0
+
+  name                    = "postroad-pull"
+  container_registry_name = split("/", local.registry_id)[8]
+  resource_group_name     = split("/", local.registry_id)[4]
+  actions                 = ["repositories/postroad/content/read", "repositories/postroad/metadata/read"]
+}
+
+resource "azurerm_container_registry_token" "site" {
+  for_each = var.site_registry_tokens
+
+  name                    = each.key
+  container_registry_name = split("/", local.registry_id)[8]
+  resource_group_name     = split("/", local.registry_id)[4]
+  scope_map_id            = azurerm_container_registry_scope_map.pull[0].id
+  enabled                 = true
 }

@@ -47,10 +47,15 @@ variable "tags" {
   default     = {}
 }
 
-variable "existing_resource_group_name" {
+variable "existing_resource_group_id" {
   description = "A resource group that is there already; null makes one."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.existing_resource_group_id == null || can(regex("^/subscriptions/[^/]+/resourceGroups/[^/]+$", var.existing_resource_group_id))
+    error_message = "existing_resource_group_id: the whole id of a resource group."
+  }
 }
 
 variable "existing_registry_id" {
@@ -59,7 +64,7 @@ variable "existing_registry_id" {
   default     = null
 
   validation {
-    condition     = var.existing_registry_id == null || can(regex("/providers/Microsoft.ContainerRegistry/registries/[^/]+$", var.existing_registry_id))
+    condition     = var.existing_registry_id == null || can(regex("/resourceGroups/[^/]+/providers/Microsoft.ContainerRegistry/registries/[^/]+$", var.existing_registry_id))
     error_message = "existing_registry_id: the whole id of a container registry."
   }
 }
@@ -81,7 +86,7 @@ variable "existing_frontdoor_profile_id" {
   default     = null
 
   validation {
-    condition     = var.existing_frontdoor_profile_id == null || can(regex("/providers/Microsoft.Cdn/profiles/[^/]+$", var.existing_frontdoor_profile_id))
+    condition     = var.existing_frontdoor_profile_id == null || can(regex("/resourceGroups/[^/]+/providers/Microsoft.Cdn/profiles/[^/]+$", var.existing_frontdoor_profile_id))
     error_message = "existing_frontdoor_profile_id: the whole id of a Front Door profile."
   }
 }
@@ -142,10 +147,11 @@ variable "hub_subnets" {
 }
 
 variable "topics" {
-  description = "Event hubs, by name. Partitions cannot be made fewer, and on Standard not more: choose once. Hours are how long a message is kept, and how long a screen may be away and still get what it missed."
+  description = "Event hubs, by name. Partitions cannot be made fewer, and on Standard not more: choose once. Hours are how long a message is kept, and how long a screen may be away and still get what it missed. One that is existing is taken as it is."
   type = map(object({
     partitions      = optional(number, 8)
     retention_hours = optional(number, 168)
+    existing        = optional(bool, false)
   }))
   default = { messages = {} }
 
@@ -212,13 +218,15 @@ variable "probe" {
 
 variable "waf" {
   description = <<-EOT
-    The firewall of the front door. rate_limit is how many requests a minute one address may send. Bodies are the
+    The firewall of the front door. rate_limit is how many requests a minute one address may send, but for those of
+    unlimited: a site with all its clients is one address. Bodies are the
     messages of others and are not looked into unless inspect_bodies is set: a message that looks like an attack would
     be refused, and with it what a client has to say.
   EOT
   type = object({
     mode           = optional(string, "Prevention")
     rate_limit     = optional(number, 30000)
+    unlimited      = optional(list(string), [])
     inspect_bodies = optional(bool, false)
   })
   default = {}
@@ -233,4 +241,37 @@ variable "alert_emails" {
   description = "Who is told of alerts, by name."
   type        = map(string)
   default     = {}
+}
+
+variable "alert_when_nothing_comes" {
+  description = "Whether a quarter of an hour without a message in the hub is told of: it is how a hub that refuses everybody looks. Off where silence is usual."
+  type        = bool
+  default     = true
+}
+
+variable "site_registry_tokens" {
+  description = "Sites that pull images with a token of their own, by name, such as onprem. A token may pull the one repository and has no password until you ask for one, so that no state holds it."
+  type        = set(string)
+  default     = []
+}
+
+variable "domain" {
+  description = "The host name that clients know, which is yours and can be led elsewhere; null where the name that Azure gives is enough. Its certificate is Azure's, once DNS has its CNAME and the TXT record of output domain_validation."
+  type        = string
+  default     = null
+}
+
+variable "workflows" {
+  description = "The repository (OWNER/NAME) whose workflows push images and watch deployments, and its environments, one for each stamp beside release; null for none. They have identities that only these environments can use, and no passwords."
+  type = object({
+    repository = string
+    stamps     = set(string)
+    issuer     = optional(string, "https://token.actions.githubusercontent.com")
+  })
+  default = null
+
+  validation {
+    condition     = var.workflows == null || can(regex("^[^/]+/[^/]+$", var.workflows.repository))
+    error_message = "workflows.repository: OWNER/NAME."
+  }
 }

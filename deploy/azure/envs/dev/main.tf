@@ -8,9 +8,16 @@ module "global" {
   environment       = "dev"
   location          = "eastus2"
   replica_locations = []
-  hub               = { units = 1, max_units = 2, ip_rules = var.site_addresses }
-  hub_subnets       = { cloud-dev = module.stamp.hub_subnet }
-  topics            = { messages = { partitions = 4, retention_hours = 24 } }
+
+  existing_resource_group_id    = var.existing.resource_group_id
+  existing_registry_id          = var.existing.registry_id
+  existing_hub_namespace_id     = var.existing.hub_namespace_id
+  existing_frontdoor_profile_id = var.existing.frontdoor_profile_id
+  existing_log_workspace_id     = var.existing.log_workspace_id
+
+  hub         = { units = 1, max_units = 2, ip_rules = var.site_addresses }
+  hub_subnets = { cloud-dev = module.stamp.hub_subnet }
+  topics      = { messages = { partitions = 4, retention_hours = 24 } }
 
   origins = {
     cloud-dev = { host_name = var.host, priority = 1, weight = 500 }
@@ -29,7 +36,12 @@ module "stamp" {
   location            = "eastus2"
   tenant_id           = var.tenant_id
   address_space       = "10.48.0.0/16"
-  application_gateway = true
+  application_gateway = var.stamp_existing.cluster_id == null && var.stamp_existing.network == null
+  frontdoor_id        = module.global.frontdoor_id
+
+  existing_resource_group_id = var.stamp_existing.resource_group_id
+  existing_cluster_id        = var.stamp_existing.cluster_id
+  existing_network           = var.stamp_existing.network
 
   cluster = {
     min_nodes         = 1
@@ -44,5 +56,5 @@ module "stamp" {
   hub           = module.global.hub
   log_workspace = module.global.log_workspace
   action_group  = module.global.action_group
-  flux          = { url = var.repository }
+  flux          = var.repository == null ? null : { url = var.repository }
 }

@@ -19,8 +19,8 @@ output "frontdoor_id" {
 }
 
 output "stamps" {
-  description = "What the stamp's values of the chart need."
+  description = "What the stamp's values of the chart need, and where its host name has to lead."
   value = {
-    cloud-dev = { identities = module.stamp.identities, vault = module.stamp.vault_name, share = module.stamp.share }
+    cloud-dev = { identities = module.stamp.identities, vault = module.stamp.vault_name, share = module.stamp.share, gateway = module.stamp.application_gateway }
   }
 }

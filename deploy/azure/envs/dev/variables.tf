@@ -14,8 +14,9 @@ variable "name" {
 }
 
 variable "repository" {
-  description = "The Git repository that Flux reads."
+  description = "The Git repository that Flux reads, which has to have deploy/gitops/clusters/cloud-dev; null, where the stamp is installed by Helm."
   type        = string
+  default     = null
 }
 
 variable "admin_group_ids" {
@@ -42,4 +43,31 @@ variable "alert_emails" {
 variable "host" {
   description = "The host name of the certificate of the stamp's gateways."
   type        = string
+}
+
+variable "existing" {
+  description = "What stamps share and is there already, by id; the rest is made. See the variables existing_* of global."
+  type = object({
+    resource_group_id    = optional(string)
+    registry_id          = optional(string)
+    hub_namespace_id     = optional(string)
+    frontdoor_profile_id = optional(string)
+    log_workspace_id     = optional(string)
+  })
+  default = {}
+}
+
+variable "stamp_existing" {
+  description = "What the stamp has already, by id; the rest is made. With a network or cluster of its own it has no Application Gateway of ours. See the variables existing_* of modules/stamp."
+  type = object({
+    resource_group_id = optional(string)
+    cluster_id        = optional(string)
+    network = optional(object({
+      vnet_id            = string
+      nodes_subnet_id    = string
+      endpoint_subnet_id = string
+      file_dns_zone_id   = optional(string)
+    }))
+  })
+  default = {}
 }

@@ -3,8 +3,9 @@ terraform {
 
   required_providers {
     azurerm = {
-      source  = "hashicorp/azurerm"
-      version = "~> 5.2"
+      source = "hashicorp/azurerm"
+      # What the tests were run with.
+      version = "5.2.0"
     }
   }
 

@@ -19,9 +19,19 @@ output "frontdoor_id" {
 }
 
 output "stamps" {
-  description = "What the stamps' values of the chart need."
+  description = "What the stamps' values of the chart need, and where their host names have to lead."
   value = {
-    cloud-green = { identities = module.green.identities, vault = module.green.vault_name, share = module.green.share }
-    cloud-blue  = { identities = module.blue.identities, vault = module.blue.vault_name, share = module.blue.share }
+    cloud-green = { identities = module.green.identities, vault = module.green.vault_name, share = module.green.share, gateway = module.green.application_gateway }
+    cloud-blue  = { identities = module.blue.identities, vault = module.blue.vault_name, share = module.blue.share, gateway = module.blue.application_gateway }
   }
+}
+
+output "domain_validation" {
+  description = "What DNS has to say of domain; null without one."
+  value       = module.global.domain_validation
+}
+
+output "workflows" {
+  description = "AZURE_CLIENT_ID of the repository's environments, by name."
+  value       = { for name, w in module.global.workflows : name => w.client_id }
 }

@@ -72,3 +72,69 @@ variable "site_cluster_id" {
   type        = string
   default     = null
 }
+
+variable "site_host" {
+  description = "The host name under which the site onprem takes requests of the front door from the internet; null, the usual case, where it lets nothing in. Then it is no origin."
+  type        = string
+  default     = null
+}
+
+variable "existing" {
+  description = "What stamps share and is there already, by id; the rest is made. See the variables existing_* of global."
+  type = object({
+    resource_group_id    = optional(string)
+    registry_id          = optional(string)
+    hub_namespace_id     = optional(string)
+    frontdoor_profile_id = optional(string)
+    log_workspace_id     = optional(string)
+  })
+  default = {}
+}
+
+variable "green_existing" {
+  description = "What cloud-green has already, by id; the rest is made. With a network or cluster of its own it has no Application Gateway of ours. See the variables existing_* of modules/stamp."
+  type = object({
+    resource_group_id = optional(string)
+    cluster_id        = optional(string)
+    network = optional(object({
+      vnet_id            = string
+      nodes_subnet_id    = string
+      endpoint_subnet_id = string
+      file_dns_zone_id   = optional(string)
+    }))
+  })
+  default = {}
+}
+
+variable "blue_existing" {
+  description = "What cloud-blue has already, by id; the rest is made. With a network or cluster of its own it has no Application Gateway of ours. See the variables existing_* of modules/stamp."
+  type = object({
+    resource_group_id = optional(string)
+    cluster_id        = optional(string)
+    network = optional(object({
+      vnet_id            = string
+      nodes_subnet_id    = string
+      endpoint_subnet_id = string
+      file_dns_zone_id   = optional(string)
+    }))
+  })
+  default = {}
+}
+
+variable "domain" {
+  description = "The host name that clients know; null where the one that Azure gives is enough. See domain of global."
+  type        = string
+  default     = null
+}
+
+variable "workflow_repository" {
+  description = "The repository (OWNER/NAME) whose workflows release and deploy; null for none."
+  type        = string
+  default     = null
+}
+
+variable "git_secret" {
+  description = "The Secret of flux-system that Flux reads a private repository with; null for a public one. You put it there."
+  type        = string
+  default     = null
+}

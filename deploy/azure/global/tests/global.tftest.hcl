@@ -2,7 +2,114 @@
 # assertion is a change of the code that has to make it fail, and is made by
 # test/azure. What the service does with all this is not tested here.
 
-mock_provider "azurerm" {}
+mock_provider "azurerm" {
+  # What the provider looks at before it takes it.
+  mock_resource "azurerm_cdn_frontdoor_custom_domain" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made/customDomains/made"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_route" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made/afdEndpoints/made/routes/made"
+    }
+  }
+
+  mock_resource "azurerm_container_registry_scope_map" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made/scopeMaps/made"
+    }
+  }
+
+  mock_resource "azurerm_user_assigned_identity" {
+    defaults = {
+      id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/made"
+      principal_id = "00000000-0000-0000-0000-000000000007"
+      client_id    = "00000000-0000-0000-0000-000000000008"
+    }
+  }
+
+  mock_resource "azurerm_resource_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made"
+    }
+  }
+
+  mock_resource "azurerm_log_analytics_workspace" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.OperationalInsights/workspaces/made"
+    }
+  }
+
+  mock_resource "azurerm_container_registry" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made"
+    }
+  }
+
+  mock_resource "azurerm_eventhub_namespace" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.EventHub/namespaces/made"
+    }
+  }
+
+  mock_resource "azurerm_eventhub" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.EventHub/namespaces/made/eventhubs/messages"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_profile" {
+    defaults = {
+      id            = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made"
+      resource_guid = "00000000-0000-0000-0000-0000000000aa"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_endpoint" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made/afdEndpoints/made"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_origin_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made/originGroups/made"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_origin" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Cdn/profiles/made/originGroups/made/origins/made"
+    }
+  }
+
+  mock_resource "azurerm_cdn_frontdoor_firewall_policy" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/frontDoorWebApplicationFirewallPolicies/made"
+    }
+  }
+
+  mock_resource "azurerm_monitor_action_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Insights/actionGroups/made"
+    }
+  }
+
+  mock_data "azurerm_cdn_frontdoor_profile" {
+    defaults = {
+      sku_name      = "Premium_AzureFrontDoor"
+      resource_guid = "00000000-0000-0000-0000-0000000000fd"
+    }
+  }
+
+  mock_data "azurerm_container_registry" {
+    defaults = {
+      login_server = "theirs.example.com"
+    }
+  }
+}
 
 variables {
   name        = "plant"
@@ -17,6 +124,7 @@ variables {
   hub          = { units = 4, max_units = 20, ip_rules = ["192.0.2.0/24"] }
   hub_subnets  = { cloud-green = { id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/nodes" } }
   alert_emails = { duty = "duty@example.com" }
+  waf          = { unlimited = ["198.51.100.7"] }
 }
 
 run "frontdoor" {
@@ -36,6 +144,7 @@ run "frontdoor" {
 
   assert {
     # flip variables.tf | default = 30 | default = 50 | 2
+    # flip frontdoor.tf | additional_latency_in_milliseconds = var.latency_sensitivity_ms | additional_latency_in_milliseconds = 50
     condition     = azurerm_cdn_frontdoor_origin_group.gateways.load_balancing[0].additional_latency_in_milliseconds == 30
     error_message = "latency sensitivity is 30 ms"
   }
@@ -48,12 +157,14 @@ run "frontdoor" {
 
   assert {
     # flip variables.tf | path = optional(string, "/healthz") | path = optional(string, "/")
+    # flip frontdoor.tf | path = var.probe.path | path = "/"
     condition     = azurerm_cdn_frontdoor_origin_group.gateways.health_probe[0].path == "/healthz"
     error_message = "probes ask for /healthz"
   }
 
   assert {
     # flip variables.tf | interval_seconds = optional(number, 5) | interval_seconds = optional(number, 100)
+    # flip frontdoor.tf | interval_in_seconds = var.probe.interval_seconds | interval_in_seconds = 100
     condition     = azurerm_cdn_frontdoor_origin_group.gateways.health_probe[0].interval_in_seconds == 5
     error_message = "probes come every five seconds"
   }
@@ -72,12 +183,14 @@ run "frontdoor" {
 
   assert {
     # flip variables.tf | samples = optional(number, 4) | samples = optional(number, 40)
+    # flip frontdoor.tf | sample_size = var.probe.samples | sample_size = 8
     condition     = azurerm_cdn_frontdoor_origin_group.gateways.load_balancing[0].sample_size == 4
     error_message = "four probes are looked at"
   }
 
   assert {
     # flip variables.tf | passing = optional(number, 3) | passing = optional(number, 1)
+    # flip frontdoor.tf | successful_samples_required = var.probe.passing | successful_samples_required = 1
     condition     = azurerm_cdn_frontdoor_origin_group.gateways.load_balancing[0].successful_samples_required == 3
     error_message = "three probes must pass"
   }
@@ -107,14 +220,17 @@ run "frontdoor" {
   }
 
   assert {
+    # flip frontdoor.tf | host_name = each.value.host_name | host_name = "example.com"
     # flip frontdoor.tf | origin_host_header = each.value.host_name | origin_host_header = "example.com"
-    condition     = azurerm_cdn_frontdoor_origin.stamp["cloud-green"].origin_host_header == "green.example.com"
+    # flip frontdoor.tf | https_port = 443 | https_port = 8443
+    condition     = alltrue([for k, o in azurerm_cdn_frontdoor_origin.stamp : "cloud-${o.host_name}" == "${k}.example.com" && o.origin_host_header == o.host_name && o.https_port == 443])
     error_message = "origins are asked by their own name"
   }
 
   assert {
     # flip frontdoor.tf | [] : [each.value.private_link] | [] : []
-    condition     = [for l in azurerm_cdn_frontdoor_origin.stamp["cloud-green"].private_link : l.location] == ["eastus2"]
+    # flip frontdoor.tf | private_link_target_id = private_link.value.service_id | private_link_target_id = replace(private_link.value.service_id, "/green", "/other")
+    condition     = [for l in azurerm_cdn_frontdoor_origin.stamp["cloud-green"].private_link : "${l.location} ${basename(l.private_link_target_id)}"] == ["eastus2 green"]
     error_message = "the origin is reached through Private Link"
   }
 
@@ -125,15 +241,35 @@ run "frontdoor" {
   }
 
   assert {
-    # flip frontdoor.tf | https_redirect_enabled = true | https_redirect_enabled = false
-    condition     = azurerm_cdn_frontdoor_route.gateways.https_redirect_enabled
-    error_message = "plain HTTP is redirected"
+    # flip frontdoor.tf | supported_protocols = ["Https"] | supported_protocols = ["Http", "Https"]
+    condition     = tolist(azurerm_cdn_frontdoor_route.gateways.supported_protocols) == tolist(["Https"])
+    error_message = "nothing is taken in clear"
+  }
+
+  assert {
+    # flip frontdoor.tf | patterns_to_match = ["/*"] | patterns_to_match = ["/v1/*"] | 1
+    condition     = azurerm_cdn_frontdoor_route.gateways.patterns_to_match == tolist(["/*"])
+    error_message = "every path leads to the stamps"
+  }
+
+  assert {
+    # flip frontdoor.tf | restore_traffic_time_to_healed_or_new_endpoint_in_minutes = 0 | restore_traffic_time_to_healed_or_new_endpoint_in_minutes = 50
+    condition     = azurerm_cdn_frontdoor_origin_group.gateways.restore_traffic_time_to_healed_or_new_endpoint_in_minutes == 0
+    error_message = "a stamp that is back gets requests at once"
   }
 
   assert {
     # flip frontdoor.tf | link_to_default_domain = true | link_to_default_domain = true\ncache {\nquery_string_caching_behavior = "UseQueryString"\n}
     condition     = length(azurerm_cdn_frontdoor_route.gateways.cache) == 0
     error_message = "nothing is cached"
+  }
+
+  assert {
+    # flip frontdoor.tf | enabled = true | enabled = false | 1
+    # flip frontdoor.tf | enabled = each.value.enabled | enabled = false
+    # flip frontdoor.tf | enabled = true | enabled = false | 2
+    condition     = azurerm_cdn_frontdoor_endpoint.this.enabled && alltrue([for o in azurerm_cdn_frontdoor_origin.stamp : o.enabled]) && azurerm_cdn_frontdoor_route.gateways.enabled
+    error_message = "endpoint, origins and route are on"
   }
 }
 
@@ -142,8 +278,16 @@ run "firewall" {
 
   assert {
     # flip variables.tf | mode = optional(string, "Prevention") | mode = optional(string, "Detection")
+    # flip frontdoor.tf | mode = var.waf.mode | mode = "Detection"
     condition     = azurerm_cdn_frontdoor_firewall_policy.this.mode == "Prevention"
     error_message = "the firewall refuses"
+  }
+
+  assert {
+    # flip frontdoor.tf | enabled = true | enabled = false | 3
+    # flip frontdoor.tf | enabled = true | enabled = false | 4
+    condition     = azurerm_cdn_frontdoor_firewall_policy.this.enabled && alltrue([for r in azurerm_cdn_frontdoor_firewall_policy.this.custom_rule : r.enabled])
+    error_message = "the firewall and its rule are on"
   }
 
   assert {
@@ -155,18 +299,21 @@ run "firewall" {
   assert {
     # flip frontdoor.tf | type = "Microsoft_DefaultRuleSet" | type = "DefaultRuleSet"
     # flip frontdoor.tf | action = "Block" | action = "Log" | 1
-    condition     = length([for r in azurerm_cdn_frontdoor_firewall_policy.this.managed_rule : r if r.type == "Microsoft_DefaultRuleSet" && r.action == "Block"]) == 1
+    # flip frontdoor.tf | version = "2.1" | version = "1.1"
+    condition     = [for r in azurerm_cdn_frontdoor_firewall_policy.this.managed_rule : "${r.version} ${r.action}" if r.type == "Microsoft_DefaultRuleSet"] == ["2.1 Block"]
     error_message = "the default rule set refuses"
   }
 
   assert {
     # flip frontdoor.tf | action = "Block" | action = "Log" | 2
-    condition     = length([for r in azurerm_cdn_frontdoor_firewall_policy.this.managed_rule : r if r.type == "Microsoft_BotManagerRuleSet" && r.action == "Block"]) == 1
+    # flip frontdoor.tf | version = "1.1" | version = "1.0"
+    condition     = [for r in azurerm_cdn_frontdoor_firewall_policy.this.managed_rule : "${r.version} ${r.action}" if r.type == "Microsoft_BotManagerRuleSet"] == ["1.1 Block"]
     error_message = "bad bots are refused"
   }
 
   assert {
     # flip variables.tf | inspect_bodies = optional(bool, false) | inspect_bodies = optional(bool, true)
+    # flip frontdoor.tf | request_body_check_enabled = var.waf.inspect_bodies | request_body_check_enabled = true
     condition     = azurerm_cdn_frontdoor_firewall_policy.this.request_body_check_enabled == false
     error_message = "messages are not looked into"
   }
@@ -174,14 +321,53 @@ run "firewall" {
   assert {
     # flip frontdoor.tf | type = "RateLimitRule" | type = "MatchRule"
     # flip frontdoor.tf | rate_limit_threshold = var.waf.rate_limit | rate_limit_threshold = 10
-    condition     = one([for r in azurerm_cdn_frontdoor_firewall_policy.this.custom_rule : r.rate_limit_threshold if r.type == "RateLimitRule" && r.action == "Block"]) == 30000
+    # flip frontdoor.tf | action = "Block" | action = "Log" | 3
+    # flip frontdoor.tf | rate_limit_duration_in_minutes = 1 | rate_limit_duration_in_minutes = 5
+    # flip variables.tf | rate_limit = optional(number, 30000) | rate_limit = optional(number, 300)
+    condition     = [for r in azurerm_cdn_frontdoor_firewall_policy.this.custom_rule : "${r.rate_limit_threshold} in ${r.rate_limit_duration_in_minutes}" if r.type == "RateLimitRule" && r.action == "Block"] == ["30000 in 1"]
     error_message = "one address has a rate"
+  }
+
+  assert {
+    # flip frontdoor.tf | match_variable = "SocketAddr" | match_variable = "RemoteAddr" | 1
+    # flip frontdoor.tf | match_variable = "SocketAddr" | match_variable = "RemoteAddr" | 2
+    # flip frontdoor.tf | ["0.0.0.0/0", "::/0"] | ["0.0.0.0/0"]
+    # flip frontdoor.tf | negation_condition = false | negation_condition = true
+    # flip frontdoor.tf | for_each = length(var.waf.unlimited) > 0 ? [1] : [] | for_each = []
+    # flip frontdoor.tf | match_values = var.waf.unlimited | match_values = ["192.0.2.0/24"]
+    # flip frontdoor.tf | negation_condition = true | negation_condition = false
+    condition     = [for c in azurerm_cdn_frontdoor_firewall_policy.this.custom_rule[0].match_condition : "${c.match_variable} ${c.negation_condition} ${join(" ", c.match_values)}"] == ["SocketAddr false 0.0.0.0/0 ::/0", "SocketAddr true 198.51.100.7"]
+    error_message = "the rate is that of every address that connects but for sites, whatever it says of itself"
+  }
+
+  assert {
+    # flip frontdoor.tf | request_body_check_enabled = var.waf.inspect_bodies | request_body_check_enabled = var.waf.inspect_bodies\n custom_block_response_status_code = 429
+    condition     = coalesce(azurerm_cdn_frontdoor_firewall_policy.this.custom_block_response_status_code, 0) == 0
+    error_message = "what looks like an attack is not told to try again"
+  }
+
+  assert {
+    # flip frontdoor.tf | "key" = { in = | "other" = { in =
+    # flip frontdoor.tf | "ce-" = { in = | "other" = { in =
+    # flip frontdoor.tf | in = "QueryStringArgNames" | in = "RequestCookieNames"
+    # flip frontdoor.tf | operator = "StartsWith" | operator = "Equals"
+    # flip frontdoor.tf | selector = exclusion.key | selector = "other"
+    # flip frontdoor.tf | operator = exclusion.value.operator | operator = "Equals"
+    condition     = sort(flatten([for r in azurerm_cdn_frontdoor_firewall_policy.this.managed_rule : [for e in r.exclusion : "${e.match_variable} ${e.operator} ${e.selector}"]])) == tolist(["QueryStringArgNames Equals key", "RequestHeaderNames Equals Authorization", "RequestHeaderNames Equals Idempotency-Key", "RequestHeaderNames Equals Postroad-Key", "RequestHeaderNames StartsWith ce-"])
+    error_message = "keys and attributes of messages are not looked into"
   }
 
   assert {
     # flip frontdoor.tf | patterns_to_match = ["/*"] | patterns_to_match = ["/v1/*"] | 2
     condition     = azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].association[0].patterns_to_match[0] == "/*"
     error_message = "the firewall stands before every path"
+  }
+
+  assert {
+    # flip frontdoor.tf | cdn_frontdoor_domain_id = azurerm_cdn_frontdoor_endpoint.this.id | cdn_frontdoor_domain_id = replace(azurerm_cdn_frontdoor_endpoint.this.id, "/made", "/other")
+    # flip frontdoor.tf | cdn_frontdoor_firewall_policy_id = azurerm_cdn_frontdoor_firewall_policy.this.id | cdn_frontdoor_firewall_policy_id = replace(azurerm_cdn_frontdoor_firewall_policy.this.id, "/made", "/other")
+    condition     = azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].cdn_frontdoor_firewall_policy_id == azurerm_cdn_frontdoor_firewall_policy.this.id && azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].association[0].domain[0].cdn_frontdoor_domain_id == azurerm_cdn_frontdoor_endpoint.this.id
+    error_message = "it is that firewall that stands before that endpoint"
   }
 }
 
@@ -242,6 +428,7 @@ run "hub" {
 
   assert {
     # flip variables.tf | sku = optional(string, "Standard") | sku = optional(string, "Premium")
+    # flip hub.tf | sku = var.hub.sku | sku = "Premium"
     condition     = azurerm_eventhub_namespace.this[0].sku == "Standard"
     error_message = "the hub is Standard unless asked otherwise"
   }
@@ -266,6 +453,12 @@ run "hub" {
   }
 
   assert {
+    # flip hub.tf | minimum_tls_version = "1.2" | minimum_tls_version = null
+    condition     = azurerm_eventhub_namespace.this[0].minimum_tls_version == "1.2"
+    error_message = "the hub speaks TLS 1.2 or later"
+  }
+
+  assert {
     # flip hub.tf | for_each = var.hub.ip_rules | for_each = []
     condition     = [for r in azurerm_eventhub_namespace.this[0].network_rulesets[0].ip_rule : r.ip_mask] == ["192.0.2.0/24"]
     error_message = "sites reach the hub"
@@ -273,18 +466,21 @@ run "hub" {
 
   assert {
     # flip hub.tf | for_each = var.hub_subnets | for_each = {}
-    condition     = length(azurerm_eventhub_namespace.this[0].network_rulesets[0].virtual_network_rule) == 1
+    # flip hub.tf | subnet_id = virtual_network_rule.value.id | subnet_id = replace(virtual_network_rule.value.id, "/nodes", "/other")
+    condition     = [for r in azurerm_eventhub_namespace.this[0].network_rulesets[0].virtual_network_rule : basename(r.subnet_id)] == ["nodes"]
     error_message = "stamps reach the hub"
   }
 
   assert {
     # flip variables.tf | partitions = optional(number, 8) | partitions = optional(number, 1)
+    # flip hub.tf | partition_count = each.value.partitions | partition_count = 1
     condition     = azurerm_eventhub.this["messages"].partition_count == 8
     error_message = "an event hub has eight partitions"
   }
 
   assert {
     # flip variables.tf | retention_hours = optional(number, 168) | retention_hours = optional(number, 1)
+    # flip hub.tf | retention_time_in_hours = each.value.retention_hours | retention_time_in_hours = 1
     condition     = azurerm_eventhub.this["messages"].retention_description[0].retention_time_in_hours == 168
     error_message = "messages are kept for a week"
   }
@@ -305,6 +501,7 @@ run "hub" {
 
   assert {
     # flip hub.tf | send = false | send = true
+    # flip hub.tf | listen = true | listen = false | 2
     # flip hub.tf | manage = false | manage = true | 2
     condition     = azurerm_eventhub_authorization_rule.stream["messages"].listen && !azurerm_eventhub_authorization_rule.stream["messages"].send && !azurerm_eventhub_authorization_rule.stream["messages"].manage
     error_message = "stream nodes only listen"
@@ -357,14 +554,21 @@ run "seen" {
 
   assert {
     # flip alerts.tf | metric_name = "OriginHealthPercentage" | metric_name = "RequestCount"
-    # flip alerts.tf | threshold = 50 | threshold = 0
-    condition     = one(azurerm_monitor_metric_alert.origin.criteria).metric_name == "OriginHealthPercentage" && one(azurerm_monitor_metric_alert.origin.criteria).threshold == 50
+    # flip alerts.tf | threshold = 90 | threshold = 0
+    # flip alerts.tf | operator = "LessThan" | operator = "GreaterThan" | 1
+    # flip alerts.tf | metric_namespace = "Microsoft.Cdn/profiles" | metric_namespace = "Microsoft.Network/frontdoors"
+    # flip alerts.tf | aggregation = "Average" | aggregation = "Maximum"
+    condition     = [for c in azurerm_monitor_metric_alert.origin.criteria : "${c.aggregation} ${c.metric_namespace} ${c.metric_name} ${c.operator} ${c.threshold}"] == ["Average Microsoft.Cdn/profiles OriginHealthPercentage LessThan 90"]
     error_message = "an unhealthy origin is told of"
   }
 
   assert {
     # flip alerts.tf | metric_name = "ThrottledRequests" | metric_name = "IncomingRequests"
-    condition     = one(azurerm_monitor_metric_alert.throttled.criteria).metric_name == "ThrottledRequests"
+    # flip alerts.tf | operator = "GreaterThan" | operator = "LessThan" | 2
+    # flip alerts.tf | metric_namespace = "Microsoft.EventHub/namespaces" | metric_namespace = "Microsoft.EventHub/clusters" | 2
+    # flip alerts.tf | aggregation = "Total" | aggregation = "Minimum" | 2
+    # flip alerts.tf | threshold = 0 | threshold = 1000 | 2
+    condition     = [for c in azurerm_monitor_metric_alert.throttled.criteria : "${c.aggregation} ${c.metric_namespace} ${c.metric_name} ${c.operator} ${c.threshold}"] == ["Total Microsoft.EventHub/namespaces ThrottledRequests GreaterThan 0"]
     error_message = "a hub that throttles is told of"
   }
 
@@ -373,6 +577,35 @@ run "seen" {
     condition     = [for r in azurerm_monitor_action_group.this.email_receiver : r.email_address] == ["duty@example.com"]
     error_message = "somebody is told"
   }
+
+  assert {
+    # flip main.tf | target_resource_id = each.value | target_resource_id = local.registry_id
+    # flip main.tf | log_analytics_workspace_id = local.log_workspace_id | log_analytics_workspace_id = replace(local.log_workspace_id, "/made", "/other")
+    condition     = [for k, s in azurerm_monitor_diagnostic_setting.this : "${k} ${basename(dirname(s.target_resource_id))} ${basename(dirname(s.log_analytics_workspace_id))}"] == ["frontdoor profiles workspaces", "hub namespaces workspaces", "registry registries workspaces"] && alltrue([for s in azurerm_monitor_diagnostic_setting.this : endswith(s.log_analytics_workspace_id, "/made")])
+    error_message = "each resource's own logs go to the workspace"
+  }
+
+  assert {
+    # flip alerts.tf | scopes = [local.frontdoor_profile_id] | scopes = [local.hub_namespace_id]
+    # flip alerts.tf | scopes = [local.hub_namespace_id] | scopes = [local.frontdoor_profile_id] | 2
+    # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 1
+    # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 2
+    condition     = [for a in [azurerm_monitor_metric_alert.origin, azurerm_monitor_metric_alert.throttled] : "${basename(dirname(one(a.scopes)))} ${basename(one(a.action).action_group_id)}"] == ["profiles made", "namespaces made"]
+    error_message = "alerts look at front door and hub, and reach somebody"
+  }
+
+  assert {
+    # flip alerts.tf | metric = "ServerErrors" | metric = "UserErrors"
+    # flip alerts.tf | metric = "IncomingMessages" | metric = "OutgoingMessages"
+    # flip alerts.tf | operator = "LessThan", threshold = 1 | operator = "GreaterThan", threshold = 1
+    # flip alerts.tf | threshold = each.value.threshold | threshold = 100
+    # flip alerts.tf | operator = each.value.operator | operator = "GreaterThan"
+    # flip alerts.tf | metric_name = each.value.metric | metric_name = "ServerErrors"
+    # flip variables.tf | default = true | default = false
+    # flip alerts.tf | scopes = [local.hub_namespace_id] | scopes = [local.frontdoor_profile_id] | 1
+    condition     = [for k, a in azurerm_monitor_metric_alert.hub : "${k} ${one(a.criteria).metric_name} ${one(a.criteria).operator} ${one(a.criteria).threshold} ${basename(dirname(one(a.scopes)))}"] == ["fails ServerErrors GreaterThan 0 namespaces", "silent IncomingMessages LessThan 1 namespaces"]
+    error_message = "a hub that fails, or takes nothing, is told of"
+  }
 }
 
 # What is there already is taken as it is, and nothing of its kind is made.
@@ -380,7 +613,7 @@ run "existing" {
   command = plan
 
   variables {
-    existing_resource_group_name  = "theirs"
+    existing_resource_group_id    = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs"
     existing_registry_id          = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs/providers/Microsoft.ContainerRegistry/registries/theirs"
     existing_hub_namespace_id     = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs-hub/providers/Microsoft.EventHub/namespaces/theirs"
     existing_frontdoor_profile_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs/providers/Microsoft.Cdn/profiles/theirs"
@@ -388,7 +621,7 @@ run "existing" {
   }
 
   assert {
-    # flip main.tf | count = var.existing_resource_group_name == null ? 1 : 0 | count = 1
+    # flip main.tf | count = var.existing_resource_group_id == null ? 1 : 0 | count = 1
     # flip main.tf | count = var.existing_log_workspace_id == null ? 1 : 0 | count = 1
     # flip registry.tf | count = var.existing_registry_id == null ? 1 : 0 | count = 1
     # flip hub.tf | count = var.existing_hub_namespace_id == null ? 1 : 0 | count = 1
@@ -399,7 +632,9 @@ run "existing" {
 
   assert {
     # flip hub.tf | namespace_id = local.hub_namespace_id | namespace_id = replace(local.hub_namespace_id, "/theirs", "/other")
-    condition     = endswith(azurerm_eventhub.this["messages"].namespace_id, "/namespaces/theirs")
+    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "other" | 1
+    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "other" | 2
+    condition     = endswith(azurerm_eventhub.this["messages"].namespace_id, "/namespaces/theirs") && azurerm_eventhub_authorization_rule.forward["messages"].namespace_name == "theirs" && azurerm_eventhub_authorization_rule.stream["messages"].namespace_name == "theirs"
     error_message = "event hubs are made in the namespace that is there"
   }
 
@@ -416,10 +651,71 @@ run "existing" {
   }
 
   assert {
-    # flip main.tf | ? var.existing_resource_group_name : azurerm_resource_group.this[0].name | ? "other" : azurerm_resource_group.this[0].name
+    # flip outputs.tf | data.azurerm_cdn_frontdoor_profile.existing[0].resource_guid | ""
+    # flip frontdoor.tf | name = split("/", var.existing_frontdoor_profile_id)[8] | name = split("/", var.existing_frontdoor_profile_id)[7]
+    # flip frontdoor.tf | resource_group_name = split("/", var.existing_frontdoor_profile_id)[4] | resource_group_name = "other"
+    condition     = output.frontdoor_id == "00000000-0000-0000-0000-0000000000fd" && data.azurerm_cdn_frontdoor_profile.existing[0].name == "theirs" && data.azurerm_cdn_frontdoor_profile.existing[0].resource_group_name == "theirs"
+    error_message = "stamps know the front door that is there"
+  }
+
+  assert {
+    # flip outputs.tf | data.azurerm_container_registry.existing[0].login_server | ""
+    # flip registry.tf | name = split("/", var.existing_registry_id)[8] | name = split("/", var.existing_registry_id)[7]
+    # flip registry.tf | resource_group_name = split("/", var.existing_registry_id)[4] | resource_group_name = "other"
+    condition     = output.registry_server == "theirs.example.com" && data.azurerm_container_registry.existing[0].name == "theirs" && data.azurerm_container_registry.existing[0].resource_group_name == "theirs"
+    error_message = "the registry that is there has a name"
+  }
+
+  assert {
+    # flip main.tf | ? split("/", var.existing_resource_group_id)[4] : azurerm_resource_group.this[0].name | ? "other" : azurerm_resource_group.this[0].name
     condition     = azurerm_cdn_frontdoor_firewall_policy.this.resource_group_name == "theirs"
     error_message = "what is made stands in the group that is there"
   }
+}
+
+run "existing_topic" {
+  command = plan
+
+  variables {
+    existing_hub_namespace_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs-hub/providers/Microsoft.EventHub/namespaces/theirs"
+    topics                    = { messages = { existing = true } }
+  }
+
+  assert {
+    # flip hub.tf | for name, t in var.topics : name => t if !t.existing | for name, t in var.topics : name => t
+    condition     = length(azurerm_eventhub.this) == 0
+    error_message = "an event hub that is there is not made"
+  }
+
+  assert {
+    # flip hub.tf | "${local.hub_namespace_id}/eventhubs/${name}" | local.hub_namespace_id
+    condition     = endswith(output.hub.topic_ids["messages"], "/namespaces/theirs/eventhubs/messages")
+    error_message = "stamps use the event hub that is there"
+  }
+
+  assert {
+    # flip hub.tf | name => t.existing ? name : azurerm_eventhub.this[name].name | name => t.existing ? "other" : azurerm_eventhub.this[name].name
+    condition     = azurerm_eventhub_authorization_rule.stream["messages"].eventhub_name == "messages" && azurerm_eventhub_authorization_rule.forward["messages"].eventhub_name == "messages"
+    error_message = "rules are made for the event hub that is there"
+  }
+}
+
+# flip frontdoor.tf | self.sku_name == "Premium_AzureFrontDoor" | self.sku_name != ""
+run "existing_frontdoor_is_premium" {
+  command = plan
+
+  variables {
+    existing_frontdoor_profile_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs/providers/Microsoft.Cdn/profiles/theirs"
+  }
+
+  override_data {
+    target = data.azurerm_cdn_frontdoor_profile.existing
+    values = {
+      sku_name = "Standard_AzureFrontDoor"
+    }
+  }
+
+  expect_failures = [data.azurerm_cdn_frontdoor_profile.existing]
 }
 
 # flip variables.tf | "canadacentral", | "canadacentral", "westus",
@@ -442,4 +738,87 @@ run "hub_not_basic" {
   }
 
   expect_failures = [var.hub]
+}
+
+run "domain" {
+  command = plan
+
+  variables {
+    domain = "post.example.com"
+  }
+
+  assert {
+    # flip frontdoor.tf | azurerm_cdn_frontdoor_custom_domain.this[*].id | []
+    # flip frontdoor.tf | host_name = var.domain | host_name = "other.example.com"
+    condition     = length(azurerm_cdn_frontdoor_route.gateways.cdn_frontdoor_custom_domain_ids) == 1 && azurerm_cdn_frontdoor_custom_domain.this[0].host_name == "post.example.com"
+    error_message = "requests to one's own name reach the stamps"
+  }
+
+  assert {
+    # flip frontdoor.tf | for_each = azurerm_cdn_frontdoor_custom_domain.this | for_each = []
+    condition     = length(azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].association[0].domain) == 2
+    error_message = "the firewall stands before one's own name, too"
+  }
+
+  assert {
+    # flip outputs.tf | var.domain != null ? var.domain : | var.domain == null ? "" :
+    condition     = output.address == "https://post.example.com"
+    error_message = "the one address is one's own"
+  }
+}
+
+run "sites" {
+  command = plan
+
+  variables {
+    site_registry_tokens = ["onprem"]
+  }
+
+  assert {
+    # flip registry.tf | "repositories/postroad/metadata/read" | "repositories/postroad/content/write"
+    condition     = toset(azurerm_container_registry_scope_map.pull[0].actions) == toset(["repositories/postroad/content/read", "repositories/postroad/metadata/read"])
+    error_message = "a site reads one repository, and writes none"
+  }
+
+  assert {
+    # flip registry.tf | for_each = var.site_registry_tokens | for_each = toset([])
+    # flip registry.tf | enabled = true | enabled = false
+    condition     = [for k, t in azurerm_container_registry_token.site : t.enabled ? k : ""] == ["onprem"]
+    error_message = "a site has a token of its own"
+  }
+}
+
+run "workflows" {
+  command = plan
+
+  variables {
+    workflows = { repository = "example/postroad", stamps = ["cloud-blue", "cloud-green"] }
+  }
+
+  assert {
+    # flip workflows.tf | subject = "repo:${var.workflows.repository}:environment:${each.key}" | subject = "repo:${var.workflows.repository}:ref:refs/heads/main"
+    condition     = [for c in azurerm_federated_identity_credential.workflow : c.subject] == ["repo:example/postroad:environment:cloud-blue", "repo:example/postroad:environment:cloud-green", "repo:example/postroad:environment:release"]
+    error_message = "an identity is of one environment"
+  }
+
+  assert {
+    # flip workflows.tf | audience = ["api://AzureADTokenExchange"] | audience = ["api://other"]
+    # flip workflows.tf | issuer = var.workflows.issuer | issuer = "https://other.example.com"
+    condition     = alltrue([for c in azurerm_federated_identity_credential.workflow : c.issuer == "https://token.actions.githubusercontent.com" && c.audience[0] == "api://AzureADTokenExchange"])
+    error_message = "its tokens are the repository's, for Entra ID"
+  }
+
+  assert {
+    # flip workflows.tf | ? "AcrPush" : "AcrPull" | ? "AcrPush" : "AcrPush"
+    condition     = { for k, r in azurerm_role_assignment.workflow_registry : k => r.role_definition_name } == { cloud-blue = "AcrPull", cloud-green = "AcrPull", release = "AcrPush" }
+    error_message = "a release alone pushes"
+  }
+
+  assert {
+    # flip workflows.tf | role_definition_name = "Monitoring Reader" | role_definition_name = "Contributor"
+    # flip workflows.tf | setsubtract(local.environments, ["release"]) | local.environments
+    # flip workflows.tf | scope = local.frontdoor_profile_id | scope = local.registry_id
+    condition     = [for k, r in azurerm_role_assignment.workflow_frontdoor : "${k} ${r.role_definition_name} ${basename(dirname(r.scope))}"] == ["cloud-blue Monitoring Reader profiles", "cloud-green Monitoring Reader profiles"]
+    error_message = "a deployment reads the front door's metrics, and no more"
+  }
 }

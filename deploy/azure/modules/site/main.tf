@@ -48,6 +48,7 @@ resource "azurerm_arc_kubernetes_flux_configuration" "this" {
     reference_type           = "branch"
     reference_value          = var.flux.branch
     sync_interval_in_seconds = 60
+    local_auth_reference     = var.flux.secret
   }
 
   kustomizations {

@@ -48,9 +48,10 @@ variable "agent_public_key" {
 }
 
 variable "flux" {
-  description = "The repository that Flux applies deploy/gitops/clusters/NAME of."
+  description = "The repository that Flux applies deploy/gitops/clusters/NAME of. secret is the Secret of flux-system that it reads a private repository with, put there by you: no state holds it."
   type = object({
     url    = string
     branch = optional(string, "main")
+    secret = optional(string)
   })
 }

@@ -1,6 +1,19 @@
 locals {
   # Each: what is looked at, when it is too much, how bad that is, and what it means.
   alerts = {
+    share-half-full = {
+      scope       = "${azurerm_storage_account.queue.id}/fileServices/default"
+      namespace   = "Microsoft.Storage/storageAccounts/fileServices"
+      metric      = "FileCapacity"
+      aggregation = "Average"
+      operator    = "GreaterThan"
+      threshold   = var.share.gib * 1024 * 1024 * 1024 * 0.5
+      severity    = 2
+      frequency   = "PT15M"
+      window      = "PT1H"
+      dimension   = null
+      description = "The queue's share is half full: messages wait longer than usual. Look at postroad_queue_unforwarded_messages and whether the hub takes them."
+    }
     share-fills = {
       scope       = "${azurerm_storage_account.queue.id}/fileServices/default"
       namespace   = "Microsoft.Storage/storageAccounts/fileServices"
@@ -9,8 +22,8 @@ locals {
       operator    = "GreaterThan"
       threshold   = var.share.gib * 1024 * 1024 * 1024 * 0.8
       severity    = 1
-      frequency   = "PT1H"
-      window      = "PT6H"
+      frequency   = "PT15M"
+      window      = "PT1H"
       dimension   = null
       description = "The queue's share is 80 % full. Forwarded messages go first, then 507: see docs/space.md."
     }

@@ -2,7 +2,7 @@ locals {
   makes_cluster = var.existing_cluster_id == null
   cluster_id    = local.makes_cluster ? azurerm_kubernetes_cluster.this[0].id : var.existing_cluster_id
   issuer        = local.makes_cluster ? azurerm_kubernetes_cluster.this[0].oidc_issuer_url : data.azurerm_kubernetes_cluster.existing[0].oidc_issuer_url
-  kubelet       = local.makes_cluster ? azurerm_kubernetes_cluster.this[0].kubelet_identity[0].object_id : data.azurerm_kubernetes_cluster.existing[0].kubelet_identity[0].object_id
+  kubelet       = local.makes_cluster ? azurerm_user_assigned_identity.kubelet[0].principal_id : data.azurerm_kubernetes_cluster.existing[0].kubelet_identity[0].object_id
 }
 
 data "azurerm_kubernetes_cluster" "existing" {
@@ -10,6 +10,13 @@ data "azurerm_kubernetes_cluster" "existing" {
 
   name                = split("/", var.existing_cluster_id)[8]
   resource_group_name = split("/", var.existing_cluster_id)[4]
+
+  lifecycle {
+    postcondition {
+      condition     = self.oidc_issuer_enabled && length(self.key_vault_secrets_provider) > 0
+      error_message = "existing_cluster_id: a cluster with an OIDC issuer and the Key Vault CSI driver."
+    }
+  }
 }
 
 # The cluster's own identity: it makes load balancers in the subnets, and nothing
@@ -21,6 +28,27 @@ resource "azurerm_user_assigned_identity" "cluster" {
   resource_group_name = local.resource_group_name
   location            = var.location
   tags                = local.tags
+}
+
+# The nodes' identity. It is there before they are, and so is what it may: the first
+# pod can be pulled.
+resource "azurerm_user_assigned_identity" "kubelet" {
+  count = local.makes_cluster ? 1 : 0
+
+  name                = "${var.name}-nodes"
+  resource_group_name = local.resource_group_name
+  location            = var.location
+  tags                = local.tags
+}
+
+# The cluster gives that identity to its nodes.
+resource "azurerm_role_assignment" "kubelet" {
+  count = local.makes_cluster ? 1 : 0
+
+  scope                = azurerm_user_assigned_identity.kubelet[0].id
+  role_definition_name = "Managed Identity Operator"
+  principal_id         = azurerm_user_assigned_identity.cluster[0].principal_id
+  principal_type       = "ServicePrincipal"
 }
 
 resource "azurerm_role_assignment" "cluster_subnets" {
@@ -60,6 +88,12 @@ resource "azurerm_kubernetes_cluster" "this" {
   identity {
     type         = "UserAssigned"
     identity_ids = [azurerm_user_assigned_identity.cluster[0].id]
+  }
+
+  kubelet_identity {
+    client_id                 = azurerm_user_assigned_identity.kubelet[0].client_id
+    object_id                 = azurerm_user_assigned_identity.kubelet[0].principal_id
+    user_assigned_identity_id = azurerm_user_assigned_identity.kubelet[0].id
   }
 
   azure_active_directory_role_based_access_control {
@@ -127,8 +161,7 @@ resource "azurerm_kubernetes_cluster" "this" {
     for_each = var.application_gateway ? [1] : []
 
     content {
-      gateway_name = "${var.name}-gateway"
-      subnet_id    = one(azurerm_subnet.application_gateway[*].id)
+      gateway_id = azurerm_application_gateway.this[0].id
     }
   }
 
@@ -170,24 +203,9 @@ resource "azurerm_kubernetes_cluster" "this" {
       condition     = var.environment != "prod" || var.cluster.min_nodes >= 3
       error_message = "cluster.min_nodes: in prod 3 or more, one in each zone."
     }
-
-    precondition {
-      condition     = !var.application_gateway || local.makes_network
-      error_message = "application_gateway: only where the network is made here; an existing one has its own."
-    }
   }
 
-  depends_on = [azurerm_role_assignment.cluster_subnets]
-}
-
-# The ingress controller puts its gateway into the subnet.
-resource "azurerm_role_assignment" "application_gateway" {
-  count = local.makes_cluster && local.makes_network && var.application_gateway ? 1 : 0
-
-  scope                = azurerm_subnet.application_gateway[0].id
-  role_definition_name = "Network Contributor"
-  principal_id         = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].ingress_application_gateway_identity[0].object_id
-  principal_type       = "ServicePrincipal"
+  depends_on = [azurerm_role_assignment.cluster_subnets, azurerm_role_assignment.kubelet, azurerm_role_assignment.pull]
 }
 
 # Nodes pull, and may do nothing else in the registry.

@@ -1,5 +1,6 @@
 locals {
-  resource_group_name = var.existing_resource_group_name != null ? var.existing_resource_group_name : azurerm_resource_group.this[0].name
+  resource_group_id   = var.existing_resource_group_id != null ? var.existing_resource_group_id : azurerm_resource_group.this[0].id
+  resource_group_name = var.existing_resource_group_id != null ? split("/", var.existing_resource_group_id)[4] : azurerm_resource_group.this[0].name
   vnet_id             = var.existing_network != null ? var.existing_network.vnet_id : azurerm_virtual_network.this[0].id
   vnet_name           = var.existing_network != null ? split("/", var.existing_network.vnet_id)[8] : azurerm_virtual_network.this[0].name
   vnet_group          = var.existing_network != null ? split("/", var.existing_network.vnet_id)[4] : local.resource_group_name
@@ -10,7 +11,7 @@ locals {
 }
 
 resource "azurerm_resource_group" "this" {
-  count = var.existing_resource_group_name == null ? 1 : 0
+  count = var.existing_resource_group_id == null ? 1 : 0
 
   name     = "${var.prefix}-${var.name}"
   location = var.location
@@ -64,72 +65,6 @@ resource "azurerm_subnet" "application_gateway" {
   resource_group_name  = local.resource_group_name
   virtual_network_name = azurerm_virtual_network.this[0].name
   address_prefixes     = [cidrsubnet(var.address_space, 8, 17)]
-}
-
-# The front door's addresses, and what Azure itself needs. They are those of every
-# front door: that a request came by ours, its X-Azure-FDID says.
-resource "azurerm_network_security_group" "application_gateway" {
-  count = local.makes_network && var.application_gateway ? 1 : 0
-
-  name                = "${var.name}-application-gateway"
-  resource_group_name = local.resource_group_name
-  location            = var.location
-  tags                = local.tags
-
-  security_rule {
-    name                       = "front-door"
-    priority                   = 100
-    direction                  = "Inbound"
-    access                     = "Allow"
-    protocol                   = "Tcp"
-    source_address_prefix      = "AzureFrontDoor.Backend"
-    source_port_range          = "*"
-    destination_address_prefix = "*"
-    destination_port_range     = "443"
-  }
-
-  security_rule {
-    name                       = "gateway-manager"
-    priority                   = 110
-    direction                  = "Inbound"
-    access                     = "Allow"
-    protocol                   = "Tcp"
-    source_address_prefix      = "GatewayManager"
-    source_port_range          = "*"
-    destination_address_prefix = "*"
-    destination_port_range     = "65200-65535"
-  }
-
-  security_rule {
-    name                       = "load-balancer"
-    priority                   = 120
-    direction                  = "Inbound"
-    access                     = "Allow"
-    protocol                   = "*"
-    source_address_prefix      = "AzureLoadBalancer"
-    source_port_range          = "*"
-    destination_address_prefix = "*"
-    destination_port_range     = "*"
-  }
-
-  security_rule {
-    name                       = "nobody-else"
-    priority                   = 200
-    direction                  = "Inbound"
-    access                     = "Deny"
-    protocol                   = "*"
-    source_address_prefix      = "Internet"
-    source_port_range          = "*"
-    destination_address_prefix = "*"
-    destination_port_range     = "*"
-  }
-}
-
-resource "azurerm_subnet_network_security_group_association" "application_gateway" {
-  count = local.makes_network && var.application_gateway ? 1 : 0
-
-  subnet_id                 = azurerm_subnet.application_gateway[0].id
-  network_security_group_id = azurerm_network_security_group.application_gateway[0].id
 }
 
 resource "azurerm_virtual_network_peering" "this" {

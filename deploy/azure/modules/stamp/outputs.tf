@@ -31,6 +31,7 @@ output "share" {
     share          = azurerm_storage_share.queue.name
     protocol       = azurerm_storage_share.queue.enabled_protocol
     replication    = azurerm_storage_account.queue.account_replication_type
+    locked         = length(azurerm_management_lock.queue) > 0
   }
 }
 
@@ -49,7 +50,30 @@ output "cluster" {
     zones       = c.default_node_pool[0].zones
     nodes       = [c.default_node_pool[0].min_count, c.default_node_pool[0].max_count]
     upgrade_day = c.maintenance_window_auto_upgrade[0].day_of_week
+    admins      = c.azure_active_directory_role_based_access_control[0].admin_group_object_ids
+    reached_by  = flatten([for a in c.api_server_access_profile : a.authorized_ip_ranges])
   }])
+}
+
+output "flux_path" {
+  description = "The folder of the repository that Flux applies; null where it is not set up here."
+  value       = one([for f in azurerm_kubernetes_flux_configuration.this : one(f.kustomizations).path])
+}
+
+output "joined" {
+  description = "What the stamp was told of: whether it pulls from a registry and logs, what it may do at the hub, its alerts, who watches deployments."
+  value = {
+    pulls     = length(azurerm_role_assignment.pull) > 0
+    logs      = length(azurerm_monitor_diagnostic_setting.vault) > 0
+    hub_roles = keys(azurerm_role_assignment.hub)
+    alerts    = length(azurerm_monitor_metric_alert.this)
+    watched   = length(azurerm_role_assignment.gate) > 0
+  }
+}
+
+output "peers" {
+  description = "The VNets that the stamp's own is peered with, by name."
+  value       = keys(azurerm_virtual_network_peering.this)
 }
 
 output "address_space" {
@@ -58,6 +82,9 @@ output "address_space" {
 }
 
 output "application_gateway" {
-  description = "Whether the stamp has an Application Gateway."
-  value       = length(azurerm_subnet.application_gateway) > 0
+  description = "The Application Gateway: the address that the stamp's host name has to lead to, and whose front door it lets in; null without one."
+  value = !var.application_gateway ? null : {
+    address = azurerm_public_ip.application_gateway[0].ip_address
+    lets_in = flatten([for r in azurerm_web_application_firewall_policy.application_gateway[0].custom_rules : r.match_conditions[0].match_values if r.action == "Allow"])
+  }
 }

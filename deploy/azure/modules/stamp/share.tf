@@ -72,15 +72,23 @@ resource "azurerm_management_lock" "queue" {
   notes      = "Holds messages that were accepted and are not in the hub yet. See docs/deploy/backup-restore.md."
 }
 
+locals {
+  file_dns_zone_id = try(var.existing_network.file_dns_zone_id, null) != null ? var.existing_network.file_dns_zone_id : azurerm_private_dns_zone.file[0].id
+}
+
 resource "azurerm_private_dns_zone" "file" {
+  count = try(var.existing_network.file_dns_zone_id, null) == null ? 1 : 0
+
   name                = "privatelink.file.core.windows.net"
   resource_group_name = local.resource_group_name
   tags                = local.tags
 }
 
 resource "azurerm_private_dns_zone_virtual_network_link" "file" {
+  count = try(var.existing_network.file_dns_zone_id, null) == null ? 1 : 0
+
   name                 = var.name
-  private_dns_zone_id  = azurerm_private_dns_zone.file.id
+  private_dns_zone_id  = azurerm_private_dns_zone.file[0].id
   virtual_network_id   = local.vnet_id
   registration_enabled = false
   tags                 = local.tags
@@ -102,6 +110,6 @@ resource "azurerm_private_endpoint" "file" {
 
   private_dns_zone_group {
     name                 = "file"
-    private_dns_zone_ids = [azurerm_private_dns_zone.file.id]
+    private_dns_zone_ids = [local.file_dns_zone_id]
   }
 }

@@ -49,21 +49,29 @@ variable "tags" {
   default     = {}
 }
 
-variable "existing_resource_group_name" {
+variable "existing_resource_group_id" {
   description = "A resource group that is there already; null makes one."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.existing_resource_group_id == null || can(regex("^/subscriptions/[^/]+/resourceGroups/[^/]+$", var.existing_resource_group_id))
+    error_message = "existing_resource_group_id: the whole id of a resource group."
+  }
 }
 
 variable "existing_network" {
   description = <<-EOT
-    A VNet that is there already, with a subnet for nodes (service endpoint Microsoft.EventHub) and one for private
-    endpoints and the NAT addresses of the Private Link service (its network policies off); null makes them.
+    A VNet that is there already, with a subnet for nodes (service endpoints Microsoft.EventHub and Microsoft.KeyVault)
+    and one for private endpoints and the NAT addresses of the Private Link service (its network policies off); null
+    makes them. file_dns_zone_id is the zone privatelink.file.core.windows.net that the VNet is linked to already, since
+    it cannot be linked to two of one name; null makes one.
   EOT
   type = object({
     vnet_id            = string
     nodes_subnet_id    = string
     endpoint_subnet_id = string
+    file_dns_zone_id   = optional(string)
   })
   default = null
 
@@ -138,6 +146,18 @@ variable "application_gateway" {
   default     = false
 }
 
+variable "gate" {
+  description = "Who watches deployments to the stamp (output workflows of global); null for nobody."
+  type        = object({ principal_id = string })
+  default     = null
+}
+
+variable "frontdoor_id" {
+  description = "What X-Azure-FDID says on requests of our front door (output frontdoor_id of global). The Application Gateway refuses requests without it."
+  type        = string
+  default     = null
+}
+
 variable "namespace" {
   description = "The namespace of the stamp in the cluster."
   type        = string
@@ -151,9 +171,11 @@ variable "workloads" {
     send            = bool
     receive         = bool
   }))
-  # The chart has one service account for all of a stamp.
+  # The service accounts of the chart. Where gateways and forwarders run apart
+  # (mode separate), "forwarder" has what "gateway" has here, and that has neither.
   default = {
-    stamp = { service_account = "postroad", send = true, receive = true }
+    gateway = { service_account = "postroad-gateway", send = true, receive = true }
+    stream  = { service_account = "postroad-stream", send = false, receive = true }
   }
 }
 
@@ -224,10 +246,11 @@ variable "origin" {
 }
 
 variable "flux" {
-  description = "The repository that Flux applies deploy/gitops/clusters/NAME of; null where Flux is set up otherwise."
+  description = "The repository that Flux applies deploy/gitops/clusters/NAME of; null where Flux is set up otherwise. secret is the Secret of flux-system that it reads a private repository with, put there by you: no state holds it."
   type = object({
     url    = string
     branch = optional(string, "main")
+    secret = optional(string)
   })
   default = null
 }

@@ -1,13 +1,19 @@
 # One assertion for each property, with the changes ("# flip FILE | WAS | IS | N", N
 # the occurrence) that have to make it fail; test/azure makes them.
 
-mock_provider "azurerm" {}
+mock_provider "azurerm" {
+  mock_resource "azurerm_arc_kubernetes_cluster" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Kubernetes/connectedClusters/made"
+    }
+  }
+}
 
 variables {
   location            = "eastus2"
   resource_group_name = "sites"
   agent_public_key    = "a2V5"
-  flux                = { url = "https://git.example.com/postroad" }
+  flux                = { url = "https://git.example.com/postroad", secret = "postroad-git" }
 }
 
 run "connected" {
@@ -28,6 +34,16 @@ run "connected" {
     # flip main.tf | ? var.existing_cluster_id | ? replace(var.existing_cluster_id, "/plant", "/other")
     condition     = azurerm_arc_kubernetes_cluster_extension.flux.extension_type == "microsoft.flux" && endswith(azurerm_arc_kubernetes_cluster_extension.flux.cluster_id, "/plant")
     error_message = "Flux is there"
+  }
+
+  assert {
+    # flip main.tf | url = var.flux.url | url = "https://git.example.com/other"
+    # flip main.tf | reference_value = var.flux.branch | reference_value = "other"
+    # flip variables.tf | branch = optional(string, "main") | branch = optional(string, "master")
+    # flip main.tf | cluster_id = local.cluster_id namespace | cluster_id = replace(local.cluster_id, "/plant", "/other")\n namespace
+    # flip main.tf | local_auth_reference = var.flux.secret | local_auth_reference = null
+    condition     = [for r in azurerm_arc_kubernetes_flux_configuration.this.git_repository : "${r.url} ${r.reference_value} ${coalesce(r.local_auth_reference, "-")}"] == ["https://git.example.com/postroad main postroad-git"] && endswith(azurerm_arc_kubernetes_flux_configuration.this.cluster_id, "/plant")
+    error_message = "Flux reads the branch main of the repository on that cluster"
   }
 
   assert {

@@ -2,15 +2,153 @@
 # the occurrence) that have to make it fail; test/azure makes them.
 
 mock_provider "azurerm" {
+  # What the provider looks at before it takes it.
+  mock_resource "azurerm_role_definition" {
+    defaults = {
+      role_definition_resource_id = "/subscriptions/00000000-0000-0000-0000-000000000001/providers/Microsoft.Authorization/roleDefinitions/00000000-0000-0000-0000-00000000000a"
+    }
+  }
+
+  mock_resource "azurerm_resource_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made"
+    }
+  }
+
+  mock_resource "azurerm_virtual_network" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/virtualNetworks/made"
+    }
+  }
+
+  mock_resource "azurerm_subnet" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/virtualNetworks/made/subnets/made"
+    }
+  }
+
+  mock_resource "azurerm_network_security_group" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/networkSecurityGroups/made"
+    }
+  }
+
+  mock_resource "azurerm_public_ip" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/publicIPAddresses/made"
+    }
+  }
+
+  mock_resource "azurerm_web_application_firewall_policy" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/applicationGatewayWebApplicationFirewallPolicies/made"
+    }
+  }
+
+  mock_resource "azurerm_application_gateway" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/applicationGateways/made"
+    }
+  }
+
+  mock_resource "azurerm_user_assigned_identity" {
+    defaults = {
+      id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/made"
+      principal_id = "00000000-0000-0000-0000-000000000007"
+      client_id    = "00000000-0000-0000-0000-000000000008"
+    }
+  }
+
+  mock_resource "azurerm_kubernetes_cluster" {
+    defaults = {
+      id              = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerService/managedClusters/made"
+      oidc_issuer_url = "https://issuer.example.com/made/"
+    }
+  }
+
+  mock_resource "azurerm_storage_account" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Storage/storageAccounts/made"
+    }
+  }
+
+  mock_resource "azurerm_key_vault" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.KeyVault/vaults/made"
+    }
+  }
+
+  mock_resource "azurerm_private_dns_zone" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/privateDnsZones/made"
+    }
+  }
+
+  mock_resource "azurerm_private_link_service" {
+    defaults = {
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/privateLinkServices/made"
+    }
+  }
+
   mock_data "azurerm_kubernetes_cluster" {
     defaults = {
-      oidc_issuer_url = "https://issuer.example.com/"
+      oidc_issuer_enabled        = true
+      oidc_issuer_url            = "https://issuer.example.com/"
+      key_vault_secrets_provider = [{ secret_rotation_enabled = true, secret_rotation_interval = "2m", secret_identity = [] }]
       kubelet_identity = [{
         client_id                 = "00000000-0000-0000-0000-000000000003"
         object_id                 = "00000000-0000-0000-0000-000000000002"
         user_assigned_identity_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs/providers/Microsoft.ManagedIdentity/userAssignedIdentities/kubelet"
       }]
     }
+  }
+}
+
+override_resource {
+  target = azurerm_subnet.nodes
+  values = {
+    id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/virtualNetworks/made/subnets/nodes"
+  }
+}
+
+override_resource {
+  target = azurerm_subnet.endpoints
+  values = {
+    id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/virtualNetworks/made/subnets/endpoints"
+  }
+}
+
+override_resource {
+  target = azurerm_subnet.application_gateway
+  values = {
+    id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.Network/virtualNetworks/made/subnets/application-gateway"
+  }
+}
+
+override_resource {
+  target = azurerm_user_assigned_identity.cluster
+  values = {
+    id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/cluster"
+    principal_id = "00000000-0000-0000-0000-000000000011"
+    client_id    = "00000000-0000-0000-0000-000000000012"
+  }
+}
+
+override_resource {
+  target = azurerm_user_assigned_identity.kubelet
+  values = {
+    id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/kubelet"
+    principal_id = "00000000-0000-0000-0000-000000000021"
+    client_id    = "00000000-0000-0000-0000-000000000022"
+  }
+}
+
+override_resource {
+  target = azurerm_user_assigned_identity.workload
+  values = {
+    id           = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/workload"
+    principal_id = "00000000-0000-0000-0000-000000000031"
+    client_id    = "00000000-0000-0000-0000-000000000032"
   }
 }
 
@@ -26,7 +164,8 @@ variables {
   log_workspace = { id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w" }
   action_group  = { id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Insights/actionGroups/a" }
   origin        = { frontend_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/n/providers/Microsoft.Network/loadBalancers/kubernetes-internal/frontendIPConfigurations/f" }
-  flux          = { url = "https://git.example.com/postroad" }
+  flux          = { url = "https://git.example.com/postroad", secret = "postroad-git" }
+  cluster       = { api_server_ranges = ["192.0.2.0/24"] }
 }
 
 run "network" {
@@ -116,6 +255,13 @@ run "cluster" {
   }
 
   assert {
+    # flip cluster.tf | for_each = length(var.cluster.api_server_ranges) > 0 ? [1] : [] | for_each = []
+    # flip cluster.tf | authorized_ip_ranges = var.cluster.api_server_ranges | authorized_ip_ranges = ["0.0.0.0/0"]
+    condition     = [for a in azurerm_kubernetes_cluster.this[0].api_server_access_profile : join(" ", a.authorized_ip_ranges)] == ["192.0.2.0/24"]
+    error_message = "the cluster's API is reached from named addresses"
+  }
+
+  assert {
     # flip cluster.tf | sku_tier = "Standard" | sku_tier = "Free"
     condition     = azurerm_kubernetes_cluster.this[0].sku_tier == "Standard"
     error_message = "the control plane has an assured availability"
@@ -188,7 +334,7 @@ run "cluster" {
   }
 
   assert {
-    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner" | 1
+    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner"
     condition     = alltrue([for r in azurerm_role_assignment.cluster_subnets : r.role_definition_name == "Network Contributor"])
     error_message = "the cluster uses its subnets, and no more"
   }
@@ -198,16 +344,44 @@ run "cluster" {
     condition     = contains([for l in azurerm_monitor_diagnostic_setting.cluster[0].enabled_log : l.category], "kube-audit-admin")
     error_message = "who changed the cluster is logged"
   }
+
+  assert {
+    # flip cluster.tf | ? azurerm_user_assigned_identity.kubelet[0].principal_id | ? azurerm_user_assigned_identity.cluster[0].principal_id
+    # flip cluster.tf | object_id = azurerm_user_assigned_identity.kubelet[0].principal_id | object_id = azurerm_user_assigned_identity.cluster[0].principal_id
+    condition     = azurerm_role_assignment.pull[0].principal_id == "00000000-0000-0000-0000-000000000021" && azurerm_kubernetes_cluster.this[0].kubelet_identity[0].object_id == "00000000-0000-0000-0000-000000000021"
+    error_message = "it is the nodes who pull"
+  }
+
+  assert {
+    # flip cluster.tf | role_definition_name = "Managed Identity Operator" | role_definition_name = "Managed Identity Contributor"
+    # flip cluster.tf | scope = azurerm_user_assigned_identity.kubelet[0].id | scope = local.resource_group_id
+    condition     = azurerm_role_assignment.kubelet[0].role_definition_name == "Managed Identity Operator" && endswith(azurerm_role_assignment.kubelet[0].scope, "/kubelet")
+    error_message = "the cluster gives its nodes their identity, and no other"
+  }
+
+  assert {
+    # flip cluster.tf | vnet_subnet_id = local.nodes_subnet_id | vnet_subnet_id = local.endpoint_subnet_id
+    condition     = basename(azurerm_kubernetes_cluster.this[0].default_node_pool[0].vnet_subnet_id) == "nodes"
+    error_message = "nodes stand in their subnet"
+  }
 }
 
 run "identity_of_the_chart" {
   command = plan
 
   assert {
-    # flip variables.tf | service_account = "postroad" | service_account = "default"
+    # flip variables.tf | service_account = "postroad-gateway" | service_account = "default"
+    # flip variables.tf | service_account = "postroad-stream" | service_account = "default"
     # flip variables.tf | default = "postroad" | default = "default"
-    condition     = { for k, c in azurerm_federated_identity_credential.workload : k => c.subject } == { stamp = "system:serviceaccount:postroad:postroad" }
-    error_message = "the chart's service account has an identity"
+    condition     = { for k, c in azurerm_federated_identity_credential.workload : k => c.subject } == { gateway = "system:serviceaccount:postroad:postroad-gateway", stream = "system:serviceaccount:postroad:postroad-stream" }
+    error_message = "the chart's service accounts have identities"
+  }
+
+  assert {
+    # flip variables.tf | send = true, receive = true | send = true, receive = false
+    # flip variables.tf | send = false, receive = true | send = true, receive = true
+    condition     = keys(azurerm_role_assignment.hub) == ["gateway/messages/receive", "gateway/messages/send", "stream/messages/receive"]
+    error_message = "stream nodes cannot send"
   }
 }
 
@@ -250,6 +424,13 @@ run "identities" {
     # flip identity.tf | role_definition_name = "Key Vault Secrets User" | role_definition_name = "Key Vault Administrator"
     condition     = alltrue([for r in azurerm_role_assignment.vault : r.role_definition_name == "Key Vault Secrets User"])
     error_message = "workloads read secrets, and change none"
+  }
+
+  assert {
+    # flip identity.tf | principal_id = azurerm_user_assigned_identity.workload[each.value.workload].principal_id | principal_id = local.kubelet
+    # flip identity.tf | principal_id = azurerm_user_assigned_identity.workload[each.key].principal_id | principal_id = local.kubelet
+    condition     = alltrue([for r in concat(values(azurerm_role_assignment.hub), values(azurerm_role_assignment.vault)) : r.principal_id == "00000000-0000-0000-0000-000000000031"])
+    error_message = "roles are those of workloads, not of nodes"
   }
 }
 
@@ -296,6 +477,14 @@ run "share" {
   }
 
   assert {
+    # flip share.tf | min_tls_version = "TLS1_2" | min_tls_version = "TLS1_3"
+    # flip share.tf | local_user_enabled = false | local_user_enabled = true
+    # flip share.tf | allow_nested_items_to_be_public = false | allow_nested_items_to_be_public = true
+    condition     = azurerm_storage_account.queue.min_tls_version == "TLS1_2" && !azurerm_storage_account.queue.local_user_enabled && !azurerm_storage_account.queue.allow_nested_items_to_be_public
+    error_message = "the account has no other way in"
+  }
+
+  assert {
     # flip share.tf | subresource_names = ["file"] | subresource_names = ["blob"]
     condition     = azurerm_private_endpoint.file.private_service_connection[0].subresource_names[0] == "file"
     error_message = "the share is reached by a private endpoint"
@@ -303,7 +492,8 @@ run "share" {
 
   assert {
     # flip share.tf | name = "privatelink.file.core.windows.net" | name = "privatelink.blob.core.windows.net"
-    condition     = azurerm_private_dns_zone.file.name == "privatelink.file.core.windows.net"
+    # flip share.tf | virtual_network_id = local.vnet_id | virtual_network_id = replace(local.vnet_id, "/made", "/other")
+    condition     = [for z in azurerm_private_dns_zone.file : z.name] == ["privatelink.file.core.windows.net"] && [for l in azurerm_private_dns_zone_virtual_network_link.file : endswith(l.virtual_network_id, "/virtualNetworks/made")] == [true]
     error_message = "the share's name leads to its private endpoint"
   }
 
@@ -324,6 +514,13 @@ run "share" {
     # flip share.tf | lock_level = "CanNotDelete" | lock_level = "ReadOnly"
     condition     = [for l in azurerm_management_lock.queue : l.lock_level] == ["CanNotDelete"]
     error_message = "the share is locked against deletion"
+  }
+
+  assert {
+    # flip share.tf | subnet_id = local.endpoint_subnet_id | subnet_id = local.nodes_subnet_id
+    # flip share.tf | private_connection_resource_id = azurerm_storage_account.queue.id | private_connection_resource_id = azurerm_key_vault.this.id
+    condition     = basename(azurerm_private_endpoint.file.subnet_id) == "endpoints" && endswith(azurerm_private_endpoint.file.private_service_connection[0].private_connection_resource_id, "/storageAccounts/made")
+    error_message = "the private endpoint is that of the share's account"
   }
 }
 
@@ -447,6 +644,12 @@ run "vault" {
     condition     = one(azurerm_monitor_diagnostic_setting.vault[0].enabled_log).category_group == "audit"
     error_message = "who read a secret is logged"
   }
+
+  assert {
+    # flip vault.tf | [local.nodes_subnet_id] | [local.endpoint_subnet_id]
+    condition     = [for s in azurerm_key_vault.this.network_acls[0].virtual_network_subnet_ids : basename(s)] == ["nodes"]
+    error_message = "nodes reach the vault"
+  }
 }
 
 run "origin" {
@@ -469,6 +672,31 @@ run "origin" {
     condition     = length([for c in azurerm_private_link_service.origin[0].nat_ip_configuration : c if c.primary]) == 1
     error_message = "one NAT address is the primary"
   }
+
+  assert {
+    # flip origin.tf | proxy_protocol_enabled = false | proxy_protocol_enabled = false\n  auto_approval_subscription_ids = [var.tenant_id]
+    condition     = try(length(azurerm_private_link_service.origin[0].auto_approval_subscription_ids), 0) == 0
+    error_message = "a person says whose front door it is"
+  }
+
+  assert {
+    # flip gateway.tf | resource "azurerm_public_ip" "application_gateway" { count = local.gateway | resource "azurerm_public_ip" "application_gateway" {\n  count = 1
+    condition     = length(azurerm_public_ip.application_gateway) == 0
+    error_message = "the stamp has no address on the internet beside it"
+  }
+
+  assert {
+    # flip origin.tf | subnet_id = local.endpoint_subnet_id | subnet_id = local.nodes_subnet_id | 1
+    # flip origin.tf | subnet_id = local.endpoint_subnet_id | subnet_id = local.nodes_subnet_id | 2
+    condition     = [for c in azurerm_private_link_service.origin[0].nat_ip_configuration : basename(c.subnet_id)] == ["endpoints", "endpoints"]
+    error_message = "the Private Link service takes its addresses from the subnet for them"
+  }
+
+  assert {
+    # flip outputs.tf | location = var.location } | location = "westus3" }
+    condition     = endswith(output.private_link.service_id, "/privateLinkServices/made") && output.private_link.location == "eastus2"
+    error_message = "the front door is told of it"
+  }
 }
 
 run "origin_that_is_there" {
@@ -490,48 +718,177 @@ run "application_gateway" {
 
   variables {
     application_gateway = true
+    frontdoor_id        = "00000000-0000-0000-0000-0000000000fd"
     origin              = null
   }
 
-  assert {
-    # flip cluster.tf | gateway_name = "${var.name}-gateway" | gateway_name = "other"
-    condition     = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].gateway_name == "cloud-green-gateway"
-    error_message = "an Application Gateway takes requests"
+  override_resource {
+    target = azurerm_kubernetes_cluster.this
+    values = {
+      id              = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerService/managedClusters/made"
+      oidc_issuer_url = "https://issuer.example.com/made/"
+      ingress_application_gateway = {
+        ingress_application_gateway_identity = [{
+          client_id                 = "00000000-0000-0000-0000-000000000005"
+          object_id                 = "00000000-0000-0000-0000-000000000006"
+          user_assigned_identity_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ingress"
+        }]
+      }
+    }
   }
 
   assert {
-    # flip network.tf | destination_port_range = "443" | destination_port_range = "*"
-    # flip network.tf | source_address_prefix = "AzureFrontDoor.Backend" | source_address_prefix = "Internet"
+    # flip gateway.tf | compact([var.frontdoor_id]) | ["00000000-0000-0000-0000-000000000000"]
+    # flip gateway.tf | selector = "X-Azure-FDID" | selector = "X-Azure-Ref"
+    # flip gateway.tf | variable_name = "RequestHeaders" | variable_name = "RequestCookies"
+    # flip gateway.tf | operator = "Equal" | operator = "Contains"
+    condition     = [for r in azurerm_web_application_firewall_policy.application_gateway[0].custom_rules : "${r.priority} ${r.match_conditions[0].match_variables[0].variable_name} ${r.match_conditions[0].match_variables[0].selector} ${r.match_conditions[0].operator} ${join(",", r.match_conditions[0].match_values)}" if r.action == "Allow"] == ["10 RequestHeaders X-Azure-FDID Equal 00000000-0000-0000-0000-0000000000fd"]
+    error_message = "requests of our front door are let in"
+  }
+
+  assert {
+    # flip gateway.tf | action = "Block" | action = "Log"
+    # flip gateway.tf | priority = 20 | priority = 5
+    # flip gateway.tf | negation_condition = true | negation_condition = false
+    # flip gateway.tf | variable_name = "RemoteAddr" | variable_name = "QueryString"
+    # flip gateway.tf | ["255.255.255.255/32"] | ["0.0.0.0/1"]
+    condition     = [for r in azurerm_web_application_firewall_policy.application_gateway[0].custom_rules : "${r.priority} ${length(r.match_conditions)} ${r.match_conditions[0].match_variables[0].variable_name} ${r.match_conditions[0].negation_condition} ${join(",", r.match_conditions[0].match_values)}" if r.action == "Block"] == ["20 1 RemoteAddr true 255.255.255.255/32"]
+    error_message = "requests that came by nobody's or another's front door are refused"
+  }
+
+  assert {
+    # flip gateway.tf | mode = "Prevention" | mode = "Detection"
+    # flip gateway.tf | enabled = true | enabled = false
+    condition     = azurerm_web_application_firewall_policy.application_gateway[0].policy_settings[0].mode == "Prevention" && azurerm_web_application_firewall_policy.application_gateway[0].policy_settings[0].enabled
+    error_message = "what is refused is not only noted"
+  }
+
+  assert {
+    # flip gateway.tf | request_body_check = false | request_body_check = true
+    # flip gateway.tf | request_body_enforcement = false | request_body_enforcement = true
+    # flip gateway.tf | file_upload_enforcement = false | file_upload_enforcement = true
+    condition     = [for s in azurerm_web_application_firewall_policy.application_gateway[0].policy_settings : s.request_body_check || s.request_body_enforcement || s.file_upload_enforcement] == [false]
+    error_message = "a large message is not refused for its size"
+  }
+
+  assert {
+    # flip gateway.tf | name = "WAF_v2" | name = "Standard_v2"
+    # flip gateway.tf | tier = "WAF_v2" | tier = "Standard_v2"
+    condition     = azurerm_application_gateway.this[0].sku[0].name == "WAF_v2" && azurerm_application_gateway.this[0].sku[0].tier == "WAF_v2"
+    error_message = "the gateway has a firewall"
+  }
+
+  assert {
+    # flip gateway.tf | zones = var.cluster.zones | zones = ["1"] | 1
+    # flip gateway.tf | zones = var.cluster.zones | zones = ["1"] | 2
+    condition     = length(azurerm_application_gateway.this[0].zones) == 3 && length(azurerm_public_ip.application_gateway[0].zones) == 3
+    error_message = "the gateway and its address are in three zones"
+  }
+
+  assert {
+    # flip gateway.tf | min_capacity = 2 | min_capacity = 0
+    condition     = azurerm_application_gateway.this[0].autoscale_configuration[0].min_capacity == 2
+    error_message = "the gateway has two instances at least"
+  }
+
+  assert {
+    # flip gateway.tf | AppGwSslPolicy20220101 | AppGwSslPolicy20150501
+    condition     = azurerm_application_gateway.this[0].ssl_policy[0].policy_name == "AppGwSslPolicy20220101"
+    error_message = "the gateway speaks TLS 1.2 or later"
+  }
+
+  assert {
+    # flip gateway.tf | destination_port_range = "443" | destination_port_range = "*"
+    # flip gateway.tf | source_address_prefix = "AzureFrontDoor.Backend" | source_address_prefix = "Internet"
     condition     = [for r in azurerm_network_security_group.application_gateway[0].security_rule : r.destination_port_range if r.source_address_prefix == "AzureFrontDoor.Backend" && r.access == "Allow"] == ["443"]
-    error_message = "the front door reaches the Application Gateway"
+    error_message = "front doors reach the Application Gateway"
   }
 
   assert {
-    # flip network.tf | access = "Deny" | access = "Allow"
-    # flip network.tf | priority = 200 | priority = 90
+    # flip gateway.tf | access = "Deny" | access = "Allow"
+    # flip gateway.tf | priority = 200 | priority = 90
     condition     = [for r in azurerm_network_security_group.application_gateway[0].security_rule : r.priority if r.source_address_prefix == "Internet" && r.access == "Deny"] == [200]
     error_message = "nobody else reaches the Application Gateway"
   }
 
   assert {
-    # flip network.tf | count = local.makes_network && var.application_gateway ? 1 : 0 | count = 0 | 3
+    # flip gateway.tf | count = local.makes_network ? local.gateway : 0 | count = 0
     condition     = length(azurerm_subnet_network_security_group_association.application_gateway) == 1
     error_message = "the rules count"
   }
 
   assert {
-    # flip cluster.tf | role_definition_name = "Network Contributor" | role_definition_name = "Owner" | 2
-    condition     = azurerm_role_assignment.application_gateway[0].role_definition_name == "Network Contributor"
-    error_message = "the ingress controller uses its subnet, and no more"
+    # flip gateway.tf | role = "Network Contributor" | role = "Owner" | 1
+    # flip gateway.tf | role = "Network Contributor" | role = "Owner" | 2
+    # flip gateway.tf | role = "Network Contributor" | role = "Owner" | 3
+    # flip gateway.tf | role = "Reader" | role = "Owner"
+    condition     = { for k, r in azurerm_role_assignment.application_gateway : k => r.role_definition_name } == { gateway = "Network Contributor", group = "Reader", policy = "Network Contributor", subnet = "Network Contributor" }
+    error_message = "the ingress controller writes its gateway, and no more"
+  }
+
+  assert {
+    # flip gateway.tf | firewall_policy_id = azurerm_web_application_firewall_policy.application_gateway[0].id | firewall_policy_id = null
+    # flip gateway.tf | one(azurerm_subnet.application_gateway[*].id) | one(azurerm_subnet.nodes[*].id)
+    condition     = basename(azurerm_application_gateway.this[0].firewall_policy_id) == "made" && basename(azurerm_application_gateway.this[0].gateway_ip_configuration[0].subnet_id) == "application-gateway"
+    error_message = "the gateway has that firewall, in that subnet"
+  }
+
+  assert {
+    # flip gateway.tf | subnet_id = azurerm_subnet.application_gateway[0].id | subnet_id = azurerm_subnet.nodes[0].id
+    condition     = basename(azurerm_subnet_network_security_group_association.application_gateway[0].subnet_id) == "application-gateway"
+    error_message = "the rules are those of the gateway's subnet"
+  }
+
+  assert {
+    # flip cluster.tf | gateway_id = azurerm_application_gateway.this[0].id | gateway_name = "other"
+    condition     = endswith(azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].gateway_id, "/applicationGateways/made")
+    error_message = "the cluster's ingress controller writes to that gateway"
+  }
+
+  assert {
+    # flip gateway.tf | gateway = { scope = azurerm_application_gateway.this[0].id | gateway = { scope = local.resource_group_id
+    # flip gateway.tf | subnet = { scope = azurerm_subnet.application_gateway[0].id | subnet = { scope = azurerm_subnet.nodes[0].id
+    # flip gateway.tf | group = { scope = local.resource_group_id | group = { scope = dirname(local.resource_group_id)
+    # flip gateway.tf | ingress_application_gateway_identity[0].object_id | ingress_application_gateway_identity[0].client_id
+    condition     = [for k, r in azurerm_role_assignment.application_gateway : "${k} ${basename(r.scope)} ${substr(r.principal_id, -1, 1)}"] == ["gateway made 6", "group made 6", "policy made 6", "subnet application-gateway 6"]
+    error_message = "the ingress controller may that where it has to, and nowhere else"
   }
 }
 
-# flip cluster.tf | !var.application_gateway || local.makes_network | var.environment != ""
-run "application_gateway_wants_its_own_subnet" {
+# flip gateway.tf | condition = var.frontdoor_id != null | condition = var.environment != ""
+run "application_gateway_wants_to_know_its_front_door" {
   command = plan
 
   variables {
     application_gateway = true
+    origin              = null
+  }
+
+  expect_failures = [azurerm_web_application_firewall_policy.application_gateway]
+}
+
+# flip gateway.tf | condition = local.makes_network && local.makes_cluster | condition = local.makes_network
+run "application_gateway_wants_its_own_cluster" {
+  command = plan
+
+  variables {
+    application_gateway = true
+    frontdoor_id        = "00000000-0000-0000-0000-0000000000fd"
+    origin              = null
+    existing_cluster_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-aks/providers/Microsoft.ContainerService/managedClusters/theirs"
+  }
+
+  expect_failures = [azurerm_application_gateway.this]
+}
+
+# flip gateway.tf | condition = local.makes_network && local.makes_cluster | condition = local.makes_cluster
+run "application_gateway_wants_its_own_network" {
+  command = plan
+
+  variables {
+    application_gateway = true
+    frontdoor_id        = "00000000-0000-0000-0000-0000000000fd"
+    origin              = null
     existing_network = {
       vnet_id            = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs"
       nodes_subnet_id    = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs/subnets/nodes"
@@ -539,7 +896,19 @@ run "application_gateway_wants_its_own_subnet" {
     }
   }
 
-  expect_failures = [azurerm_kubernetes_cluster.this]
+  expect_failures = [azurerm_application_gateway.this]
+}
+
+# flip gateway.tf | condition = var.origin == null | condition = var.environment != ""
+run "private_link_wants_no_application_gateway" {
+  command = plan
+
+  variables {
+    application_gateway = true
+    frontdoor_id        = "00000000-0000-0000-0000-0000000000fd"
+  }
+
+  expect_failures = [azurerm_application_gateway.this]
 }
 
 run "flux" {
@@ -555,6 +924,15 @@ run "flux" {
     # flip flux.tf | extension_type = "microsoft.flux" | extension_type = "microsoft.dapr"
     condition     = azurerm_kubernetes_cluster_extension.flux[0].extension_type == "microsoft.flux"
     error_message = "Flux is there"
+  }
+
+  assert {
+    # flip flux.tf | url = var.flux.url | url = "https://git.example.com/other"
+    # flip flux.tf | reference_value = var.flux.branch | reference_value = "other"
+    # flip variables.tf | branch = optional(string, "main") | branch = optional(string, "master")
+    # flip flux.tf | local_auth_reference = var.flux.secret | local_auth_reference = null
+    condition     = [for r in azurerm_kubernetes_flux_configuration.this[0].git_repository : "${r.url} ${r.reference_value} ${coalesce(r.local_auth_reference, "-")}"] == ["https://git.example.com/postroad main postroad-git"]
+    error_message = "Flux reads the branch main of the repository"
   }
 
   assert {
@@ -583,27 +961,46 @@ run "alerts" {
     # flip alerts.tf | share-fills = { | other = {
     # flip alerts.tf | nodes-not-ready = { | other = {
     # flip alerts.tf | share-unavailable = { | other = {
-    condition     = keys(azurerm_monitor_metric_alert.this) == ["nodes-not-ready", "share-fills", "share-unavailable"]
+    # flip alerts.tf | share-half-full = { | other = {
+    condition     = keys(azurerm_monitor_metric_alert.this) == ["nodes-not-ready", "share-fills", "share-half-full", "share-unavailable"]
     error_message = "alerts for share and nodes"
   }
 
   assert {
     # flip alerts.tf | * 0.8 | * 2
-    # flip alerts.tf | metric = "FileCapacity" | metric = "FileCount"
-    condition     = one(azurerm_monitor_metric_alert.this["share-fills"].criteria).threshold == 256 * 1024 * 1024 * 1024 * 0.8 && one(azurerm_monitor_metric_alert.this["share-fills"].criteria).metric_name == "FileCapacity"
-    error_message = "a share that fills is told of at 80 %"
+    # flip alerts.tf | metric = "FileCapacity" | metric = "FileCount" | 2
+    # flip alerts.tf | window = "PT1H" | window = "PT6H" | 2
+    # flip alerts.tf | operator = "GreaterThan" | operator = "LessThan" | 2
+    # flip alerts.tf | operator = each.value.operator | operator = "LessThan"
+    # flip alerts.tf | threshold = each.value.threshold | threshold = 1
+    # flip alerts.tf | metric_name = each.value.metric | metric_name = "FileCount"
+    condition     = [for c in azurerm_monitor_metric_alert.this["share-fills"].criteria : "${c.metric_name} ${c.operator} ${c.threshold}"] == ["FileCapacity GreaterThan ${256 * 1024 * 1024 * 1024 * 0.8}"] && azurerm_monitor_metric_alert.this["share-fills"].window_size == "PT1H"
+    error_message = "a share that fills is told of at 80 %, within the hour"
+  }
+
+  assert {
+    # flip alerts.tf | * 0.5 | * 2
+    # flip alerts.tf | metric = "FileCapacity" | metric = "FileCount" | 1
+    # flip alerts.tf | operator = "GreaterThan" | operator = "LessThan" | 1
+    # flip alerts.tf | window = "PT1H" | window = "PT6H" | 1
+    condition     = [for c in azurerm_monitor_metric_alert.this["share-half-full"].criteria : "${c.metric_name} ${c.operator} ${c.threshold}"] == ["FileCapacity GreaterThan ${256 * 1024 * 1024 * 1024 * 0.5}"] && azurerm_monitor_metric_alert.this["share-half-full"].window_size == "PT1H"
+    error_message = "messages that pile up are told of at half of the share"
   }
 
   assert {
     # flip alerts.tf | metric = "Availability" | metric = "Transactions"
     # flip alerts.tf | threshold = 99.9 | threshold = 1
-    condition     = one(azurerm_monitor_metric_alert.this["share-unavailable"].criteria).threshold == 99.9 && one(azurerm_monitor_metric_alert.this["share-unavailable"].criteria).metric_name == "Availability"
+    # flip alerts.tf | operator = "LessThan" | operator = "GreaterThan"
+    condition     = [for c in azurerm_monitor_metric_alert.this["share-unavailable"].criteria : "${c.metric_name} ${c.operator} ${c.threshold}"] == ["Availability LessThan 99.9"]
     error_message = "a share that fails is told of"
   }
 
   assert {
     # flip alerts.tf | values = ["NotReady", "Unknown"] | values = ["Ready"]
-    condition     = tolist(one(one(azurerm_monitor_metric_alert.this["nodes-not-ready"].criteria).dimension).values) == tolist(["NotReady", "Unknown"])
+    # flip alerts.tf | metric = "kube_node_status_condition" | metric = "node_cpu_usage_percentage"
+    # flip alerts.tf | operator = "GreaterThan" | operator = "LessThan" | 3
+    # flip alerts.tf | values = dimension.value.values | values = ["*"]
+    condition     = [for c in azurerm_monitor_metric_alert.this["nodes-not-ready"].criteria : "${c.metric_name} ${c.dimension[0].name} ${join(" ", c.dimension[0].values)} ${c.operator} ${c.threshold}"] == ["kube_node_status_condition status2 NotReady Unknown GreaterThan 0"]
     error_message = "a node that is not ready is told of"
   }
 
@@ -612,6 +1009,16 @@ run "alerts" {
     condition     = alltrue([for a in azurerm_monitor_metric_alert.this : endswith(one(a.action).action_group_id, "/actionGroups/a")])
     error_message = "somebody is told"
   }
+
+  assert {
+    # flip alerts.tf | scope = "${azurerm_storage_account.queue.id}/fileServices/default" | scope = azurerm_storage_account.queue.id | 1
+    # flip alerts.tf | scope = "${azurerm_storage_account.queue.id}/fileServices/default" | scope = azurerm_storage_account.queue.id | 2
+    # flip alerts.tf | scope = azurerm_storage_account.queue.id | scope = azurerm_key_vault.this.id
+    # flip alerts.tf | scope = local.cluster_id | scope = local.resource_group_id
+    # flip alerts.tf | scopes = [each.value.scope] | scopes = [local.cluster_id]
+    condition     = { for k, a in azurerm_monitor_metric_alert.this : k => basename(dirname(one(a.scopes))) } == { nodes-not-ready = "managedClusters", share-fills = "fileServices", share-half-full = "fileServices", share-unavailable = "storageAccounts" }
+    error_message = "alerts look at the stamp's own share and cluster"
+  }
 }
 
 # What is there already is taken as it is, and only the rest is made.
@@ -619,17 +1026,25 @@ run "existing" {
   command = plan
 
   variables {
-    existing_resource_group_name = "theirs"
-    existing_cluster_id          = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-aks/providers/Microsoft.ContainerService/managedClusters/theirs"
+    existing_resource_group_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/theirs"
+    existing_cluster_id        = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-aks/providers/Microsoft.ContainerService/managedClusters/theirs"
     existing_network = {
       vnet_id            = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs"
       nodes_subnet_id    = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs/subnets/nodes"
       endpoint_subnet_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-net/providers/Microsoft.Network/virtualNetworks/theirs/subnets/endpoints"
+      file_dns_zone_id   = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-dns/providers/Microsoft.Network/privateDnsZones/privatelink.file.core.windows.net"
     }
   }
 
   assert {
-    # flip network.tf | count = var.existing_resource_group_name == null ? 1 : 0 | count = 1
+    # flip share.tf | count = try(var.existing_network.file_dns_zone_id, null) == null ? 1 : 0 | count = 1 | 1
+    # flip share.tf | ? var.existing_network.file_dns_zone_id : | ? replace(var.existing_network.file_dns_zone_id, "their-dns", "other") :
+    condition     = length(azurerm_private_dns_zone.file) == 0 && length(azurerm_private_dns_zone_virtual_network_link.file) == 0 && split("/", azurerm_private_endpoint.file.private_dns_zone_group[0].private_dns_zone_ids[0])[4] == "their-dns"
+    error_message = "the zone of names that is there is used"
+  }
+
+  assert {
+    # flip network.tf | count = var.existing_resource_group_id == null ? 1 : 0 | count = 1
     # flip cluster.tf | makes_cluster = var.existing_cluster_id == null | makes_cluster = true
     condition     = length(azurerm_resource_group.this) + length(azurerm_virtual_network.this) + length(azurerm_subnet.nodes) + length(azurerm_subnet.endpoints) + length(azurerm_kubernetes_cluster.this) + length(azurerm_user_assigned_identity.cluster) == 0
     error_message = "nothing is made that is there already"
@@ -649,7 +1064,7 @@ run "existing" {
 
   assert {
     # flip cluster.tf | data.azurerm_kubernetes_cluster.existing[0].oidc_issuer_url | "https://other.example.com/"
-    condition     = azurerm_federated_identity_credential.workload["stamp"].issuer == "https://issuer.example.com/"
+    condition     = azurerm_federated_identity_credential.workload["gateway"].issuer == "https://issuer.example.com/"
     error_message = "the issuer is that of the cluster that is there"
   }
 
@@ -666,8 +1081,52 @@ run "existing" {
   }
 
   assert {
-    # flip network.tf | ? var.existing_resource_group_name | ? "other"
+    # flip network.tf | ? split("/", var.existing_resource_group_id)[4] | ? "other"
     condition     = azurerm_key_vault.this.resource_group_name == "theirs"
     error_message = "what is made stands in the group that is there"
+  }
+}
+
+# flip cluster.tf | self.oidc_issuer_enabled && length(self.key_vault_secrets_provider) > 0 | length(self.key_vault_secrets_provider) > 0
+run "existing_cluster_has_an_issuer" {
+  command = plan
+
+  variables {
+    existing_cluster_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/their-aks/providers/Microsoft.ContainerService/managedClusters/theirs"
+  }
+
+  override_data {
+    target = data.azurerm_kubernetes_cluster.existing
+    values = {
+      oidc_issuer_enabled        = false
+      key_vault_secrets_provider = [{ secret_rotation_enabled = true, secret_rotation_interval = "2m", secret_identity = [] }]
+      kubelet_identity           = [{ client_id = "", object_id = "00000000-0000-0000-0000-000000000002", user_assigned_identity_id = "" }]
+    }
+  }
+
+  expect_failures = [data.azurerm_kubernetes_cluster.existing]
+}
+
+run "gate" {
+  command = plan
+
+  variables {
+    gate = { principal_id = "00000000-0000-0000-0000-000000000009" }
+  }
+
+  assert {
+    # flip gate.tf | "Microsoft.ContainerService/managedClusters/runCommand/action", | "Microsoft.ContainerService/managedClusters/*",
+    # flip gate.tf | data_actions = ["Microsoft.ContainerService/managedClusters/*/read"] | data_actions = ["Microsoft.ContainerService/managedClusters/*"]
+    # flip gate.tf | not_data_actions = ["Microsoft.ContainerService/managedClusters/secrets/read"] | not_data_actions = []
+    condition     = [for p in azurerm_role_definition.gate[0].permissions : "${join(" ", [for a in p.actions : trimprefix(a, "Microsoft.ContainerService/managedClusters/")])}; ${join(" ", [for a in p.data_actions : trimprefix(a, "Microsoft.ContainerService/managedClusters/")])}; ${join(" ", [for a in p.not_data_actions : trimprefix(a, "Microsoft.ContainerService/managedClusters/")])}"] == ["read runCommand/action commandResults/read; */read; secrets/read"]
+    error_message = "who watches a deployment reads, no Secret, and changes nothing"
+  }
+
+  assert {
+    # flip gate.tf | scope = local.cluster_id | scope = local.resource_group_id
+    # flip gate.tf | principal_id = var.gate.principal_id | principal_id = local.kubelet
+    # flip gate.tf | slice(split("/", local.cluster_id), 0, 5) | slice(split("/", local.cluster_id), 0, 3)
+    condition     = endswith(azurerm_role_assignment.gate[0].scope, "/managedClusters/made") && azurerm_role_assignment.gate[0].principal_id == "00000000-0000-0000-0000-000000000009" && endswith(azurerm_role_definition.gate[0].scope, "/resourceGroups/made")
+    error_message = "and that of this cluster alone"
   }
 }
