@@ -45,12 +45,12 @@ fmt: ## format all Go code
 generate: ## bring generated files up to date
 	@$(GO) generate ./...
 
-chart: ## write what is made of the chart: schema of values, README, deploy/rendered
+chart: ## write what is made of the chart: schema of values, README
 	@$(GO) test ./test/chart -run '^TestValuesSchema$$' -count 1 -update
-	@$(GO) test ./test/chart -run '^(TestReadme|TestRendered)$$' -count 1 -update
+	@$(GO) test ./test/chart -run '^TestReadme$$' -count 1 -update
 
-render: ## write deploy/rendered, the manifests of each stamp
-	@$(GO) test ./test/chart -run '^TestRendered$$' -count 1 -update
+render: ## write deploy/rendered/STAMP by the chart as it is now; of all stamps without STAMP=
+	@$(GO) test ./test/chart -run '^TestRendered$$' -count 1 -update -stamp '$(STAMP)'
 
 image: ## build the image for amd64 and arm64 into bin/image; IMAGE_REPOSITORY= pushes
 	@VERSION='$(VERSION)' VERIFY='$(VERIFY)' bash deploy/images/build

@@ -1,6 +1,9 @@
 package chart
 
 import (
+	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -61,9 +64,16 @@ func TestStampsRunImagesByDigest(t *testing.T) {
 		for _, problem := range digests(all) {
 			t.Errorf("%s: %s", stamp, problem)
 		}
-		all[streamD].put(t, container+".image", "postroad:0.1.0")
-		if len(digests(all)) == 0 {
+		tagged := overlay(t, appsDir+"/"+stamp)
+		tagged[streamD].put(t, container+".image", "postroad:0.1.0")
+		if len(digests(tagged)) == 0 {
 			t.Errorf("%s: a tag is taken for a digest", stamp)
+		}
+		if fmt.Sprint(all) != fmt.Sprint(committed(t, stamp)) {
+			t.Errorf("%s: the overlay applies something else than deploy/rendered has", stamp)
+		}
+		if said(read(t, renderedDir+"/"+stamp+"/"+listing), "chart") != sums(t, stamp).chart {
+			continue // what is asked of today's chart need not hold of an earlier one
 		}
 		for _, p := range properties() {
 			if len(p.only) > 0 && !slices.Contains(p.only, stamp) {
@@ -74,6 +84,23 @@ func TestStampsRunImagesByDigest(t *testing.T) {
 			}
 		}
 	}
+}
+
+// committed are the manifests in deploy/rendered.
+func committed(t *testing.T, stamp string) set {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(root(t), filepath.FromSlash(renderedDir), stamp, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := set{}
+	for _, name := range names {
+		if filepath.Base(name) == listing {
+			continue
+		}
+		maps.Copy(all, objects(t, read(t, renderedDir+"/"+stamp+"/"+filepath.Base(name))))
+	}
+	return all
 }
 
 var byDigest = regexp.MustCompile(`^[a-z0-9./:-]*postroad@sha256:[0-9a-f]{64}$`)
@@ -182,6 +209,68 @@ func TestInfrastructure(t *testing.T) {
 		if len(infrastructureProblems(all)) == 0 {
 			t.Errorf("%s: %s = %v is not noticed", f.object, f.path, f.to)
 		}
+	}
+}
+
+// git runs it in a folder as somebody, whoever calls the test.
+func git(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir, "-c", "user.name=a", "-c", "user.email=a@example", "-c", "core.hooksPath=/dev/null"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// promote takes a stamp back to all that it was, and no other stamp with it.
+func TestPromoteBack(t *testing.T) {
+	dir := t.TempDir()
+	git(t, dir, "init", "--quiet")
+	put := func(name, text string) {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save := func() string {
+		git(t, dir, "add", "--all")
+		git(t, dir, "commit", "--quiet", "--message", "x")
+		return git(t, dir, "rev-parse", "HEAD")
+	}
+	values, manifest, other := "deploy/gitops/apps/cloud-blue/values.yaml", "deploy/rendered/cloud-blue/a.yaml", "deploy/rendered/cloud-green/a.yaml"
+	put("deploy/gitops/promote", string(read(t, gitopsDir+"/promote")))
+	put(values, "one")
+	put(manifest, "one")
+	put(other, "one")
+	first := save()
+	put(values, "two")
+	put(manifest, "two")
+	put(other, "two")
+	put("deploy/rendered/cloud-blue/b.yaml", "two")
+	save()
+	promote := func(args ...string) error {
+		out, err := exec.CommandContext(t.Context(), "bash", append([]string{filepath.Join(dir, "deploy/gitops/promote")}, args...)...).CombinedOutput()
+		t.Logf("%v: %s", args, out)
+		return err
+	}
+	for _, args := range [][]string{{"cloud-blue", "--back"}, {"cloud-blue", "--back", "nowhere"}, {"nowhere", "--back", first}} {
+		if err := promote(args...); err == nil {
+			t.Errorf("%v: is done", args)
+		}
+	}
+	if changed := git(t, dir, "status", "--porcelain"); changed != "" {
+		t.Errorf("refused, and changed %s", changed)
+	}
+	if err := promote("cloud-blue", "--back", first); err != nil {
+		t.Fatal(err)
+	}
+	save()
+	if was := git(t, dir, "diff", "--name-only", first, "--", "deploy/gitops", "deploy/rendered/cloud-blue"); was != "" {
+		t.Errorf("not as it was: %s", was)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, other)); err != nil || string(b) != "two" {
+		t.Errorf("green: %q, %v", b, err)
 	}
 }
 

@@ -1,18 +1,10 @@
 package chart
 
 import (
-	"bytes"
-	"errors"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/goccy/go-yaml"
 )
 
 // variants are sets of values that tests look at: those of the stamps, and some
@@ -51,71 +43,6 @@ func rendered(t testing.TB, variant string) set {
 		t.Fatalf("%s: %v", variant, err)
 	}
 	return objects(t, []byte(out))
-}
-
-// The manifests in deploy/rendered are those that the chart makes.
-func TestRendered(t *testing.T) {
-	for stamp := range stamps {
-		dir := filepath.ToSlash(filepath.Join(renderedDir, stamp))
-		want := files(t, stamp)
-		if *update {
-			if err := os.RemoveAll(filepath.Join(root(t), filepath.FromSlash(dir))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for name, b := range want {
-			current(t, dir+"/"+name, b)
-		}
-		for _, name := range foreign(t, filepath.Join(root(t), filepath.FromSlash(dir)), want) {
-			t.Errorf("%s/%s: the chart does not make it: run make chart", dir, name)
-		}
-	}
-}
-
-// foreign lists the files of a folder that are not wanted.
-func foreign(t *testing.T, dir string, want map[string][]byte) []string {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, e := range entries {
-		if want[e.Name()] == nil {
-			found = append(found, e.Name())
-		}
-	}
-	return found
-}
-
-func TestForeignFilesAreFound(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "left.yaml"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := foreign(t, dir, map[string][]byte{"other.yaml": {}}); !slices.Equal(got, []string{"left.yaml"}) {
-		t.Errorf("found %v", got)
-	}
-}
-
-// files are those of a stamp: one for each object, and a kustomization of them.
-func files(t testing.TB, stamp string) map[string][]byte {
-	t.Helper()
-	all := map[string][]byte{}
-	for name, o := range rendered(t, stamp) {
-		b, err := yaml.MarshalWithOptions(o, yaml.IndentSequence(true), yaml.UseLiteralStyleIfMultiline(true))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[strings.ToLower(strings.ReplaceAll(name, "/", "-"))+".yaml"] = b
-	}
-	var k bytes.Buffer
-	k.WriteString("# Made by make chart.\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n")
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		k.WriteString("  - " + name + "\n")
-	}
-	all["kustomization.yaml"] = k.Bytes()
-	return all
 }
 
 // Values that cannot work are refused, each with a word on what is wrong.

@@ -20,6 +20,9 @@ import (
 // update writes what is generated instead of comparing it.
 var update = flag.Bool("update", false, "write generated files of the chart")
 
+// only names a stamp: no other is written.
+var only = flag.String("stamp", "", "the stamp whose manifests are written; all where it is empty")
+
 const (
 	chartDir    = "deploy/charts/postroad"
 	profilesDir = chartDir + "/profiles"
