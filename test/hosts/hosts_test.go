@@ -68,19 +68,20 @@ type compose struct {
 }
 
 type service struct {
-	Image    string
-	User     string
-	ReadOnly bool     `yaml:"read_only"`
-	CapDrop  []string `yaml:"cap_drop"`
-	Security []string `yaml:"security_opt"`
-	Command  []string
-	Configs  []struct{ Source, Target string }
-	Volumes  []struct{ Type, Source, Target string }
-	Grace    string `yaml:"stop_grace_period"`
-	Memory   string `yaml:"mem_limit"`
-	Restart  string
-	Ports    []string
-	Limits   struct {
+	Image       string
+	User        string
+	ReadOnly    bool     `yaml:"read_only"`
+	CapDrop     []string `yaml:"cap_drop"`
+	Security    []string `yaml:"security_opt"`
+	Command     []string
+	Configs     []struct{ Source, Target string }
+	Volumes     []struct{ Type, Source, Target string }
+	Grace       string `yaml:"stop_grace_period"`
+	Memory      string `yaml:"mem_limit"`
+	Restart     string
+	Environment map[string]string
+	Ports       []string
+	Limits      struct {
 		Files int `yaml:"nofile"`
 	} `yaml:"ulimits"`
 }
@@ -131,7 +132,7 @@ func careless(c compose, drains map[string]time.Duration) []string {
 			say("%s is not started again", name)
 		case s.Memory == "":
 			say("%s may take all memory", name)
-		case s.Image != "${POSTROAD_IMAGE:-postroad}":
+		case s.Image != "${POSTROAD_IMAGE:?the image, by digest}":
 			say("%s runs %q", name, s.Image)
 		case name != "door" && len(s.Ports) > 0:
 			say("%s has a port of the machine", name)
@@ -205,7 +206,7 @@ func TestCompose(t *testing.T) {
 		{"no-new-privileges:true", "no-new-privileges:false"},
 		{"restart: always", "restart: 'no'"},
 		{"mem_limit: 1g", "mem_limit: ''"},
-		{"${POSTROAD_IMAGE:-postroad}", "postroad:latest"},
+		{"${POSTROAD_IMAGE:?the image, by digest}", "postroad:latest"},
 		{"target: /etc/postroad/stamp.yaml", "target: /etc/other.yaml"},
 		{"{source: door,", "{source: doors,"},
 		{"type: bind", "type: volume"},
@@ -366,10 +367,92 @@ func TestUnitsAreHardened(t *testing.T) {
 			}
 		}
 		stateless := strings.Contains(name, "stream") || strings.Contains(name, "door")
-		for _, line := range []string{"RequiresMountsFor=/var/lib/postroad", "AssertPathIsMountPoint=/var/lib/postroad", "ReadWritePaths=/var/lib/postroad"} {
-			if strings.Contains(unit, "\n"+line+"\n") == stateless {
-				t.Errorf("%s: %s", name, line)
+		if p := unmounted(unit); (len(p) == 0) == stateless {
+			t.Errorf("%s: %q", name, p)
+		}
+		if stateless {
+			continue
+		}
+		for _, row := range []struct{ was, is string }{
+			{"ExecStartPre=" + mounting + "\n", ""},
+			{"ExecStartPre=+", "ExecStartPre=-+"},
+			{"ReadWritePaths=/var/lib/postroad\n", ""},
+			{"After=network-online.target var-lib-postroad.mount", "After=network-online.target"},
+			{"Wants=network-online.target var", "Requires=network-online.target var"},
+			{"[Service]\n", "AssertPathIsMountPoint=/var/lib/postroad\n[Service]\n"},
+		} {
+			if changed := strings.Replace(unit, row.was, row.is, 1); changed == unit || len(unmounted(changed)) == 0 {
+				t.Errorf("%s: nothing is wrong with %q", name, row.is)
 			}
 		}
 	}
+}
+
+// mounting has the queue's file system mounted, or fails, by which the unit is tried
+// again.
+const mounting = "+/usr/bin/systemctl start var-lib-postroad.mount"
+
+// unmounted is why a unit might begin a queue where nothing is mounted, or never
+// begin when the mount was late.
+func unmounted(unit string) []string {
+	var found []string
+	for _, row := range []struct{ key, value string }{
+		{"ExecStartPre", mounting},
+		{"ReadWritePaths", "/var/lib/postroad"},
+		{"Wants", "network-online.target var-lib-postroad.mount"},
+		{"After", "network-online.target var-lib-postroad.mount"},
+	} {
+		if v := values(unit, row.key); len(v) == 0 || v[0] != row.value {
+			found = append(found, fmt.Sprintf("%s= is %q", row.key, v))
+		}
+	}
+	for _, key := range []string{"Requires", "BindsTo", "RequiresMountsFor", "AssertPathIsMountPoint", "ConditionPathIsMountPoint"} {
+		if v := values(unit, key); len(v) > 0 {
+			found = append(found, fmt.Sprintf("%s=%s is not tried again", key, v))
+		}
+	}
+	return found
+}
+
+// The share is mounted as docs/filesystems.md wants it, and is waited for.
+func TestMount(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(deploy, "systemd", "var-lib-postroad.mount"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := string(data)
+	for _, p := range carelesslyMounted(unit) {
+		t.Error(p)
+	}
+	for _, row := range []struct{ was, is string }{
+		{"hard", "soft"},
+		{"vers=4.1", "vers=4.0"},
+		{"lookupcache=pos", "lookupcache=all"},
+		{"lookupcache=pos,", ""},
+		{"retry=10000", "retry=2"},
+		{",nosuid", ""},
+		{"proto=tcp", "proto=udp"},
+		{"noexec", "noexec,nocto"},
+		{"TimeoutSec=0", "TimeoutSec=60"},
+		{"StartLimitIntervalSec=0", ""},
+		{"Where=/var/lib/postroad", "Where=/srv/postroad"},
+		{"Type=nfs4", "Type=nfs"},
+	} {
+		if changed := strings.ReplaceAll(unit, row.was, row.is); changed == unit || len(carelesslyMounted(changed)) == 0 {
+			t.Errorf("nothing is wrong with %q", row.is)
+		}
+	}
+}
+
+func carelesslyMounted(unit string) []string {
+	var found []string
+	for key, want := range map[string]string{
+		"Where": "/var/lib/postroad", "Type": "nfs4", "TimeoutSec": "0", "StartLimitIntervalSec": "0",
+		"Options": "vers=4.1,hard,lookupcache=pos,proto=tcp,retry=10000,nosuid,nodev,noexec",
+	} {
+		if v := values(unit, key); len(v) != 1 || v[0] != want {
+			found = append(found, fmt.Sprintf("%s= is %q, want %s", key, v, want))
+		}
+	}
+	return found
 }

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,17 +16,18 @@ type started struct {
 	name, text string
 }
 
-// line is the value of a setting that is there once; "" where it is not.
+// line is the value of a setting that is there once, but for what systemd itself is
+// asked to do.
 func (s started) line(t *testing.T, key string) string {
 	t.Helper()
-	found := regexp.MustCompile(`(?m)^`+key+`=(.*)$`).FindAllStringSubmatch(s.text, -1)
+	found := slices.DeleteFunc(values(s.text, key), func(v string) bool { return v == mounting })
 	switch {
 	case len(found) == 0:
 		return ""
 	case len(found) > 1:
 		t.Fatalf("%s: %d lines %s=", s.name, len(found), key)
 	}
-	return found[0][1]
+	return found[0]
 }
 
 // command is what a line runs, with the program and the settings where they are
