@@ -55,6 +55,7 @@ func TestNFSRefuses(t *testing.T) {
 func TestNFSLooksAtTheDisk(t *testing.T) {
 	const fakes = "id() { echo 0; }; exportfs() { :; }; nft() { :; }; systemctl() { :; }; xfs_quota() { :; }; install() { echo REACHED; exit 9; }; " //nolint:misspell // exportfs is a program
 	for _, row := range []struct{ kind, options, problem string }{
+		{"ext4", "unmounted", "a file system of its own"},
 		{"ext4", "rw,relatime", ""},
 		{"xfs", "rw,prjquota", ""},
 		{"nfs4", "rw", "is on nfs4"},
@@ -62,7 +63,7 @@ func TestNFSLooksAtTheDisk(t *testing.T) {
 		{"ext4", "rw,nobarrier", "a power cut"},
 		{"ext4", "rw,barrier=0", "a power cut"},
 	} {
-		find := `findmnt() { case "$*" in *FSTYPE*) echo ` + row.kind + ` ;; *) echo ` + row.options + ` ;; esac; }`
+		find := `findmnt() { case "$*" in *FSTYPE*) echo ` + row.kind + ` ;; *) echo ` + row.options + ` ;; esac; }; mountpoint() { [ ` + row.options + ` != unmounted ]; }`
 		dir := filepath.Join(t.TempDir(), "export")
 		out, err := program(t, setup, fakes+find, "--client", "192.0.2.1", "--export", dir)
 		if err == nil || strings.Contains(out, "REACHED") != (row.problem == "") || !strings.Contains(out, row.problem) {
@@ -113,7 +114,7 @@ func unsafe(files map[string]string, out string) []string {
 			continue
 		}
 		lines++
-		for _, o := range []string{"rw", "sync", "secure", "no_subtree_check", "all_squash", "anonuid=65532", "anongid=65532", "sec=sys"} {
+		for _, o := range []string{"rw", "sync", "mp", "secure", "no_subtree_check", "all_squash", "anonuid=65532", "anongid=65532", "sec=sys"} {
 			fields := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune("(), \n", r) })
 			has := false
 			for _, f := range fields {
@@ -139,6 +140,9 @@ func unsafe(files map[string]string, out string) []string {
 	want(nft, "tcp dport 2049 ip saddr @clients4 accept", "the firewall keeps clients out")
 	want(nft, "tcp dport { 111, 2049, 20048 } drop", "the firewall lets others in")
 	want(files["/etc/systemd/system/postroad-nfs-firewall.service"], "RequiredBy=nfs-server.service", "the server starts without its firewall")
+	for _, key := range []string{"ExecStart", "ExecReload", "ExecStopPost"} {
+		want(files["/etc/systemd/system/nftables.service.d/postroad-nfs.conf"], "\n"+key+"=/usr/sbin/nft --file /etc/nftables.d/postroad-nfs.nft\n", "other rules take the firewall away: "+key)
+	}
 	want(out, "limit -p bhard=200g", "no quota")
 	want(out, "mask --now rpcbind", "a portmapper")
 	want(out, "exportfs -ra", "exports are not read") //nolint:misspell // the same
@@ -157,6 +161,9 @@ func TestNFS(t *testing.T) {
 	}
 	for _, row := range []struct{ was, is string }{
 		{"rw,sync,", "rw,async,"},
+		{"sync,mp,", "sync,"},
+		{"ExecStopPost=", "ExecStop="},
+		{"nftables.service.d/", "other.service.d/"},
 		{",secure,", ",insecure,"},
 		{"all_squash,anon", "no_root_squash,anon"},
 		{"uid=65532", "uid=0"},
@@ -214,6 +221,20 @@ func TestNFSDryRun(t *testing.T) {
 	}
 }
 
+// apart runs a program by unshare, as root of what it makes: as root, by sudo where it
+// asks for no password, or in a user namespace, which some systems do not give.
+func apart(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // not in everybody's
+	before := []string{"unshare", "--user", "--map-root-user"}
+	if os.Getuid() == 0 {
+		before = []string{"unshare"}
+	} else if exec.CommandContext(t.Context(), "sudo", "-n", "true").Run() == nil {
+		before = []string{"sudo", "-n", "unshare"}
+	}
+	return exec.CommandContext(t.Context(), before[0], append(before[1:], args...)...)
+}
+
 // nft reads the rules, and again when they are there already, in a network of its
 // own.
 func TestNFSFirewallIsRead(t *testing.T) {
@@ -225,7 +246,7 @@ func TestNFSFirewallIsRead(t *testing.T) {
 		if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "unshare", "--user", "--map-root-user", "--net", "sh", "-c", `nft -f "$0" && nft -f "$0" && nft list ruleset`, path)
+		cmd := apart(t, "--net", "sh", "-c", `nft -f "$0" && nft -f "$0" && nft list ruleset`, path)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
@@ -234,6 +255,97 @@ func TestNFSFirewallIsRead(t *testing.T) {
 	}
 	if out, err := read(strings.Replace(rules, "policy accept", "policy maybe", 1)); err == nil {
 		t.Errorf("broken rules are read: %s", out)
+	}
+}
+
+// connections is what clients of a machine with these rules get, in a network of two
+// machines that has no way out: address and port, and whether somebody answered.
+func connections(t *testing.T, rules, then string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"rules.nft": rules, "other.nft": "flush ruleset\n", "listen.py": listen, "connect.py": connect} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := apart(t, "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", `
+mount -t tmpfs none /run
+ip link set lo up
+ip netns add client
+ip link add inside type veth peer name outside netns client
+ip addr add 192.0.2.1/24 dev inside
+ip addr add 2001:db8::ff/64 dev inside nodad
+ip link set inside up
+for address in 192.0.2.11/24 192.0.2.12/24; do ip -n client addr add $address dev outside; done
+for address in 2001:db8::1/64 2001:db8::2/64; do ip -n client addr add $address dev outside nodad; done
+ip -n client link set outside up
+nft -f rules.nft
+`+then+`
+python3 listen.py >listening &
+until [ -s listening ]; do :; done
+ip netns exec client python3 connect.py
+`)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+const listen = `
+import selectors, socket
+wait = selectors.DefaultSelector()
+for port in (111, 2049, 2222, 20048):
+    s = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=16)
+    wait.register(s, selectors.EVENT_READ)
+print("yes", flush=True)
+while True:
+    for key, _ in wait.select():
+        key.fileobj.accept()[0].close()
+`
+
+const connect = `
+import concurrent.futures, socket
+def answers(case):
+    source, target, port = case
+    try:
+        socket.create_connection((target, port), timeout=2, source_address=(source, 0)).close()
+        return f"{source} {port} yes"
+    except OSError:
+        return f"{source} {port} no"
+cases = [(s, t, p) for p in (111, 2049, 2222, 20048) for s, t in (
+    ("192.0.2.11", "192.0.2.1"), ("192.0.2.12", "192.0.2.1"), ("2001:db8::1", "2001:db8::ff"), ("2001:db8::2", "2001:db8::ff"))]
+with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    print("\n".join(pool.map(answers, cases)))
+`
+
+// Those two clients get to the server and nobody else, nor they to anything that NFS 4
+// does not use; and so it is again after Debian's service has loaded its own rules, by
+// what was added to it. Ports of others are left alone.
+func TestNFSFirewallBlocks(t *testing.T) {
+	for _, program := range []string{"nft", "ip", "unshare", "python3"} {
+		missing(t, program)
+	}
+	files, _ := serverFiles(t, setup, asked...)
+	rules := files["/etc/nftables.d/postroad-nfs.nft"]
+	const want = "192.0.2.11 111 no\n192.0.2.12 111 no\n2001:db8::1 111 no\n2001:db8::2 111 no\n" +
+		"192.0.2.11 2049 yes\n192.0.2.12 2049 no\n2001:db8::1 2049 yes\n2001:db8::2 2049 no\n" +
+		"192.0.2.11 2222 yes\n192.0.2.12 2222 yes\n2001:db8::1 2222 yes\n2001:db8::2 2222 yes\n" +
+		"192.0.2.11 20048 no\n192.0.2.12 20048 no\n2001:db8::1 20048 no\n2001:db8::2 20048 no\n"
+	if got := connections(t, rules, ""); got != want {
+		t.Errorf("answered were\n%s", got)
+	}
+	reload := values(files["/etc/systemd/system/nftables.service.d/postroad-nfs.conf"], "ExecReload")
+	if len(reload) != 1 {
+		t.Fatalf("reload %q", reload)
+	}
+	again := strings.NewReplacer("/usr/sbin/nft", "nft", "/etc/nftables.d/postroad-nfs.nft", "rules.nft").Replace(reload[0])
+	if got := connections(t, rules, "nft -f other.nft\n"+again); got != want {
+		t.Errorf("after a reload of other rules answered were\n%s", got)
+	}
+	if got := connections(t, rules, "nft -f other.nft"); got == want {
+		t.Error("other rules do no harm: the test tests nothing")
 	}
 }
 
