@@ -2,7 +2,9 @@ package chart
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
+	"testing"
 
 	"postroad/internal/config"
 )
@@ -63,7 +65,9 @@ func identityProperties() []property {
 	}
 }
 
-func account(all set, d object) object { return all["ServiceAccount/"+d.text(pod+".serviceAccountName")] }
+func account(all set, d object) object {
+	return all["ServiceAccount/"+d.text(pod+".serviceAccountName")]
+}
 
 func accounted(all set, d object) []string {
 	a := account(all, d)
@@ -145,4 +149,57 @@ func passwordless(all set, d object) []string {
 		found = append(found, "a stream node may send")
 	}
 	return found
+}
+
+// workload is a line of what Azure gives identities to.
+var workload = regexp.MustCompile(`(\w+) += \{ service_account = "([^"]+)", send = (\w+), receive = (\w+) \}`)
+
+// unmatched compares the accounts that have an identity in Azure, as the module for a
+// stamp has them by default, with those of a stamp's manifests that need one.
+func unmatched(azure string, all set) []string {
+	_, azure, _ = strings.Cut(azure, `variable "workloads" {`)
+	azure, _, _ = strings.Cut(azure, "\n}\n")
+	given := map[string][]string{}
+	for _, m := range workload.FindAllStringSubmatch(azure, -1) {
+		given[m[2]] = m[3:]
+	}
+	var found []string
+	for _, d := range all.of("Deployment") {
+		name, needs := d.text(pod+".serviceAccountName"), account(all, d).text(clientID) != ""
+		rights, has := given[name]
+		if has != needs {
+			found = append(found, fmt.Sprintf("%s: Azure gives it an identity: %v, needs one: %v", name, has, needs))
+		}
+		delete(given, name)
+		sends := texts(d.at(container + ".args"))[0] != "stream"
+		if has && fmt.Sprint(rights) != fmt.Sprint([]bool{sends, true}) {
+			found = append(found, fmt.Sprintf("%s: may send and receive: %v", name, rights))
+		}
+	}
+	for name := range given {
+		found = append(found, "Azure knows an account that is none: "+name)
+	}
+	return found
+}
+
+// Azure knows the accounts that the chart makes by their names: where these differ
+// no pod would get a token.
+func TestIdentitiesAreThoseOfAzure(t *testing.T) {
+	azure := string(read(t, "deploy/azure/modules/stamp/variables.tf"))
+	for _, stamp := range []string{"cloud-green", "cloud-blue"} {
+		for _, problem := range unmatched(azure, rendered(t, stamp)) {
+			t.Errorf("%s: %s", stamp, problem)
+		}
+	}
+	for from, to := range map[string]string{
+		`service_account = "postroad-gateway"`:               `service_account = "postroad"`,
+		`"postroad-stream", send = false`:                    `"postroad-stream", send = true`,
+		`"postroad-gateway", send = true, receive = true`:    `"postroad-gateway", send = true, receive = false`,
+		`    stream  = { service_account = "postroad-stream`: `    door = { service_account = "postroad-door`,
+	} {
+		wrong := strings.Replace(azure, from, to, 1)
+		if wrong == azure || len(unmatched(wrong, rendered(t, "cloud-green"))) == 0 {
+			t.Errorf("%s for %s is not noticed", to, from)
+		}
+	}
 }

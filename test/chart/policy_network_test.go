@@ -114,8 +114,8 @@ func networkProperties() []property {
 				i := all["Ingress/postroad"]
 				found := want(i, map[string]any{
 					"spec.ingressClassName": "azure-application-gateway",
-					`metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-path`:   "/healthz",
-					`metadata.annotations.appgw\.ingress\.kubernetes\.io/connection-draining`: "true",
+					`metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-path`:         "/healthz",
+					`metadata.annotations.appgw\.ingress\.kubernetes\.io/connection-draining`:       "true",
 					`metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-status-codes`: "200",
 				})
 				if wait, err := settings(all, all[gatewayD], config.DefaultStamp()); err != nil || number(i.at(`metadata.annotations.appgw\.ingress\.kubernetes\.io/request-timeout`)) <= int(wait.Gateway.WaitMax.Seconds()) {
