@@ -22,8 +22,9 @@ import (
 // settings in the environment that would make another one, and pushed to a registry
 // of this machine.
 func TestProofImage(t *testing.T) {
-	root, dir, version := projectRoot(t), t.TempDir(), newVersion(t)
-	copied := filepath.Join(dir, "elsewhere")
+	dir, version := t.TempDir(), newVersion(t)
+	root, copied := filepath.Join(dir, "here"), filepath.Join(dir, "elsewhere")
+	copyTree(t, projectRoot(t), root)
 	copyTree(t, root, copied)
 	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
 	first := digest(t, build(t, root, one, version))
