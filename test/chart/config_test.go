@@ -12,7 +12,10 @@ import (
 
 // hardlyMeant is what the program warns of, and is meant: a door before one stamp
 // only, which is what there is where no origins are named.
-var hardlyMeant = map[string]string{"separate/door.yaml": "only one is enabled", "small/door.yaml": "only one is enabled"}
+var hardlyMeant = map[string]string{
+	"separate/door.yaml": "only one is enabled", "small/door.yaml": "only one is enabled",
+	"cloud-blue/door.yaml": "only one is enabled", "cloud-green/door.yaml": "only one is enabled", "share/door.yaml": "only one is enabled",
+}
 
 // settingsFile writes the file of a ConfigMap that a Deployment reads.
 func settingsFile(t *testing.T, all set, d object) string {

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -90,6 +91,20 @@ func networkProperties() []property {
 				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "door: {groups: {gateways: {origins: [{name: a, dns: http://other:8081}]}, streams: {origins: [{name: a, dns: http://postroad-stream-pods:8800}]}}}\n"},
 				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "door: {origins: [{name: onprem, url: http://postroad-gateway, stream: http://postroad-stream}]}\n"},
 				{"separate", "NetworkPolicy/postroad-door", "spec.egress.1.ports", []any{map[string]any{"port": 443}}},
+			},
+		},
+		{
+			name: "what clients elsewhere reach in the cloud has TLS", only: []string{"cloud-green", "cloud-blue", "share"}, find: encrypted,
+			flips: []flip{
+				{"cloud-green", "Service/postroad-stream", `metadata.annotations.service\.beta\.kubernetes\.io/azure-load-balancer-internal`, nil},
+				{"cloud-green", "Service/postroad-stream", `metadata.annotations.service\.beta\.kubernetes\.io/azure-load-balancer-internal`, "false"},
+				{"cloud-green", "Service/postroad-gateway", "spec.type", "LoadBalancer"},
+				{"cloud-green", "Service/postroad-door", "spec.ports.0.port", 80},
+				{"cloud-green", "ConfigMap/postroad-door", `data.door\.yaml`, "door: {groups: {streams: {origins: [{name: a, dns: http://postroad-stream-pods:8800}]}}}\n"},
+				{"cloud-green", "ConfigMap/postroad-door", `data.door\.yaml`, "http: {tls: {cert_file: /c, key_file: /c}}\ndoor: {groups: {gateways: {origins: [{name: a, dns: http://postroad-gateway-pods:8081}]}}}\n"},
+				{"cloud-green", doorD, container + ".volumeMounts.1.mountPath", "/etc/postroad/secrets/other"},
+				{"cloud-green", "Service/postroad-door", "spec.ports.0.appProtocol", "http"},
+				{"cloud-green", "Ingress/postroad", "spec.tls", nil},
 			},
 		},
 		{
@@ -191,6 +206,42 @@ func lookedUp(all set) []string {
 		if !open[port] {
 			found = append(found, "the door may not go to port "+port)
 		}
+	}
+	return found
+}
+
+// encrypted wants each way in from the internet to have TLS, the door to lead to
+// stream nodes alone, and what speaks plain HTTP to be inside.
+func encrypted(all set) []string {
+	var found []string
+	for _, s := range all.of("Service") {
+		public := s.text("spec.type") != "" && s.text("spec.type") != "ClusterIP" &&
+			s.text(`metadata.annotations.service\.beta\.kubernetes\.io/azure-load-balancer-internal`) != "true"
+		if !public {
+			continue
+		}
+		if s.text("metadata.name") != "postroad-door" || s.text("spec.ports.0.port") != "443" || s.text("spec.ports.0.appProtocol") != "https" {
+			found = append(found, s.id()+" is open to all, in plain")
+		}
+	}
+	s, err := settings(all, all[doorD], config.DefaultDoor())
+	if err != nil {
+		return append(found, err.Error())
+	}
+	mounted := false
+	for _, m := range all[doorD].list(container + ".volumeMounts") {
+		mounted = mounted || path.Dir(s.HTTP.TLS.CertFile) == m.text("mountPath") && path.Dir(s.HTTP.TLS.KeyFile) == m.text("mountPath")
+	}
+	if !mounted {
+		found = append(found, "the door has no certificate")
+	}
+	for name := range s.Door.Groups {
+		if name != "streams" {
+			found = append(found, "the door leads to "+name)
+		}
+	}
+	if len(all["Ingress/postroad"].list("spec.tls")) == 0 {
+		found = append(found, "the Ingress has no certificate")
 	}
 	return found
 }

@@ -10,7 +10,7 @@
   "admin" (dict "listen" ":9600")
   "log" (dict "format" "json") -}}
 {{- $all := mergeOverwrite $own (deepCopy $v.config.stamp) -}}
-{{- $reached := or $v.expose (eq $v.gateway.service.type "LoadBalancer") (and $v.door.enabled (eq $v.door.service.type "LoadBalancer")) -}}
+{{- $reached := or $v.expose (eq $v.gateway.service.type "LoadBalancer") (and $v.door.enabled (eq $v.door.serves "stamp") (eq $v.door.service.type "LoadBalancer")) -}}
 {{- if and $reached (not (dig "gateway" "auth" "enabled" false $all)) (not $v.gateway.open) -}}
 {{- fail "gateway.open: false, but config.stamp.gateway.auth.enabled is not set: whoever reaches the gateways could send anything to any topic. Set the one, or the other where that is meant" -}}
 {{- end -}}
@@ -53,6 +53,8 @@ pod that drains would speak for all.
 {{- $name := include "postroad.fullname" . -}}
 {{- $gateway := dict "name" $v.stamp.name "dns" (printf "http://%s-gateway-pods:8081" $name) "priority" 1 -}}
 {{- $groups := dict "gateways" (dict "resolve_interval" "2s" "origins" (list $gateway)) -}}
+{{- $streams := eq $v.door.serves "streams" -}}
+{{- if $streams }}{{ $groups = dict }}{{ end -}}
 {{- if $v.stream.enabled -}}
 {{- $node := dict "name" $v.stamp.name "dns" (printf "http://%s-stream-pods:8800" $name) "priority" 1 -}}
 {{- $_ := set $groups "streams" (dict "resolve_interval" "2s" "affinity" "none" "origins" (list $node)) -}}
@@ -63,7 +65,11 @@ pod that drains would speak for all.
   "admin" (dict "listen" ":9600")
   "log" (dict "format" "json") -}}
 {{- $said := $v.config.door.door | default dict -}}
-{{- if not (or $said.origins $said.groups) }}{{ $_ := set $own.door "groups" $groups }}{{ end -}}
+{{- if not (or $said.origins $said.groups) -}}
+{{- if and $streams (not $v.stream.enabled) }}{{ fail "door.serves: streams: there are none where stream.enabled is false" }}{{ end -}}
+{{- $_ := set $own.door "groups" $groups -}}
+{{- if $streams }}{{ $_ := set $own.door "routes" (list (dict "group" "streams" "kind" "stream")) }}{{ end -}}
+{{- end -}}
 {{- mergeOverwrite $own (deepCopy $v.config.door) | toYaml -}}
 {{- end -}}
 
