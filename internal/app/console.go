@@ -26,14 +26,21 @@ func (p process) console(st *stack, admin *httpserve.Admin, opts console.Options
 	for _, s := range stamps {
 		endpoints = append(endpoints, console.Endpoint{Name: s.settings.Stamp.Name, Kind: console.KindStamp, URL: s.server.URL()})
 	}
+	// With TLS there is one stamp and no door, see RunDev.
+	var client *http.Client
+	var leave func() error
+	if t := stamps[0].server.Inside(); t != nil {
+		client = &http.Client{Transport: t}
+		leave = func() error { client.CloseIdleConnections(); return nil }
+	}
 	c, err := console.New(opts, console.Deps{
-		Endpoints: endpoints, Feed: feed{reader, lead.Gateway.Classic.Topic},
+		Endpoints: endpoints, Client: client, Feed: feed{reader, lead.Gateway.Classic.Topic},
 		Log: p.log, Registerer: p.registry, Ping: stamps[0].sink.Probe,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	st.push(layer{name: "console", run: c.Run})
+	st.push(layer{name: "console", run: c.Run, close: leave})
 	admin.Handle("/console/", c.Handler())
 	return c.Handler(), nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -81,10 +82,10 @@ func newStamp(settings config.Stamp, part queue.Part, p process) (_ *stamp, err 
 	// leave no trace in the queue.
 	var handler http.Handler
 	if s.writes() {
-		if s.server, err = httpserve.New(settings.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.server, err = httpserve.NewTraffic(settings.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handler.ServeHTTP(w, r)
-		}), httpserve.Deps{Log: s.log, Name: "gateway " + settings.Stamp.Name}); err != nil {
-			return nil, err
+		}), httpserve.TrafficDeps{Deps: httpserve.Deps{Log: s.log, Name: "gateway"}, Registerer: reg}); err != nil {
+			return nil, fmt.Errorf("http: %w", err)
 		}
 	}
 	if s.queue, err = queue.Open(settings.Queue, queue.Deps{

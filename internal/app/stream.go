@@ -82,10 +82,10 @@ func newStreamNode(settings config.Stream, p process, reg prometheus.Registerer)
 	var handler http.Handler
 	serve := settings.HTTP
 	serve.DrainDelay = 0 // the node drains before its listener does, see serve
-	if n.server, err = httpserve.New(serve, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if n.server, err = httpserve.NewTraffic(serve, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(w, r)
-	}), httpserve.Deps{Log: n.log, Name: "stream node " + n.name}); err != nil {
-		return nil, err
+	}), httpserve.TrafficDeps{Deps: httpserve.Deps{Log: n.log, Name: "stream"}, Registerer: reg}); err != nil {
+		return nil, fmt.Errorf("http: %w", err)
 	}
 	if n.feed, err = kafka.NewFeed(settings.Hub, kafka.Deps{Log: n.log, Registerer: reg}); err != nil {
 		return nil, err

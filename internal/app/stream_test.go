@@ -3,6 +3,7 @@ package app_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -159,8 +160,13 @@ func (s *seen) take(id, name, data string) {
 // watchSocket subscribes with the official SDK, and returns the client.
 func watchSocket(t *testing.T, to *seen, url, channel string) *centrifuge.Client {
 	t.Helper()
+	return watchSocketOver(t, nil, to, url, channel)
+}
+
+func watchSocketOver(t *testing.T, trust *tls.Config, to *seen, url, channel string) *centrifuge.Client {
+	t.Helper()
 	c := centrifuge.NewProtobufClient("ws"+strings.TrimPrefix(url, "http")+"/connection/websocket", centrifuge.Config{
-		MinReconnectDelay: 10 * time.Millisecond, MaxReconnectDelay: 100 * time.Millisecond,
+		MinReconnectDelay: 10 * time.Millisecond, MaxReconnectDelay: 100 * time.Millisecond, TLSConfig: trust,
 	})
 	t.Cleanup(c.Close)
 	sub, err := c.NewSubscription(channel)
@@ -477,7 +483,10 @@ func TestStreamNodeOutlivesTheHub(t *testing.T) {
 	s.Stream.Live.MaxLag = time.Second
 	n := startStream(t, s)
 	write(t, addr, "k", `"kept"`)
-	await(t, "the last value", func() bool { _, body := get(t, n.url+"/v1/topics/messages/last?key=k"); return strings.Contains(body, "kept") })
+	await(t, "the last value", func() bool {
+		_, body := get(t, n.url+"/v1/topics/messages/last?key=k")
+		return strings.Contains(body, "kept")
+	})
 	stopHub()
 	await(t, "the node to be unwell", func() bool { status, _ := get(t, n.url+"/healthz"); return status == http.StatusServiceUnavailable })
 	if status, body := get(t, n.admin+"/readyz"); status != http.StatusOK {

@@ -23,7 +23,7 @@ type Stamp struct {
 	Stamp Identity `yaml:"stamp"`
 	// HTTP is the listener that clients and front doors reach the gateway at.
 	// "postroad forward" does not open it.
-	HTTP httpserve.Options `yaml:"http"`
+	HTTP httpserve.TrafficOptions `yaml:"http"`
 	// Gateway accepts messages over HTTP. "postroad forward" passes over it.
 	Gateway gateway.Options `yaml:"gateway"`
 	// Queue keeps accepted messages on stable storage. Every process that
@@ -62,7 +62,7 @@ type Identity struct {
 // machine itself.
 func DefaultStamp() Stamp {
 	s := Stamp{
-		HTTP:    httpserve.DefaultOptions(),
+		HTTP:    httpserve.DefaultTrafficOptions(),
 		Gateway: gateway.DefaultOptions(),
 		Queue:   queue.DefaultOptions(),
 		Hub:     kafka.DefaultOptions(),

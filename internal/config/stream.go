@@ -22,7 +22,7 @@ type Stream struct {
 	// HTTP is the listener that clients reach the node at. Its drain_delay is how
 	// long the node still takes clients after it was told to stop; stream.drain
 	// follows.
-	HTTP httpserve.Options `yaml:"http"`
+	HTTP httpserve.TrafficOptions `yaml:"http"`
 	// Stream is the node: its topics, its limits, how its clients leave it.
 	Stream stream.Options `yaml:"stream"`
 	// Hub is where messages are read, and how it is reached. Its name and
@@ -57,7 +57,7 @@ func (n Node) Validate() error {
 // reach it at port 8800 of every interface, operators from the machine itself.
 func DefaultStream() Stream {
 	s := Stream{
-		HTTP:   httpserve.DefaultOptions(),
+		HTTP:   httpserve.DefaultTrafficOptions(),
 		Stream: stream.DefaultOptions(),
 		Hub:    kafka.DefaultOptions(),
 		Auth:   auth.DefaultOptions(),

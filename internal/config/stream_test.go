@@ -2,9 +2,13 @@ package config
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"postroad/internal/httpserve"
 )
 
 // minimalStream is the least that a stream node must be told.
@@ -57,6 +61,58 @@ func TestStreamProblems(t *testing.T) {
 	} {
 		if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, want) }) {
 			t.Errorf("no problem %q in %q", want, problems)
+		}
+	}
+}
+
+// The listeners of stamps and stream nodes take TLS as a front door's does, and what
+// is printed of it can be read again.
+func TestListenersTakeTLS(t *testing.T) {
+	const good = "http: {tls: {cert_file: /c.pem, key_file: /k.pem, client_auth: require, client_ca_file: /ca.pem, min_version: '1.3', check_interval: 1m, certificates: [{cert_file: /d.pem, key_file: /l.pem}]}}\n"
+	const bad = "http: {listen: nowhere, tls: {cert_file: /c.pem, client_auth: maybe, min_version: '1.1', certificates: [{key_file: /l.pem}]}}\n"
+	for name, command := range map[string]struct {
+		least string
+		load  func(text string) (httpserve.TLSOptions, *Loaded, []string)
+	}{
+		"stamp": {minimal, func(text string) (httpserve.TLSOptions, *Loaded, []string) {
+			s, l, problems := loadStamp(t, text)
+			return s.HTTP.TLS, l, problems
+		}},
+		"stream": {minimalStream, func(text string) (httpserve.TLSOptions, *Loaded, []string) {
+			s, l, problems := loadStream(t, text)
+			return s.HTTP.TLS, l, problems
+		}},
+		"door": {minimalDoor, func(text string) (httpserve.TLSOptions, *Loaded, []string) {
+			s, l, problems := loadDoor(t, text)
+			return s.HTTP.TLS, l, problems
+		}},
+	} {
+		want := httpserve.TLSOptions{
+			CertFile: "/c.pem", KeyFile: "/k.pem", Certificates: []httpserve.Certificate{{CertFile: "/d.pem", KeyFile: "/l.pem"}},
+			ClientAuth: httpserve.ClientAuthRequire, ClientCAFile: "/ca.pem", MinVersion: "1.3", CheckInterval: time.Minute,
+		}
+		text := good + command.least
+		for range 2 {
+			is, l, problems := command.load(text)
+			if problems != nil || !reflect.DeepEqual(is, want) {
+				t.Fatalf("%s: %+v, %q", name, is, problems)
+			}
+			var printed bytes.Buffer
+			if err := l.Print(&printed); err != nil {
+				t.Fatal(err)
+			}
+			text = printed.String()
+		}
+		_, _, problems := command.load(bad + command.least)
+		for _, want := range []string{
+			`http.listen: "nowhere": `, `http.tls.key_file: "": `, `http.tls.client_auth: "maybe": `, `http.tls.min_version: "1.1": `, "http.tls.certificates[0]: ",
+		} {
+			if !slices.ContainsFunc(problems, func(p string) bool { return strings.HasPrefix(p, want) }) {
+				t.Errorf("%s: no problem %q in %q", name, want, problems)
+			}
+		}
+		if len(problems) != 5 {
+			t.Errorf("%s: %q", name, problems)
 		}
 	}
 }

@@ -1,13 +1,10 @@
 package httpserve
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -116,7 +113,6 @@ type EdgeDeps struct {
 // and an end to clients that hold on without sending or taking.
 type Edge struct {
 	*Server
-	certs   *certificates // nil without TLS
 	limited *limited
 	streams int
 }
@@ -130,42 +126,17 @@ func NewEdge(opts EdgeOptions, handler http.Handler, deps EdgeDeps) (*Edge, erro
 	if err != nil {
 		return nil, fmt.Errorf("register the metrics of listener %s: %w", deps.Name, err)
 	}
-	log := deps.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	e := &Edge{streams: opts.Clients.Streams}
-	if opts.TLS.Enabled() {
-		if e.certs, err = newCertificates(opts.TLS, log, m.looked); err != nil {
-			return nil, err
-		}
-	}
 	limits := &limits{}
 	limits.set(opts.Clients)
-	if e.Server, err = New(opts.Options, paced(handler, limits, m), deps.Deps); err != nil {
+	traffic := TrafficOptions{Options: opts.Options, TLS: opts.TLS}
+	if e.Server, err = NewTraffic(traffic, paced(handler, limits, m), TrafficDeps{deps.Deps, deps.Registerer}); err != nil {
 		return nil, err
 	}
 	e.limited = newLimited(e.listener, limits, m, deps.Trusted)
 	e.listener = e.limited
-	e.http.HTTP2 = &http.HTTP2Config{
-		MaxConcurrentStreams: opts.Clients.Streams,
-		// A client that is gone without a word is noticed, whatever its streams wait for.
-		SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
-	}
-	if e.certs != nil {
-		e.http.TLSConfig = e.certs.config()
-		e.http.Protocols.SetHTTP2(true)
-		e.http.Protocols.SetUnencryptedHTTP2(false)
-	}
+	e.http.HTTP2.MaxConcurrentStreams = opts.Clients.Streams
 	return e, nil
-}
-
-// URL is the address bound, for a client on this machine.
-func (e *Edge) URL() string {
-	if e.certs != nil {
-		return "https" + strings.TrimPrefix(e.Server.URL(), "http")
-	}
-	return e.Server.URL()
 }
 
 // Connections is how many connections are open.
@@ -212,16 +183,4 @@ func (e *Edge) NeedsStart(opts EdgeOptions) []string {
 		}
 	}
 	return names
-}
-
-// Run serves as Server.Run does, and looks at the files of certificates.
-func (e *Edge) Run(ctx context.Context) error {
-	if e.certs == nil {
-		return e.Server.Run(ctx)
-	}
-	look, stop := context.WithCancel(context.WithoutCancel(ctx)) // a drain may outlive a certificate
-	done := make(chan struct{})
-	go func() { defer close(done); e.certs.run(look) }()
-	defer func() { stop(); <-done }()
-	return e.Server.Run(ctx)
 }

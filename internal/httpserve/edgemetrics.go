@@ -1,6 +1,8 @@
 package httpserve
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -9,8 +11,6 @@ type edgeMetrics struct {
 	connections prometheus.Gauge
 	turnedAway  *prometheus.CounterVec
 	slow        *prometheus.CounterVec
-	expires     prometheus.Gauge
-	looks       *prometheus.CounterVec
 }
 
 func newEdgeMetrics(reg prometheus.Registerer, name string) (*edgeMetrics, error) {
@@ -28,14 +28,6 @@ func newEdgeMetrics(reg prometheus.Registerer, name string) (*edgeMetrics, error
 			Name: "postroad_listener_slow_clients_total", ConstLabels: label,
 			Help: "Requests ended because the client sent its body, or took the answer, too slowly: body or answer.",
 		}, []string{"what"}),
-		expires: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "postroad_listener_certificate_expiry_timestamp_seconds", ConstLabels: label,
-			Help: "When the first certificate of the listener ends; 0 without TLS.",
-		}),
-		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "postroad_listener_certificate_reads_total", ConstLabels: label,
-			Help: "Changed certificates taken into use, and looks at files that could not be used.",
-		}, []string{"result"}),
 	}
 	for _, limit := range []string{"total", "address"} {
 		m.turnedAway.WithLabelValues(limit)
@@ -43,7 +35,7 @@ func newEdgeMetrics(reg prometheus.Registerer, name string) (*edgeMetrics, error
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.connections, m.turnedAway, m.slow, m.expires, m.looks} {
+	for _, c := range []prometheus.Collector{m.connections, m.turnedAway, m.slow} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -53,8 +45,32 @@ func newEdgeMetrics(reg prometheus.Registerer, name string) (*edgeMetrics, error
 
 func (m *edgeMetrics) refused(limit string) { m.turnedAway.WithLabelValues(limit).Inc() }
 
+// certificateMetrics are those of the certificates of one listener.
+type certificateMetrics struct {
+	expires prometheus.Gauge
+	looks   *prometheus.CounterVec
+}
+
+func newCertificateMetrics(reg prometheus.Registerer, name string) (*certificateMetrics, error) {
+	label := prometheus.Labels{"listener": name}
+	m := &certificateMetrics{
+		expires: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postroad_listener_certificate_expiry_timestamp_seconds", ConstLabels: label,
+			Help: "When the first certificate of the listener ends; only with TLS.",
+		}),
+		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postroad_listener_certificate_reads_total", ConstLabels: label,
+			Help: "Changed certificates taken into use, and looks at files that could not be used.",
+		}, []string{"result"}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	return m, errors.Join(reg.Register(m.expires), reg.Register(m.looks))
+}
+
 // looked counts a look at the files of certificates.
-func (m *edgeMetrics) looked(id *identity, err error) {
+func (m *certificateMetrics) looked(id *identity, err error) {
 	if err != nil {
 		m.looks.WithLabelValues("failed").Inc()
 		return

@@ -23,8 +23,8 @@ type Options struct {
 	// it is answered 431.
 	MaxHeaderBytes int `yaml:"max_header_bytes"`
 	// DrainDelay is how long the listener still accepts connections after it
-	// was told to stop, so that balancers notice first. 0 stops accepting at
-	// once.
+	// was told to stop, so that balancers notice first; each answer asks its
+	// client meanwhile to come by another connection. 0 stops accepting at once.
 	DrainDelay time.Duration `yaml:"drain_delay"`
 	// ShutdownTimeout is how long requests in flight may take to finish after
 	// the listener stopped accepting; what is left then is cut off.

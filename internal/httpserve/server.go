@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -23,14 +25,16 @@ type Deps struct {
 	Name string
 }
 
-// Server is one bound HTTP listener. It speaks HTTP/1.1 and, without TLS,
-// HTTP/2 with prior knowledge (h2c).
+// Server is one bound HTTP listener. It speaks HTTP/1.1 and HTTP/2: without TLS by
+// prior knowledge (h2c), with it (see NewTraffic) as the client asks by ALPN.
 type Server struct {
 	opts     Options
 	log      *slog.Logger
 	name     string
 	listener net.Listener
 	http     *http.Server
+	certs    *certificates      // nil without TLS
+	inside   *inside            // nil without TLS
 	cut      context.CancelFunc // cancels the requests still in flight
 	draining chan struct{}      // closed when Run is told to stop
 	inFlight atomic.Int64
@@ -94,8 +98,15 @@ func (s *Server) counting(next http.Handler) http.Handler {
 // Addr is the address bound, with the port that :0 became.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// URL is the address bound as http://host:port, for a client on this machine.
-func (s *Server) URL() string { return url(s.listener.Addr()) }
+// URL is the address bound as http://host:port, or https with TLS, for a client on
+// this machine.
+func (s *Server) URL() string {
+	u := url(s.listener.Addr())
+	if s.certs != nil {
+		return "https" + strings.TrimPrefix(u, "http")
+	}
+	return u
+}
 
 // InFlight is the number of requests being handled.
 func (s *Server) InFlight() int { return int(s.inFlight.Load()) }
@@ -116,6 +127,9 @@ func (s *Server) Leave() { s.leaving.Store(true) }
 func (s *Server) Close() error {
 	s.closing.Store(true)
 	s.cut()
+	if s.inside != nil {
+		_ = s.inside.Close() // it never fails
+	}
 	return errors.Join(s.http.Close(), ignoreClosed(s.listener.Close()))
 }
 
@@ -125,6 +139,7 @@ func (s *Server) Close() error {
 // finished, and otherwise an error that says how many were cut off.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.cut()
+	defer s.followCertificates(ctx)()
 	served := make(chan error, 1)
 	go func() { served <- s.serve() }()
 	s.log.InfoContext(ctx, "listening")
@@ -147,12 +162,27 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// serve serves with TLS where an Edge set it up.
+// serve serves the network, and with TLS the process itself.
 func (s *Server) serve() error {
-	if s.http.TLSConfig != nil {
-		return s.http.ServeTLS(s.listener, "", "")
+	if s.certs == nil {
+		return s.http.Serve(s.listener)
 	}
-	return s.http.Serve(s.listener)
+	var own sync.WaitGroup
+	defer own.Wait() // it ends with the other, or before: both are the server's
+	own.Go(func() { _ = s.http.Serve(s.inside) })
+	err := s.http.ServeTLS(s.listener, "", "")
+	return errors.Join(err, s.inside.Close())
+}
+
+// followCertificates looks at the files of certificates until it is told to stop.
+func (s *Server) followCertificates(ctx context.Context) (stop func()) {
+	if s.certs == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a drain may outlive a certificate
+	var looking sync.WaitGroup
+	looking.Go(func() { s.certs.run(ctx) })
+	return func() { cancel(); looking.Wait() }
 }
 
 // delay keeps serving for DrainDelay.
