@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,6 +22,11 @@ import (
 	"testing"
 
 	"postroad/test/tree"
+)
+
+var (
+	builtFlag   = flag.String("built", "", "`folder` with an image that was built, to look at instead of building one")
+	versionFlag = flag.String("version", "", "the version that it is of")
 )
 
 // program is where it lies in the image.
@@ -55,12 +61,15 @@ func build(t *testing.T, from, out, version string, env ...string) layout {
 	return layout(filepath.Join(out, "layout"))
 }
 
-// The image is built and looked at; then it is changed in each point, which has to
+// The image is built, or there is one that a release has built, and looked at; then it is changed in each point, which has to
 // be noticed.
 func TestImage(t *testing.T) {
-	version, out := newVersion(t), filepath.Join(t.TempDir(), "image")
-	l := build(t, projectRoot(t), out, version)
-	look := newLook(version)
+	version, out := *versionFlag, *builtFlag
+	if out == "" {
+		version, out = newVersion(t), filepath.Join(t.TempDir(), "image")
+		build(t, projectRoot(t), out, version)
+	}
+	l, look := layout(filepath.Join(out, "layout")), newLook(version)
 	for _, problem := range look.problems(l) {
 		t.Error(problem)
 	}

@@ -44,6 +44,8 @@ func TestCallsLeadSomewhere(t *testing.T) {
 		{"target", `\bmake ([a-z]+)\b`, all(t, "Makefile"), `(?m)^%s:`},
 		{"tool", `test/verify tool ([a-z-]+)\b`, all(t, "tools/go.mod", "tools/*/go.mod"), `(?m)^\s+\S*/%s(/v\d+)?$`},
 		{"proof", `-run '(TestProof\w+)\$'`, all(t, "test/azure/*_test.go"), `(?m)^func %s\(`},
+		{"test of the image", `-run '\^(Test\w+)\$' -args -built`, all(t, "test/image/*_test.go"), `(?m)^func %s\(`},
+		{"flag of it", `-args .*(?:^| )-(version) `, all(t, "test/image/*_test.go"), `flag\.String\("%s"`},
 		{"variable of the image", `make image .*\b(IMAGE_\w+)=`, all(t, "deploy/images/build"), `\$\{?%s\b`},
 	} {
 		found := regexp.MustCompile(row.call).FindAllStringSubmatch(calls, -1)

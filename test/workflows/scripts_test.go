@@ -1,10 +1,14 @@
 package workflows
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -35,12 +39,18 @@ func script(t *testing.T, dir, functions, name string, args []string, env ...str
 	return out.String(), problems.String(), err
 }
 
+// gateEnv is what the gate is always told.
+var gateEnv = []string{
+	"CLUSTER_ID=/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerService/managedClusters/c", "COMMIT=" + commit, "FRONTDOOR_ID=/f", "ORIGIN=green.example.com",
+	"GATE_TIMEOUT=0",
+}
+
 func TestGate(t *testing.T) {
 	// A sleep is a thousand seconds, so that it is the looks that count, however busy
 	// the machine is.
 	const good = `
 sleep() { SECONDS=$((SECONDS + 1000)); }
-az() { case "$*" in "aks command invoke --resource-group g --name c "*|"monitor metrics list --resource /f "*) ;; *) return 1 ;; esac; case "$1" in aks) printf 'True main@sha1:` + commit + `\n' ;; monitor) echo 100.0 ;; esac; }
+az() { case "$*" in "aks command invoke --resource-group g --name c "*" --command kubectl -n flux-system get kustomization postroad -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].status} {.status.lastAppliedRevision}'"|"monitor metrics list --resource /f "*"--filter Origin eq 'green.example.com' "*) ;; *) return 1 ;; esac; case "$1" in aks) printf 'True main@sha1:` + commit + `\n' ;; monitor) echo 100.0 ;; esac; }
 git() { [ "$1" = fetch ] || [ "$*" = "merge-base --is-ancestor ` + commit + ` ` + commit + `" ]; }
 `
 	for _, row := range []struct{ name, change, problem string }{
@@ -55,14 +65,81 @@ git() { [ "$1" = fetch ] || [ "$*" = "merge-base --is-ancestor ` + commit + ` ` 
 		{"it fails afterwards", `az() { case "$1" in aks) if [ -e seen ]; then printf 'False main@sha1:` + commit + `\n'; else printf 'True main@sha1:` + commit + `\n'; fi; touch seen ;; monitor) echo 100 ;; esac; }`, "no longer well"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			stdout, stderr, err := script(t, t.TempDir(), good+row.change, "gate", nil,
-				"CLUSTER_ID=/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerService/managedClusters/c", "COMMIT="+commit, "FRONTDOOR_ID=/f", "ORIGIN=green.example.com",
-				"GATE_TIMEOUT=0", "GATE_SOAK=3000")
+			stdout, stderr, err := script(t, t.TempDir(), good+row.change, "gate", nil, append(gateEnv, "GATE_SOAK=3000")...)
 			if (err == nil) != (row.problem == "") || !strings.Contains(stderr, row.problem) {
 				t.Errorf("%v\n%s\n%s", err, stdout, stderr)
 			}
 		})
 	}
+}
+
+// What the gate asks Flux for is there, in each cluster.
+func TestGateAsksForWhatIsThere(t *testing.T) {
+	for _, stamp := range []string{"cloud-blue", "cloud-green"} {
+		if text := all(t, "deploy/gitops/clusters/"+stamp+"/apps.yaml"); !strings.Contains(text, "kind: Kustomization\nmetadata:\n  name: postroad\n  namespace: flux-system\n") || !strings.Contains(text, "\n  wait: true\n") {
+			t.Errorf("%s has no such Kustomization, or one that is ready before its pods are", stamp)
+		}
+	}
+	if gate := all(t, ".github/scripts/gate"); !strings.Contains(gate, "kubectl -n flux-system get kustomization postroad ") {
+		t.Error("the gate asks for another one")
+	}
+}
+
+// The gate sends messages to a server that answers, and judges by what it answers.
+func TestGateSends(t *testing.T) {
+	const cloud = `
+sleep() { SECONDS=$((SECONDS + 1000)); }
+az() { case "$1" in aks) printf 'True main@sha1:` + commit + `\n' ;; monitor) echo 100.0 ;; esac; }
+git() { :; }
+`
+	for _, row := range []struct {
+		name     string
+		statuses []int // the last one stays
+		problem  string
+	}{
+		{"in the hub", []int{200}, ""},
+		{"one met a pod that ended", []int{200, 503, 200}, ""},
+		{"kept, and not forwarded", []int{202}, "are not in the hub: 202"},
+		{"fails", []int{500}, "are not in the hub: 500"},
+		{"fails after a while", []int{200, 200, 500}, "are not in the hub: 500"},
+		{"fails in the end", []int{200, 200, 200, 503}, "no judgement"},
+		{"knows nobody", []int{401}, "are not in the hub: 401"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var asked atomic.Int64
+			stamp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodPost || r.URL.String() != "/v1/topics/check/messages?key=gate" || r.Header.Get("Prefer") != "wait=5" || r.Header.Get("Authorization") != "Bearer t0k" {
+					t.Errorf("%s %s with %v", r.Method, r.URL, r.Header)
+				}
+				w.WriteHeader(row.statuses[min(int(asked.Add(1)), len(row.statuses))-1])
+			}))
+			defer stamp.Close()
+			platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("audience") != "post road" || r.URL.Query().Get("api-version") != "2.0" || r.Header.Get("Authorization") != "Bearer job" {
+					t.Errorf("%s with %v", r.URL, r.Header)
+				}
+				fmt.Fprint(w, `{"count":1,"value":"t0k"}`)
+			}))
+			defer platform.Close()
+			stdout, stderr, err := script(t, t.TempDir(), cloud, "gate", nil, append(gateEnv, "GATE_SOAK=4000", "CHECK_URL="+stamp.URL, "CHECK_TOPIC=check", "CHECK_AUDIENCE=post road",
+				"ACTIONS_ID_TOKEN_REQUEST_URL="+platform.URL+"/token?api-version=2.0", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=job", "no_proxy=*")...)
+			if (err == nil) != (row.problem == "") || !strings.Contains(stderr, row.problem) || asked.Load() == 0 {
+				t.Errorf("%v after %d messages\n%s\n%s", err, asked.Load(), stdout, stderr)
+			}
+		})
+	}
+	t.Run("nobody there", func(t *testing.T) {
+		_, stderr, err := script(t, t.TempDir(), cloud, "gate", nil, append(gateEnv, "GATE_SOAK=4000", "CHECK_URL=http://127.0.0.1:1")...)
+		if err == nil || !strings.Contains(stderr, "are not in the hub: ") {
+			t.Errorf("%v\n%s", err, stderr)
+		}
+	})
+	t.Run("no token", func(t *testing.T) {
+		_, stderr, err := script(t, t.TempDir(), cloud, "gate", nil, append(gateEnv, "GATE_SOAK=4000", "CHECK_URL=http://127.0.0.1:1", "CHECK_AUDIENCE=a", "ACTIONS_ID_TOKEN_REQUEST_URL=http://127.0.0.1:1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=job")...)
+		if err == nil || !strings.Contains(stderr, "no token") {
+			t.Errorf("%v\n%s", err, stderr)
+		}
+	})
 }
 
 // repository makes an origin with one commit on main, and a clone of it.
@@ -100,49 +177,124 @@ func repository(t *testing.T, values string) string {
 	return clone
 }
 
-// merging is gh as far as it is asked, and the checks of a repository.
+// merging is gh as far as it is asked, and the checks of a repository. Pull requests
+// that are open are lines of a file: a second one from the same branch is refused.
 const merging = `
 deploy/gitops/promote() { bash ./deploy/gitops/promote "$@"; }
-gh() { echo "gh $*"; case "$1 $2" in "pr merge") git push --quiet origin HEAD:main ;; esac; }
+sleep() { :; }
+gh() {
+    echo "gh $*" >&2
+    case "$1 $2" in
+    "pr list") cat ../open 2>/dev/null || : ;;
+    "pr create") [ ! -s ../open ] && echo 7 >../open ;;
+    "pr merge") [ -s ../open ] && git push --quiet origin HEAD:main && : >../open ;;
+    esac
+}
 make() { [ "$1" = render ] && mkdir -p deploy/rendered && cp deploy/gitops/apps/cloud-blue/values.yaml deploy/rendered/; }
 go() { [ "$1" = test ]; }
 `
 
+func valuesOf(digest string) string {
+	return "image:\n  digest: \"" + digest + "\"\nstamp: {name: a}\n"
+}
+
 func TestPromote(t *testing.T) {
-	const zeros = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	values := func(digest string) string { return "image:\n  digest: \"" + digest + "\"\nstamp: {name: a}\n" }
-	for _, row := range []struct{ name, values, want, before string }{
-		{"first", values(zeros), values(two), ""},
-		{"next", values(one), values(two), "before=" + one + "\n"},
+	for _, row := range []struct {
+		name, fakes string
+		open        bool // a pull request of an earlier run
+		created     int
+	}{
+		{"at once", merging, false, 1},
+		{"an earlier run was stopped before its merge", merging, true, 0},
+		{"another stamp is merged at the same time", merging + `n=0; eval "merge_$(declare -f gh)"; gh() { if [ "$1 $2" = "pr merge" ] && ((n++ < 2)); then return 1; fi; merge_gh "$@"; }`, false, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			dir := repository(t, row.values)
-			stdout, stderr, err := script(t, dir, merging, "promote", []string{"cloud-blue", two})
+			dir := repository(t, valuesOf(one))
+			if row.open {
+				if err := os.WriteFile(filepath.Join(dir, "../open"), []byte("6\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stdout, stderr, err := script(t, dir, row.fakes, "promote", []string{"cloud-blue", two})
 			if err != nil {
 				t.Fatalf("%v\n%s\n%s", err, stdout, stderr)
 			}
-			head, err := exec.CommandContext(t.Context(), "git", "-C", dir, "rev-parse", "origin/main").Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := "commit=" + strings.TrimSpace(string(head)) + "\n" + row.before; stdout != want {
+			if want := "commit=" + git(t, dir, "rev-parse", "origin/main") + "\n"; stdout != want {
 				t.Errorf("printed %q, want %q", stdout, want)
 			}
 			for _, file := range []string{"deploy/gitops/apps/cloud-blue/values.yaml", "deploy/rendered/values.yaml"} {
-				got, err := exec.CommandContext(t.Context(), "git", "-C", dir, "show", "origin/main:"+file).Output()
-				if err != nil || string(got) != row.want {
-					t.Errorf("%s is %q, %v, want %q", file, got, err, row.want)
+				if got := git(t, dir, "show", "origin/main:"+file) + "\n"; got != valuesOf(two) {
+					t.Errorf("%s is %q", file, got)
 				}
 			}
-			if !strings.Contains(stderr, "gh pr create") {
-				t.Errorf("no pull request:\n%s", stderr)
+			if got := strings.Count(stderr, "gh pr create"); got != row.created {
+				t.Errorf("%d pull requests:\n%s", got, stderr)
 			}
 			// Again there is nothing to do, and nothing is merged.
 			stdout, stderr, err = script(t, dir, merging, "promote", []string{"cloud-blue", two})
-			if err != nil || strings.Contains(stdout, "before=") || strings.Contains(stderr, "gh pr") {
+			if err != nil || strings.Contains(stderr, "gh pr") {
 				t.Errorf("again: %v\n%s\n%s", err, stdout, stderr)
 			}
 		})
+	}
+}
+
+func git(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("git %q: %v", args, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// A run that ends at any point, also after its merge, leaves what it takes to go back:
+// what ran was asked before, and to go back where nothing was changed changes nothing.
+func TestPromoteIsTakenBack(t *testing.T) {
+	for _, row := range []struct{ name, fakes string }{
+		{"before the checks", `make() { return 1; }`},
+		{"before the pull request", `eval "good_$(declare -f gh)"; gh() { [ "$1 $2" != "pr create" ] && good_gh "$@"; }`},
+		{"before the merge", `eval "good_$(declare -f gh)"; gh() { [ "$1 $2" != "pr merge" ] && good_gh "$@"; }`},
+		{"after the merge", `git() { if [ "$1" = fetch ] && [ -e ../open ]; then return 1; fi; command git "$@"; }`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := repository(t, valuesOf(one))
+			before, stderr, err := script(t, dir, "", "running", []string{"cloud-blue"})
+			if err != nil || before != "digest="+one+"\n" {
+				t.Fatalf("%v: %q\n%s", err, before, stderr)
+			}
+			if stdout, _, err := script(t, dir, merging+row.fakes, "promote", []string{"cloud-blue", two}); err == nil {
+				t.Fatalf("it came through: %s", stdout)
+			}
+			git(t, dir, "checkout", "--quiet", "--force", "main")
+			if _, stderr, err := script(t, dir, merging, "promote", []string{"cloud-blue", one}); err != nil {
+				t.Fatalf("%v\n%s", err, stderr)
+			}
+			if got := git(t, dir, "show", "origin/main:deploy/gitops/apps/cloud-blue/values.yaml") + "\n"; got != valuesOf(one) {
+				t.Errorf("it runs %q", got)
+			}
+			// And the next release goes through.
+			if _, stderr, err := script(t, dir, merging, "promote", []string{"cloud-blue", two}); err != nil {
+				t.Errorf("%v\n%s", err, stderr)
+			}
+		})
+	}
+}
+
+func TestRunning(t *testing.T) {
+	for _, row := range []struct {
+		name, values, stamp, want, problem string
+	}{
+		{"a digest", valuesOf(one), "cloud-blue", "digest=" + one + "\n", ""},
+		{"nothing yet", valuesOf("sha256:" + strings.Repeat("0", 64)), "cloud-blue", "", ""},
+		{"no digest", "a: 1\n", "cloud-blue", "", "names no digest"},
+		{"no such stamp", valuesOf(one), "cloud-red", "", "there is no"},
+		{"no stamp", valuesOf(one), "../cloud-blue", "", "is needed"},
+	} {
+		stdout, stderr, err := script(t, repository(t, row.values), "", "running", []string{row.stamp})
+		if stdout != row.want || (err == nil) != (row.problem == "") || !strings.Contains(stderr, row.problem) {
+			t.Errorf("%s: %v, %q, %q", row.name, err, stdout, stderr)
+		}
 	}
 }
 
@@ -155,7 +307,7 @@ func TestPromoteRefuses(t *testing.T) {
 		{"no digest", "a: 1\n", merging, []string{"cloud-blue", "latest"}, "are needed"},
 		{"no stamp", "a: 1\n", merging, []string{"../x", two}, "are needed"},
 		{"an unknown stamp", "a: 1\n", merging, []string{"cloud-red", two}, "there is no"},
-		{"checks that fail", "image:\n  digest: \"" + one + "\"\n", merging + "go() { return 1; }\n", []string{"cloud-blue", two}, ""},
+		{"checks that fail", valuesOf(one), merging + "go() { return 1; }\n", []string{"cloud-blue", two}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := repository(t, row.values)
@@ -198,9 +350,16 @@ func TestStages(t *testing.T) {
 // printed than what the next job reads.
 func TestPublish(t *testing.T) {
 	const fakes = `
-make() { mkdir -p bin/image/sbom && echo "made $*" >>log && echo {} >bin/image/sbom/index.json && echo "r.example/postroad@` + one + `" >bin/image.ref; }
+make() { mkdir -p bin/image/sbom && echo "made $*" >>log && echo '  "name": "sbom-` + one + `",' >bin/image/sbom/index.json && echo '  "name": "sbom-` + two + `",' >bin/image/sbom/amd64.json && echo "r.example/postroad@` + one + `" >bin/image.ref; }
 cosign() { echo "cosign $*" >>log; }
-go() { shift 4; case "$1" in package) touch bin/release/postroad-1.2.0.tgz ;; push) echo "Digest: ` + two + `" ;; esac; echo noise; }
+go() {
+    if [ "$1" = test ]; then echo "looked at $*" >>log; return; fi
+    shift 3
+    if [ "$1 $2" = "crane digest" ]; then printf 'building crane\n%s\n' "` + one + `"; return; fi
+    shift
+    case "$1" in package) touch bin/release/postroad-1.2.0.tgz ;; push) echo "Digest: ` + two + `" ;; esac
+    echo noise
+}
 `
 	dir := t.TempDir()
 	stdout, stderr, err := script(t, dir, fakes, "publish", []string{"v1.2.0", "r.example"})
@@ -213,7 +372,9 @@ go() { shift 4; case "$1" in package) touch bin/release/postroad-1.2.0.tgz ;; pu
 	}
 	for _, want := range []string{
 		"cosign sign r.example/postroad@" + one, "cosign attest --type spdxjson --predicate bin/image/sbom/index.json r.example/postroad@" + one,
+		"cosign attest --type spdxjson --predicate bin/image/sbom/amd64.json r.example/postroad@" + two,
 		"cosign sign r.example/charts/postroad@" + two,
+		"looked at test -count=1 ./test/image -run ^TestImage$ -args -built " + dir + "/bin/image -version v1.2.0\ncosign sign",
 	} {
 		if !strings.Contains(string(log), want) {
 			t.Errorf("no %q in\n%s", want, log)
@@ -225,12 +386,20 @@ go() { shift 4; case "$1" in package) touch bin/release/postroad-1.2.0.tgz ;; pu
 		}
 	}
 	for name, change := range map[string]string{
-		"a signature that fails": "cosign() { return 1; }",
-		"no SBOM":                `make() { mkdir -p bin && echo "r.example/postroad@` + one + `" >bin/image.ref; }`,
-		"no digest":              `make() { mkdir -p bin && echo "r.example/postroad:latest" >bin/image.ref; }`,
+		"a signature that fails":    "cosign() { return 1; }",
+		"an image that is no good":  `eval "good_$(declare -f go)"; go() { [ "$1" != test ] && good_go "$@"; }`,
+		"another one was pushed":    `eval "good_$(declare -f go)"; go() { if [ "$4" = crane ]; then echo "` + two + `"; else good_go "$@"; fi; }`,
+		"an SBOM of something else": `eval "good_$(declare -f make)"; make() { good_make "$@" && echo {} >bin/image/sbom/other.json; }`,
+		"no SBOM":                   `make() { mkdir -p bin && echo "r.example/postroad@` + one + `" >bin/image.ref; }`,
+		"no digest":                 `make() { mkdir -p bin && echo "r.example/postroad:latest" >bin/image.ref; }`,
 	} {
-		if stdout, _, err := script(t, t.TempDir(), fakes+change, "publish", []string{"v1.2.0", "r.example"}); err == nil {
+		dir := t.TempDir()
+		stdout, _, err := script(t, dir, fakes+change, "publish", []string{"v1.2.0", "r.example"})
+		if err == nil {
 			t.Errorf("%s: %s", name, stdout)
+		}
+		if log, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && name != "a signature that fails" && strings.Contains(string(log), "cosign") {
+			t.Errorf("%s: it is signed all the same:\n%s", name, log)
 		}
 	}
 	if _, _, err := script(t, t.TempDir(), fakes, "publish", []string{"main", "r.example"}); err == nil {
