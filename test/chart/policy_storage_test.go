@@ -217,6 +217,45 @@ func profileProperties() []property {
 			},
 		},
 		{
+			name: "every node has the images that may run there, and keeps them", only: []string{"small"},
+			find: func(all set) []string {
+				d := all["DaemonSet/postroad-images"]
+				need := []string{all[gatewayD].text(container + ".image"), "192.0.2.1:5000/postroad@sha256:" + strings.Repeat("4", 64)}
+				var found []string
+				for i, c := range append(d.list(pod+".initContainers"), d.list(pod+".containers")...) {
+					found = append(found, want(c, map[string]any{
+						"imagePullPolicy": "IfNotPresent", "securityContext": all[gatewayD].at(container + ".securityContext"),
+					})...)
+					if i < len(need) {
+						found = append(found, want(c, map[string]any{"image": need[i], "args": []any{"version"}})...)
+					}
+				}
+				found = append(found, want(d, map[string]any{
+					pod + ".automountServiceAccountToken": false, pod + ".securityContext.runAsNonRoot": true,
+					pod + ".securityContext.seccompProfile.type": "RuntimeDefault", pod + ".nodeSelector": nil, pod + ".hostNetwork": nil,
+				})...)
+				for _, kind := range []string{"Service", "NetworkPolicy", "PodDisruptionBudget"} {
+					for _, o := range all.of(kind) {
+						for _, path := range []string{"spec.selector", "spec.podSelector.matchLabels", "spec.selector.matchLabels"} {
+							if matches(o.at(path), d.at(podLabels)) {
+								found = append(found, o.id()+" takes it for a pod that serves")
+							}
+						}
+					}
+				}
+				return found
+			},
+			flips: []flip{
+				{"small", "DaemonSet/postroad-images", pod + ".initContainers.0.image", "postroad:0.1.0"},
+				{"small", "DaemonSet/postroad-images", pod + ".initContainers.1.image", "postroad:0.1.0"},
+				{"small", "DaemonSet/postroad-images", pod + ".initContainers", nil},
+				{"small", "DaemonSet/postroad-images", pod + ".containers.0.imagePullPolicy", "Always"},
+				{"small", "DaemonSet/postroad-images", pod + ".initContainers.0.securityContext", nil},
+				{"small", "DaemonSet/postroad-images", pod + ".nodeSelector", map[string]any{"a": "b"}},
+				{"small", "DaemonSet/postroad-images", podLabels, map[string]any{"app.kubernetes.io/name": "postroad", "app.kubernetes.io/instance": "postroad", "app.kubernetes.io/component": "gateway"}},
+			},
+		},
+		{
 			name: "no manifest holds a secret",
 			find: func(all set) []string {
 				var found []string

@@ -69,6 +69,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--set", "stamp.name=a", "--set", "queue.storage.kind=azureFile,queue.storage.azureFile.sku=Standard_ZRS"}, "has no NFS"},
 		{[]string{"--set", "stamp.name=a,gateway.service.type=LoadBalancer"}, "gateway.open"},
 		{[]string{"--set", "stamp.name=a,door.enabled=true"}, "gateway.open"},
+		{[]string{"--set", "stamp.name=a,prepull.enabled=true"}, "prepull.pause"},
 		{[]string{"--set", "stamp.name=a,door.enabled=true,door.serves=streams,stream.enabled=false"}, "door.serves"},
 		{[]string{"--set", "stamp.name=a,expose=Ingress,ingress.host=a.example"}, "gateway.open"},
 		{[]string{"--set", "stamp.name=a", "--set", "hub.sasl.oauth.token_url=https://login.example/x,hub.brokers={hub.example:9093}"}, "networkPolicy.hub.ports: 443"},

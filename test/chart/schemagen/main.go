@@ -16,7 +16,7 @@ const kubernetes = "k8s.io/kubernetes@v1.35.4"
 // builtin are the kinds of Kubernetes itself, by file below api/openapi-spec/v3.
 var builtin = map[string][]string{
 	"api__v1_openapi.json":                             {"ConfigMap", "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Service", "ServiceAccount"},
-	"apis__apps__v1_openapi.json":                      {"Deployment"},
+	"apis__apps__v1_openapi.json":                      {"DaemonSet", "Deployment"},
 	"apis__autoscaling__v2_openapi.json":               {"HorizontalPodAutoscaler"},
 	"apis__networking.k8s.io__v1_openapi.json":         {"Ingress", "NetworkPolicy"},
 	"apis__policy__v1_openapi.json":                    {"PodDisruptionBudget"},

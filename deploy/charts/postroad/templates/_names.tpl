@@ -30,11 +30,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* The image without tag and digest. */}}
+{{- define "postroad.repository" -}}
+{{- $i := .Values.image -}}
+{{- if $i.registry }}{{ trimSuffix "/" $i.registry }}/{{ end }}{{ $i.repository -}}
+{{- end -}}
+
 {{/* The image: by digest where one is set. */}}
 {{- define "postroad.image" -}}
 {{- $i := .Values.image -}}
-{{- $name := $i.repository -}}
-{{- if $i.registry }}{{ $name = printf "%s/%s" (trimSuffix "/" $i.registry) $i.repository }}{{ end -}}
+{{- $name := include "postroad.repository" . -}}
 {{- if $i.digest -}}
 {{ $name }}@{{ $i.digest }}
 {{- else -}}
