@@ -348,23 +348,3 @@ func TestNFSFirewallBlocks(t *testing.T) {
 		t.Error("other rules do no harm: the test tests nothing")
 	}
 }
-
-// Scripts have nothing that shellcheck finds.
-func TestShellcheck(t *testing.T) {
-	missing(t, "shellcheck")
-	scripts := []string{setup, filepath.Join(deploy, "keepalived/check-door")}
-	more, err := filepath.Glob("../../.github/scripts/*")
-	if err != nil || len(more) < 6 {
-		t.Fatalf("%q, %v", more, err)
-	}
-	if out, err := exec.CommandContext(t.Context(), "shellcheck", append(scripts, more...)...).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	bad := filepath.Join(t.TempDir(), "bad")
-	if err := os.WriteFile(bad, []byte("#!/bin/sh\nrm $1/*\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if exec.CommandContext(t.Context(), "shellcheck", bad).Run() == nil {
-		t.Error("shellcheck finds nothing wrong with a bad script")
-	}
-}
