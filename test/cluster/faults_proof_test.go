@@ -176,7 +176,7 @@ func island(t *testing.T, k kit) {
 	defer cancel()
 	w.flowing(load)
 	began := time.Now()
-	s.kubectl(t, "delete", "pods", "--all", "--wait=true", "--timeout=150s")
+	s.kubectl(t, "delete", "pods", "--all", "--grace-period=1", "--wait=true", "--timeout=150s")
 	now := s.waitReady(t, "gateway", 2)
 	w.flowing(load)
 	t.Logf("every pod deleted; two new gateways accept after %.1f s, cut off as they are", time.Since(began).Seconds())

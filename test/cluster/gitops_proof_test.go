@@ -48,8 +48,7 @@ func gitops(t *testing.T, k kit) {
 	}
 	g.control(t)
 	t.Cleanup(func() { g.remove(t) })
-	s.apply(t, s.must(t, "", k.Kustomize, "build", filepath.Join(k.Root, "deploy/gitops/clusters", onprem)))
-
+	g.clusters(t)
 	g.commit(t, 0)
 	s.runs(t, 0)
 	w.load(s.gateway(t, 1), 40, func() {})
@@ -79,16 +78,31 @@ func gitops(t *testing.T, k kit) {
 		t.Errorf("the queue's claim is %q", phase)
 	}
 
-	// Whoever takes the stamp's object away does not stop the stamp.
-	s.kubectl(t, "delete", "--namespace", "flux-system", "kustomization.kustomize.toolkit.fluxcd.io/postroad", "--timeout=60s")
+	// Whoever takes the stamp's objects away does not stop the stamp, nor keeps
+	// its pods from starting.
+	s.kubectl(t, "delete", "--namespace", "flux-system", "kustomizations.kustomize.toolkit.fluxcd.io", "--all", "--timeout=60s")
+	s.kubectl(t, "delete", "pods", "--all", "--wait=true", "--timeout=150s")
 	s.runs(t, 1)
 	w.judge()
+
+	// A namespace that was deleted is made anew, with the queue of before: the
+	// volume is told first that its old claim is gone.
+	g.without = nil
+	s.kubectl(t, "delete", "namespace", "postroad", "--wait=true", "--timeout=170s")
+	volume := s.kubectl(t, "get", "persistentvolumes", "--output", `jsonpath={.items[?(@.spec.claimRef.namespace=="postroad")].metadata.name}`)
+	s.kubectl(t, "patch", "persistentvolume", volume, "--type", "json", "--patch", `[{"op": "remove", "path": "/spec/claimRef/uid"}, {"op": "remove", "path": "/spec/claimRef/resourceVersion"}]`)
+	g.clusters(t)
+	g.commit(t, 1)
+	s.runs(t, 1)
+	w.load(s.gateway(t, 1), 40, func() {})
 }
 
 // repository is what a stamp is made from, as Flux sees it.
 type repository struct {
 	*stamp
-	hub, dir string
+	hub string
+	// volume is the folder that stands for the share.
+	volume   string
 	server   *httptest.Server
 	archives map[string][]byte
 	revision string
@@ -98,7 +112,7 @@ type repository struct {
 
 func newRepository(t *testing.T, s *stamp, hub string) *repository {
 	t.Helper()
-	g := &repository{stamp: s, hub: hub, dir: t.TempDir(), archives: make(map[string][]byte)}
+	g := &repository{stamp: s, hub: hub, volume: s.share(t), archives: make(map[string][]byte)}
 	g.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		archive, ok := g.archives[r.URL.Path]
 		if !ok {
@@ -108,13 +122,6 @@ func newRepository(t *testing.T, s *stamp, hub string) *repository {
 		_, _ = w.Write(archive) // the controller asks again
 	}))
 	t.Cleanup(g.server.Close)
-	share := filepath.Join(s.Home, "run", s.name, "share", "gitops")
-	if err := os.MkdirAll(share, 0o770); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(share, 65532, 65532); err != nil {
-		t.Fatal(err)
-	}
 	return g
 }
 
@@ -139,6 +146,12 @@ func (g *repository) control(t *testing.T) {
 			t.Logf("the controller's log ends:\n%s", text[max(0, len(text)-6000):])
 		}
 	})
+}
+
+// clusters applies what begins a stamp: once, by hand.
+func (g *repository) clusters(t *testing.T) {
+	t.Helper()
+	g.apply(t, g.must(t, "", g.Kustomize, "build", filepath.Join(g.Root, "deploy/gitops/clusters", g.name)))
 }
 
 // commit is a new state of the repository, with a version of the image; it
@@ -226,7 +239,7 @@ func (g *repository) changed(t *testing.T, text string) string {
 	spec := object["spec"].(map[string]any)
 	delete(spec, "nfs")
 	delete(spec, "mountOptions")
-	spec["hostPath"] = map[string]any{"path": filepath.Join(g.Home, "run", g.name, "share", "gitops"), "type": "Directory"}
+	spec["hostPath"] = map[string]any{"path": g.volume, "type": "Directory"}
 	b, err := yaml.Marshal(object)
 	if err != nil {
 		t.Fatal(err)

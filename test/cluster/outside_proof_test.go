@@ -22,7 +22,7 @@ import (
 )
 
 // kitEnv names the file with the kit, in the process that runs inside the LAN.
-const kitEnv = "POSTROAD_CLUSTER_KIT"
+const kitEnv = "CLUSTER_KIT"
 
 // kit is what was built outside, since inside nothing can be fetched.
 type kit struct {

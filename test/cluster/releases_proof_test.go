@@ -27,13 +27,33 @@ func releases(t *testing.T, k kit) {
 		s.must(t, "", k.Helm, "rollback", release, "--namespace", s.namespace, "--wait", "--timeout", settled.String())
 		s.runs(t, 0)
 	})
-	if update.Failed+back.Failed > 0 {
-		t.Errorf("%d requests failed during the update, %d while it was set back", update.Failed, back.Failed)
+	bad := w.load(url, 40, func() { s.survives(t, w.hub) })
+	if update.Failed+back.Failed+bad.Failed > 0 {
+		t.Errorf("%d requests failed during the update, %d while it was set back, %d while settings were wrong", update.Failed, back.Failed, bad.Failed)
 	}
 	s.spread(t)
 	if now := other.names(t); !slices.Equal(now, others) {
 		t.Errorf("cloud has other pods than before onprem was updated: %q, was %q", now, others)
 	}
+}
+
+// survives updates to settings that no process can start with. The update stops
+// at the first pod; one of the pods from before that is taken away meanwhile
+// comes back with the settings it had; the release is set back.
+func (s *stamp) survives(t *testing.T, hub string) {
+	t.Helper()
+	before := s.waitReady(t, "gateway", 2)
+	args := append([]string{"upgrade", release, s.chart(), "--wait", "--timeout", "30s", "--set", "config.stamp.queue.dir=/nowhere"}, s.values(hub, 0)...)
+	if out, err := s.run(t.Context(), "", s.Helm, args...); err == nil {
+		t.Errorf("settings that nothing can start with were rolled out: %s", out)
+	}
+	s.kubectl(t, "delete", "pod", before[0].Name, "--wait=true", "--timeout=60s")
+	until(t, settled, "a pod with the settings of before takes the place of the one that was taken away", func() (bool, error) {
+		ready, err := s.ready(t.Context(), "gateway")
+		return len(ready) >= 2, err
+	})
+	s.must(t, "", s.Helm, "rollback", release, "--namespace", s.namespace, "--wait", "--timeout", settled.String())
+	s.runs(t, 0)
 }
 
 // runs fails the test where a pod is of another image than a version's.
@@ -109,17 +129,15 @@ func manifests(t *testing.T, k kit) {
 		t.Fatalf("%d variants, %v", len(variants), err)
 	}
 	for _, file := range variants {
-		profiles := []string{""}
-		if filepath.Base(file) == "separate.yaml" { // lies over a profile
-			profiles = []string{"cloud"}
+		args := []string{"template", release, s.chart(), "--namespace", "postroad"}
+		switch name := filepath.Base(file); name {
+		case "separate.yaml", "share.yaml": // lie over a stamp
+			args = append(args, "--values", filepath.Join(s.chart(), "profiles/cloud.yaml"), "--values", filepath.Join(k.Root, "deploy/gitops/apps/cloud-green/values.yaml"))
+		case "single.yaml", "small.yaml":
+		default:
+			t.Errorf("%s: say here what it lies over", name)
 		}
-		for _, profile := range profiles {
-			args := []string{"template", release, s.chart(), "--namespace", "postroad"}
-			if profile != "" {
-				args = append(args, "--values", filepath.Join(s.chart(), "profiles", profile+".yaml"), "--values", filepath.Join(k.Root, "deploy/gitops/apps/cloud-green/values.yaml"))
-			}
-			dry(filepath.Base(file), s.must(t, "", k.Helm, append(args, "--values", file)...))
-		}
+		dry(filepath.Base(file), s.must(t, "", k.Helm, append(args, "--values", file)...))
 	}
 	rendered, err := os.ReadFile(filepath.Join(k.Root, "deploy/rendered/onprem/deployment-postroad-gateway.yaml"))
 	if err != nil {

@@ -92,10 +92,20 @@ func (s *stamp) fault(t *testing.T, args ...string) {
 	s.must(t, "", filepath.Join(s.Root, "test/cluster/fault"), args...)
 }
 
-// until asks ten times a second.
+// until asks three times a second: each time starts a process, on a machine that
+// has no core to spare.
 func until(t *testing.T, limit time.Duration, what string, done func() (bool, error)) {
 	t.Helper()
-	if err := drill.Until(t.Context(), limit, what, done); err != nil {
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	err := drill.Until(t.Context(), limit, what, func() (bool, error) {
+		ok, err := done()
+		if !ok && err == nil {
+			<-tick.C
+		}
+		return ok, err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -52,12 +52,11 @@ func clients(t *testing.T, k kit) {
 // The autoscaler adds gateways under load and takes them away after it.
 func autoscaler(t *testing.T, k kit) {
 	w := newWorld(t, k, []string{onprem}, "--set", "gateway.autoscaling.enabled=true", "--set", "gateway.autoscaling.min=2", "--set", "gateway.autoscaling.max=4",
-		"--set", "gateway.resources.requests.cpu=50m", "--set", "gateway.resources.limits.cpu=200m")
+		"--set", "gateway.resources.requests.cpu=50m", "--set", "gateway.resources.limits.cpu=200m",
+		// By default it waits five minutes for a load to come back, and goes down a pod
+		// in two minutes.
+		"--set", "scaleDown.afterSeconds=15", "--set", "scaleDown.everySeconds=15")
 	s := w.stamps[onprem]
-	// The chart waits five minutes for a load to come back, and goes down a pod in
-	// two minutes. The rule is the same here, at a quicker pace.
-	s.kubectl(t, "patch", "hpa", release+"-gateway", "--type", "merge", "--patch",
-		`{"spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 15, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 15}]}}}}`)
 	s.waitReady(t, "gateway", 2)
 	began := time.Now()
 	view := w.load(s.gateway(t, 1), 300, func() {

@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,16 +53,21 @@ func newWorld(t *testing.T, k kit, names []string, flags ...string) *world {
 	return w
 }
 
+// share makes an empty folder that stands for the stamp's share, for all its
+// nodes. What an earlier run left would know the same idempotency keys.
+func (s *stamp) share(t *testing.T) string {
+	t.Helper()
+	share := filepath.Join(s.Home, "run", s.name, "share", s.namespace)
+	if err := errors.Join(os.RemoveAll(share), os.MkdirAll(share, 0o770), os.Chown(share, 65532, 65532)); err != nil {
+		t.Fatal(err)
+	}
+	return share
+}
+
 // prepare makes a namespace as the repository's own, with a share.
 func (s *stamp) prepare(t *testing.T) {
 	t.Helper()
-	share := filepath.Join(s.Home, "run", s.name, "share", s.namespace)
-	if err := os.MkdirAll(share, 0o770); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(share, 65532, 65532); err != nil {
-		t.Fatal(err)
-	}
+	share := s.share(t)
 	s.apply(t, fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
@@ -126,6 +132,7 @@ func (s *stamp) values(hub string, version int) []string {
 	return []string{
 		"--namespace", s.namespace, "--values", filepath.Join(s.Root, "test/cluster/values.yaml"),
 		"--set", "stamp.name=" + s.name, "--set", "stamp.region=" + s.name, "--set", "hub.brokers={" + hub + "}",
+		"--set", "networkPolicy.hub.ports={" + hub[strings.LastIndex(hub, ":")+1:] + "}",
 		"--set", "image.registry=" + s.net() + ".1:5000", "--set", "image.digest=" + s.Digests[version],
 	}
 }
