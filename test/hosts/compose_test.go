@@ -118,7 +118,7 @@ func shows(ctx context.Context, url, text string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read as far as is wanted
+	defer res.Body.Close()
 	var got strings.Builder
 	b := make([]byte, 4096)
 	for {
