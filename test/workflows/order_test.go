@@ -66,7 +66,7 @@ func way(w workflow) []string {
 		c.found("two may change one stamp")
 	}
 	last := -1
-	for _, part := range []string{"cosign verify", `running "$STAMP"`, `promote "$STAMP" "$DIGEST"`, "scripts/gate", `promote "$STAMP" "$BEFORE"`} {
+	for _, part := range []string{"cosign verify", `running "$STAMP"`, `promote "$STAMP" "$DIGEST"`, "scripts/gate", `promote "$STAMP" --back "$BEFORE"`} {
 		at := slices.IndexFunc(j.Steps, func(s step) bool { return strings.Contains(s.Run, part) })
 		if at <= last {
 			c.found("%q is not done, or too early", part)
@@ -75,7 +75,7 @@ func way(w workflow) []string {
 		last = at
 	}
 	back := j.Steps[last]
-	if back.If != "(failure() || cancelled()) && steps.before.outputs.digest != ''" || back.Env["BEFORE"] != "${{ steps.before.outputs.digest }}" {
+	if back.If != "(failure() || cancelled()) && steps.before.outputs.digest != ''" || back.Env["BEFORE"] != "${{ steps.before.outputs.commit }}" {
 		c.found("a stamp that failed or was stopped does not go back: %q, %v", back.If, back.Env)
 	}
 	for _, s := range j.Steps {
@@ -113,10 +113,12 @@ func TestDeployGoesBlueGateGreen(t *testing.T) {
 			{"cosign verify", "cosign triangulate"},
 			{"run: .github/scripts/running", "run: echo"},
 			{"id: before", "id: after"},
+			{"--back \"$BEFORE\"", "\"$BEFORE\""},
+			{"outputs.commit }}\n        run: .github/scripts/promote", "outputs.digest }}\n        run: .github/scripts/promote"},
 			{"id: promote", "id: promoted"},
 			{"(failure() || cancelled()) && ", "failure() && "},
 			{"COMMIT: ${{ steps.promote.outputs.commit }}", "COMMIT: main"},
-			{"      - name: Wait until", "      - run: .github/scripts/promote \"$STAMP\" \"$BEFORE\"\n      - name: Wait until"},
+			{"      - name: Wait until", "      - run: .github/scripts/promote \"$STAMP\" --back \"$BEFORE\"\n      - name: Wait until"},
 		}},
 	} {
 		source := read(t, set.name)

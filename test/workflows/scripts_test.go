@@ -151,8 +151,14 @@ func repository(t *testing.T, values string) string {
 	if err := os.MkdirAll(apps, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(apps, "values.yaml"), []byte(values), 0o600); err != nil {
+	rendered := filepath.Join(clone, "deploy/rendered/cloud-blue")
+	if err := os.MkdirAll(rendered, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	for _, dir := range []string{apps, rendered} {
+		if err := os.WriteFile(filepath.Join(dir, "values.yaml"), []byte(values), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// The repository's own, run by bash, for a folder of tests may forbid programs.
 	real, err := os.ReadFile("../../deploy/gitops/promote")
@@ -190,7 +196,7 @@ gh() {
     "pr merge") [ -s ../open ] && git push --quiet origin HEAD:main && : >../open ;;
     esac
 }
-make() { [ "$1" = render ] && mkdir -p deploy/rendered && cp deploy/gitops/apps/cloud-blue/values.yaml deploy/rendered/; }
+make() { [ "$*" = "render STAMP=cloud-blue" ] && cp deploy/gitops/apps/cloud-blue/values.yaml deploy/rendered/cloud-blue/; }
 go() { [ "$1" = test ]; }
 `
 
@@ -222,7 +228,7 @@ func TestPromote(t *testing.T) {
 			if want := "commit=" + git(t, dir, "rev-parse", "origin/main") + "\n"; stdout != want {
 				t.Errorf("printed %q, want %q", stdout, want)
 			}
-			for _, file := range []string{"deploy/gitops/apps/cloud-blue/values.yaml", "deploy/rendered/values.yaml"} {
+			for _, file := range []string{"deploy/gitops/apps/cloud-blue/values.yaml", "deploy/rendered/cloud-blue/values.yaml"} {
 				if got := git(t, dir, "show", "origin/main:"+file) + "\n"; got != valuesOf(two) {
 					t.Errorf("%s is %q", file, got)
 				}
@@ -260,18 +266,21 @@ func TestPromoteIsTakenBack(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			dir := repository(t, valuesOf(one))
 			before, stderr, err := script(t, dir, "", "running", []string{"cloud-blue"})
-			if err != nil || before != "digest="+one+"\n" {
+			was := git(t, dir, "rev-parse", "HEAD")
+			if err != nil || before != "digest="+one+"\ncommit="+was+"\n" {
 				t.Fatalf("%v: %q\n%s", err, before, stderr)
 			}
 			if stdout, _, err := script(t, dir, merging+row.fakes, "promote", []string{"cloud-blue", two}); err == nil {
 				t.Fatalf("it came through: %s", stdout)
 			}
 			git(t, dir, "checkout", "--quiet", "--force", "main")
-			if _, stderr, err := script(t, dir, merging, "promote", []string{"cloud-blue", one}); err != nil {
+			if _, stderr, err := script(t, dir, merging+"make() { return 1; }\n", "promote", []string{"cloud-blue", "--back", was}); err != nil {
 				t.Fatalf("%v\n%s", err, stderr)
 			}
-			if got := git(t, dir, "show", "origin/main:deploy/gitops/apps/cloud-blue/values.yaml") + "\n"; got != valuesOf(one) {
-				t.Errorf("it runs %q", got)
+			for _, folder := range []string{"gitops/apps", "rendered"} {
+				if got := git(t, dir, "show", "origin/main:deploy/"+folder+"/cloud-blue/values.yaml") + "\n"; got != valuesOf(one) {
+					t.Errorf("%s: it runs %q", folder, got)
+				}
 			}
 			// And the next release goes through.
 			if _, stderr, err := script(t, dir, merging, "promote", []string{"cloud-blue", two}); err != nil {
@@ -291,7 +300,11 @@ func TestRunning(t *testing.T) {
 		{"no such stamp", valuesOf(one), "cloud-red", "", "there is no"},
 		{"no stamp", valuesOf(one), "../cloud-blue", "", "is needed"},
 	} {
-		stdout, stderr, err := script(t, repository(t, row.values), "", "running", []string{row.stamp})
+		dir := repository(t, row.values)
+		stdout, stderr, err := script(t, dir, "", "running", []string{row.stamp})
+		if row.want != "" {
+			row.want += "commit=" + git(t, dir, "rev-parse", "HEAD") + "\n"
+		}
 		if stdout != row.want || (err == nil) != (row.problem == "") || !strings.Contains(stderr, row.problem) {
 			t.Errorf("%s: %v, %q, %q", row.name, err, stdout, stderr)
 		}
@@ -305,6 +318,8 @@ func TestPromoteRefuses(t *testing.T) {
 		problem             string
 	}{
 		{"no digest", "a: 1\n", merging, []string{"cloud-blue", "latest"}, "are needed"},
+		{"no commit", "a: 1\n", merging, []string{"cloud-blue", "--back", "main"}, "are needed"},
+		{"an unknown commit", "a: 1\n", merging, []string{"cloud-blue", "--back", strings.Repeat("1", 40)}, "no commit"},
 		{"no stamp", "a: 1\n", merging, []string{"../x", two}, "are needed"},
 		{"an unknown stamp", "a: 1\n", merging, []string{"cloud-red", two}, "there is no"},
 		{"checks that fail", valuesOf(one), merging + "go() { return 1; }\n", []string{"cloud-blue", two}, ""},
