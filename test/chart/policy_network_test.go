@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"testing"
 
 	"postroad/internal/config"
 )
@@ -335,4 +336,55 @@ func served(all set, s object) []string {
 		found = append(found, "the admin listener is no Service")
 	}
 	return found
+}
+
+// unreachable looks for origins of a site's door that are host names of Services of
+// another stamp, and wants each to be served there as it is asked for.
+func unreachable(site set, others ...set) ([]string, int) {
+	s, err := settings(site, site[doorD], config.DefaultDoor())
+	if err != nil {
+		return []string{err.Error()}, 0
+	}
+	var found []string
+	known := 0
+	for _, g := range s.Door.Groups {
+		for _, o := range g.Origins {
+			for _, other := range others {
+				for _, service := range other.of("Service") {
+					host := service.text(`metadata.annotations.external-dns\.alpha\.kubernetes\.io/hostname`)
+					if host == "" || !strings.HasSuffix(o.URL, "://"+host) {
+						continue
+					}
+					known++
+					port := map[string]string{"https": "443", "http": "80"}[strings.TrimSuffix(o.URL, "://"+host)]
+					if service.text("spec.ports.0.port") != port || service.text("spec.type") != "LoadBalancer" {
+						found = append(found, fmt.Sprintf("%s: not served by %s", o.URL, service.id()))
+					}
+				}
+			}
+		}
+	}
+	return found, known
+}
+
+// What the site's door turns to when the site is down is there in the cloud.
+func TestSiteReachesTheCloud(t *testing.T) {
+	problems, known := unreachable(rendered(t, "onprem"), rendered(t, "cloud-green"), rendered(t, "cloud-blue"))
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	if known == 0 {
+		t.Error("no origin is a Service of another stamp")
+	}
+	for _, f := range []flip{
+		{"", "Service/postroad-door", "spec.ports.0.port", 80},
+		{"", "Service/postroad-door", "spec.type", "ClusterIP"},
+		{"", "Service/postroad-door", `metadata.annotations.external-dns\.alpha\.kubernetes\.io/hostname`, "other.example"},
+	} {
+		green := rendered(t, "cloud-green")
+		green[f.object].put(t, f.path, f.to)
+		if problems, known := unreachable(rendered(t, "onprem"), green); len(problems) == 0 && known > 0 {
+			t.Errorf("%s: %s = %v is not noticed", f.object, f.path, f.to)
+		}
+	}
 }

@@ -122,7 +122,6 @@ func scaleProperties() []property {
 				{"onprem", "ConfigMap/postroad-stream", `data.stream\.yaml`, "http: {drain_delay: 1s}\nstream: {topics: [messages]}\n"},
 				{"onprem", "ConfigMap/postroad-door", `data.door\.yaml`, "http: {drain_delay: 0s}\ndoor: {origins: [{name: a, url: http://a}]}\n"},
 				{"cloud-green", "ConfigMap/postroad-stamp", `data.stamp\.yaml`, "http: {drain_delay: 10s}\nstamp: {name: cloud-green}\nqueue: {dir: /q}\n"},
-				{"onprem", gatewayD, container + ".readinessProbe.periodSeconds", 10},
 				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-interval`, nil},
 				{"cloud-green", "Ingress/postroad", `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-unhealthy-threshold`, "6"},
 			},
@@ -203,8 +202,9 @@ func drain(all set, d object) (time.Duration, error) {
 	}
 }
 
-// noticed wants a drain delay longer than readiness takes to fail, and longer than
-// Application Gateway's own probes take where requests come by it.
+// noticed wants a drain delay of the seconds that doors, and addresses of Services,
+// take to follow, and longer than Application Gateway's own probes take where
+// requests come by it.
 func noticed(all set, d object) []string {
 	var delay time.Duration
 	var err error
@@ -227,7 +227,7 @@ func noticed(all set, d object) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	least := number(d.at(container+".readinessProbe.periodSeconds"))*number(d.at(container+".readinessProbe.failureThreshold")) + 1
+	least := 5
 	const appgw = `metadata.annotations.appgw\.ingress\.kubernetes\.io/health-probe-`
 	if i := all["Ingress/postroad"]; i != nil && component(d) == "gateway" {
 		probes := number(i.at(appgw+"interval")) * number(i.at(appgw+"unhealthy-threshold"))
