@@ -75,7 +75,7 @@ func way(w workflow) []string {
 		last = at
 	}
 	back := j.Steps[last]
-	if back.If != "(failure() || cancelled()) && steps.before.outputs.digest != ''" || back.Env["BEFORE"] != "${{ steps.before.outputs.commit }}" {
+	if back.If != "(failure() || cancelled()) && steps.before.outputs.commit != ''" || back.Env["BEFORE"] != "${{ steps.before.outputs.commit }}" {
 		c.found("a stamp that failed or was stopped does not go back: %q, %v", back.If, back.Env)
 	}
 	for _, s := range j.Steps {
