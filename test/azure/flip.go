@@ -16,8 +16,9 @@ type flip struct {
 	line         int
 	// run is the run block, says what is printed when the assertion fails.
 	run, says string
-	// alone is a test file with that run block and no other.
-	alone string
+	// head is what stands before the first run block of the test file, body what
+	// stands in its own, and after it on its closing line.
+	head, body string
 	// file is relative to module. The nth place that reads like was, white space
 	// apart, becomes is; where nth is 0 there must be just one.
 	file, was, is string
@@ -66,24 +67,17 @@ type reader struct {
 	expects  bool
 	inRun    int
 	messages map[string]bool
-	// head is what stands before the first run, body the run that is being read.
+	// head is what stands before the first run, body what stands in the one that is
+	// being read.
 	head, body strings.Builder
+	began      bool
 	// ofRun are the flips of body that are settled.
 	ofRun []flip
 	out   reading
 }
 
 func (r *reader) take(text string) {
-	if runLine.MatchString(text) {
-		r.body.Reset()
-	}
-	if r.run == "" && !runLine.MatchString(text) {
-		if r.out.asserts == 0 && len(r.out.flips) == 0 {
-			r.head.WriteString(text + "\n")
-		}
-	} else {
-		r.body.WriteString(text + "\n")
-	}
+	r.keep(text)
 	switch {
 	case flipLine.MatchString(text):
 		f, err := parse(flipLine.FindStringSubmatch(text)[1])
@@ -115,10 +109,23 @@ func (r *reader) take(text string) {
 			r.problem("run " + r.run + " asserts nothing")
 		}
 		for _, f := range r.ofRun {
-			f.alone = r.head.String() + r.body.String()
+			f.head, f.body = r.head.String(), r.body.String()
 			r.out.flips = append(r.out.flips, f)
 		}
 		r.run, r.ofRun = "", nil
+	}
+}
+
+// keep keeps a line for what has to be run by itself.
+func (r *reader) keep(text string) {
+	switch {
+	case runLine.MatchString(text):
+		r.began = true
+		r.body.Reset()
+	case r.run != "":
+		r.body.WriteString(text + "\n")
+	case !r.began:
+		r.head.WriteString(text + "\n")
 	}
 }
 

@@ -30,29 +30,18 @@ resource "azurerm_eventhub_namespace" "this" {
   # The site comes over the internet, so the door stays open to named addresses.
   public_network_access_enabled = true
 
-  network_rulesets {
+  # An attribute, though it is documented as a block: a block here takes no lists.
+  network_rulesets = [{
     default_action                 = "Deny"
     public_network_access_enabled  = true
     trusted_service_access_enabled = true
+    ip_rule                        = [for r in var.hub.ip_rules : { ip_mask = r, action = "Allow" }]
 
-    dynamic "ip_rule" {
-      for_each = var.hub.ip_rules
-
-      content {
-        ip_mask = ip_rule.value
-        action  = "Allow"
-      }
-    }
-
-    dynamic "virtual_network_rule" {
-      for_each = var.hub_subnets
-
-      content {
-        subnet_id                                       = virtual_network_rule.value.id
-        ignore_missing_virtual_network_service_endpoint = false
-      }
-    }
-  }
+    virtual_network_rule = [for s in var.hub_subnets : {
+      subnet_id                                       = s.id
+      ignore_missing_virtual_network_service_endpoint = false
+    }]
+  }]
 }
 
 resource "azurerm_eventhub" "this" {

@@ -18,7 +18,7 @@ mock_provider "azurerm" {
 
   mock_resource "azurerm_container_registry_scope_map" {
     defaults = {
-      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made/scopeMaps/made"
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/madehere/scopeMaps/made"
     }
   }
 
@@ -44,7 +44,7 @@ mock_provider "azurerm" {
 
   mock_resource "azurerm_container_registry" {
     defaults = {
-      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made"
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/madehere"
     }
   }
 
@@ -459,14 +459,14 @@ run "hub" {
   }
 
   assert {
-    # flip hub.tf | for_each = var.hub.ip_rules | for_each = []
+    # flip hub.tf | [for r in var.hub.ip_rules : | [for r in [] :
     condition     = [for r in azurerm_eventhub_namespace.this[0].network_rulesets[0].ip_rule : r.ip_mask] == ["192.0.2.0/24"]
     error_message = "sites reach the hub"
   }
 
   assert {
-    # flip hub.tf | for_each = var.hub_subnets | for_each = {}
-    # flip hub.tf | subnet_id = virtual_network_rule.value.id | subnet_id = replace(virtual_network_rule.value.id, "/nodes", "/other")
+    # flip hub.tf | [for s in var.hub_subnets : | [for s in {} :
+    # flip hub.tf | subnet_id = s.id | subnet_id = replace(s.id, "/nodes", "/other")
     condition     = [for r in azurerm_eventhub_namespace.this[0].network_rulesets[0].virtual_network_rule : basename(r.subnet_id)] == ["nodes"]
     error_message = "stamps reach the hub"
   }
@@ -632,8 +632,8 @@ run "existing" {
 
   assert {
     # flip hub.tf | namespace_id = local.hub_namespace_id | namespace_id = replace(local.hub_namespace_id, "/theirs", "/other")
-    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "other" | 1
-    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "other" | 2
+    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "otherhub" | 1
+    # flip hub.tf | namespace_name = local.hub_namespace | namespace_name = "otherhub" | 2
     condition     = endswith(azurerm_eventhub.this["messages"].namespace_id, "/namespaces/theirs") && azurerm_eventhub_authorization_rule.forward["messages"].namespace_name == "theirs" && azurerm_eventhub_authorization_rule.stream["messages"].namespace_name == "theirs"
     error_message = "event hubs are made in the namespace that is there"
   }

@@ -2,6 +2,9 @@
 
 locals {
   gateway = var.application_gateway ? 1 : 0
+
+  # Known once the add-on runs; a cluster without it has none.
+  ingress_controller = try(azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].ingress_application_gateway_identity[0].object_id, "")
 }
 
 # The front door's addresses, and what Azure itself needs. They are those of every
@@ -257,6 +260,6 @@ resource "azurerm_role_assignment" "application_gateway" {
 
   scope                = each.value.scope
   role_definition_name = each.value.role
-  principal_id         = azurerm_kubernetes_cluster.this[0].ingress_application_gateway[0].ingress_application_gateway_identity[0].object_id
+  principal_id         = local.ingress_controller
   principal_type       = "ServicePrincipal"
 }

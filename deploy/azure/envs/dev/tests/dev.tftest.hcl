@@ -17,7 +17,7 @@ mock_provider "azurerm" {
 
   mock_resource "azurerm_container_registry_scope_map" {
     defaults = {
-      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made/scopeMaps/made"
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/madehere/scopeMaps/made"
     }
   }
 
@@ -41,7 +41,7 @@ mock_provider "azurerm" {
 
   mock_resource "azurerm_container_registry" {
     defaults = {
-      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/made"
+      id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerRegistry/registries/madehere"
     }
   }
 
@@ -142,13 +142,6 @@ mock_provider "azurerm" {
     defaults = {
       id              = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ContainerService/managedClusters/made"
       oidc_issuer_url = "https://issuer.example.com/made/"
-      ingress_application_gateway = {
-        ingress_application_gateway_identity = [{
-          client_id                 = "00000000-0000-0000-0000-000000000005"
-          object_id                 = "00000000-0000-0000-0000-000000000006"
-          user_assigned_identity_id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/made/providers/Microsoft.ManagedIdentity/userAssignedIdentities/ingress"
-        }]
-      }
     }
   }
 
@@ -280,7 +273,7 @@ run "existing_cluster" {
   }
 
   assert {
-    # flip main.tf | existing_cluster_id = var.stamp_existing.cluster_id | existing_cluster_id = null
+    # flip main.tf | existing_cluster_id = var.stamp_existing.cluster_id | existing_cluster_id = try(replace(var.stamp_existing.cluster_id, "/theirs", "/other"), null)
     condition     = endswith(module.stamp.cluster_id, "/theirs")
     error_message = "the cluster that is there is used"
   }
