@@ -165,7 +165,7 @@ func addresses(t *testing.T, n int) []string {
 func hub(t *testing.T) string {
 	t.Helper()
 	address := addresses(t, 1)[0]
-	p := start(t, "hub", built.Path(t), "hub", "--listen", address)
+	p := start(t, "hub", built.Path(t), "hub", "--listen", address, "--data", t.TempDir())
 	await(t, p, "hub", func(context.Context) error {
 		if !strings.Contains(p.text(), "hub "+address) {
 			return errors.New("it has not said where it listens")
