@@ -66,7 +66,7 @@ func held(all set, d object) (int64, error) {
 			sum += s.Gateway.Overload.MaxBytes + s.Queue.MaxPendingBytes + int64(s.Gateway.Idempotency.MaxKeys)*perKey
 		}
 		if command != "gateway" {
-			sum += int64(s.Forward.MaxInFlightBytes) + int64(s.Forward.LateIDs)*perEntry
+			sum += s.Forward.MaxInFlightBytes + int64(s.Forward.LateIDs)*perEntry
 		}
 	case "stream":
 		s, err := settings(all, d, config.DefaultStream())
@@ -75,7 +75,7 @@ func held(all set, d object) (int64, error) {
 		}
 		o := s.Stream
 		sum += supposedPartitions*perPartition + int64(o.Limits.Connections)*(connection+socket) + o.Limits.PendingBytes +
-			o.Live.LastValues.MaxBytes + int64(o.Live.Recovery.Concurrent)*int64(o.Live.Recovery.MaxHeldBytes)
+			o.Live.LastValues.MaxBytes + int64(o.Live.Recovery.Concurrent)*o.Live.Recovery.MaxHeldBytes
 	default:
 		s, err := settings(all, d, config.DefaultDoor())
 		if err != nil {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"postroad/internal/config"
@@ -252,4 +254,52 @@ func graceful(all set, d object) []string {
 		return []string{fmt.Sprintf("given %v for a drain of %v", given, takes)}
 	}
 	return nil
+}
+
+// measured are the metrics that the program has, as its source names them.
+func measured(t *testing.T) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, file := range []string{"internal/stream/metrics.go", "internal/queue/metrics.go"} {
+		for _, m := range regexp.MustCompile(`"(postroad_[a-z_]+)"`).FindAllStringSubmatch(string(read(t, file)), -1) {
+			all[m[1]] = true
+		}
+	}
+	return all
+}
+
+// What autoscalers ask for is something that the program measures.
+func TestScalersAskForMetricsThatAreThere(t *testing.T) {
+	there := measured(t)
+	unknown := func(all set) []string {
+		var found []string
+		asked := 0
+		for _, kind := range []string{"HorizontalPodAutoscaler", "ScaledObject"} {
+			for _, o := range all.of(kind) {
+				for _, name := range regexp.MustCompile(`postroad_[a-z_]+`).FindAllString(fmt.Sprint(o.at("spec")), -1) {
+					asked++
+					if !there[name] {
+						found = append(found, o.id()+": "+name)
+					}
+				}
+			}
+		}
+		if asked < 2 {
+			found = append(found, "nothing is asked for")
+		}
+		return found
+	}
+	for _, problem := range unknown(rendered(t, "separate")) {
+		t.Error(problem)
+	}
+	for _, f := range []flip{
+		{"", "HorizontalPodAutoscaler/postroad-stream", "spec.metrics.1.pods.metric.name", "postroad_connections"},
+		{"", "ScaledObject/postroad-forwarder", "spec.triggers.0.metadata.query", "max(postroad_queue_messages)"},
+	} {
+		all := rendered(t, "separate")
+		all[f.object].put(t, f.path, f.to)
+		if len(unknown(all)) == 0 {
+			t.Errorf("%v is not noticed", f.to)
+		}
+	}
 }

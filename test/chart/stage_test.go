@@ -16,11 +16,11 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// made says of the manifests of a stamp what they were made of, and what they are,
+// made says of the manifests of a stamp what they were made of,
 // as sums: it heads their kustomization.yaml. A stamp has the chart that it was given
 // last, which need not be the newest one: so that a change of the chart reaches one
 // stamp after the other, as images do.
-type made struct{ chart, values, manifests string }
+type made struct{ chart, values string }
 
 const listing = "kustomization.yaml"
 
