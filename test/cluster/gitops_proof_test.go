@@ -132,7 +132,7 @@ func (g *repository) control(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(g.Controller, "--watch-all-namespaces", "--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--requeue-dependency=2s") //nolint:noctx // ended by the cleanup
+	cmd := exec.Command(g.Controller, "--watch-all-namespaces", "--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--requeue-dependency=2s", "--http-retry=2") //nolint:noctx // ended by the cleanup
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+g.config(), "RUNTIME_NAMESPACE=flux-system")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -303,6 +303,7 @@ func (g *repository) remove(t *testing.T) {
 	defer cancel()
 	for _, args := range [][]string{
 		{"--namespace", "flux-system", "delete", "kustomizations.kustomize.toolkit.fluxcd.io", "--all", "--timeout=60s"},
+		{"--namespace", "flux-system", "delete", "gitrepositories", "--all", "--timeout=60s"},
 		{"delete", "namespace", "postroad", "--timeout=150s", "--ignore-not-found"},
 		{"delete", "persistentvolume", "--all", "--timeout=60s"},
 	} {

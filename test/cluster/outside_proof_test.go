@@ -97,17 +97,21 @@ func outfit(t *testing.T) kit {
 	k.Kubectl, k.Controller = filepath.Join(lines[1], "kubectl"), filepath.Join(lines[1], "kustomize-controller")
 	k.Helm, k.Kustomize = tool(t, k, "helm"), tool(t, k, "kustomize")
 	kafkatest.Java(t) // fetches Kafka
-	for module, file := range definitions {
-		k.Definitions = append(k.Definitions, filepath.Join(fetched(t, module), filepath.FromSlash(file)))
+	for module, pattern := range definitions {
+		files, err := filepath.Glob(filepath.Join(fetched(t, module), filepath.FromSlash(pattern)))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has no %s: %v", module, pattern, err)
+		}
+		k.Definitions = append(k.Definitions, files...)
 	}
 	return k
 }
 
 // definitions are the kinds that the manifests use and Kubernetes does not have,
-// by module.
+// by module. Flux's controller wants to know all that it could read from.
 var definitions = map[string]string{
 	"github.com/fluxcd/kustomize-controller@v1.9.5":              "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml",
-	"github.com/fluxcd/source-controller@v1.9.5":                 "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
+	"github.com/fluxcd/source-controller@v1.9.5":                 "config/crd/bases/*.yaml",
 	"sigs.k8s.io/gateway-api@v1.6.3":                             "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
 	"sigs.k8s.io/secrets-store-csi-driver@v1.6.0":                "config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml",
 	"github.com/kedacore/keda/v2@v2.20.2":                        "config/crd/bases/keda.sh_scaledobjects.yaml",
