@@ -358,12 +358,6 @@ run "firewall" {
   }
 
   assert {
-    # flip frontdoor.tf | patterns_to_match = ["/*"] | patterns_to_match = ["/v1/*"] | 2
-    condition     = azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].association[0].patterns_to_match[0] == "/*"
-    error_message = "the firewall stands before every path"
-  }
-
-  assert {
     # flip frontdoor.tf | cdn_frontdoor_domain_id = azurerm_cdn_frontdoor_endpoint.this.id | cdn_frontdoor_domain_id = replace(azurerm_cdn_frontdoor_endpoint.this.id, "/made", "/other")
     # flip frontdoor.tf | cdn_frontdoor_firewall_policy_id = azurerm_cdn_frontdoor_firewall_policy.this.id | cdn_frontdoor_firewall_policy_id = replace(azurerm_cdn_frontdoor_firewall_policy.this.id, "/made", "/other")
     condition     = azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].cdn_frontdoor_firewall_policy_id == azurerm_cdn_frontdoor_firewall_policy.this.id && azurerm_cdn_frontdoor_security_policy.this.security_policies[0].firewall[0].association[0].domain[0].cdn_frontdoor_domain_id == azurerm_cdn_frontdoor_endpoint.this.id
@@ -589,7 +583,7 @@ run "seen" {
     # flip alerts.tf | scopes = [local.frontdoor_profile_id] | scopes = [local.hub_namespace_id]
     # flip alerts.tf | scopes = [local.hub_namespace_id] | scopes = [local.frontdoor_profile_id] | 2
     # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 1
-    # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 2
+    # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 3
     condition     = [for a in [azurerm_monitor_metric_alert.origin, azurerm_monitor_metric_alert.throttled] : "${basename(dirname(one(a.scopes)))} ${basename(one(a.action).action_group_id)}"] == ["profiles made", "namespaces made"]
     error_message = "alerts look at front door and hub, and reach somebody"
   }
@@ -603,7 +597,8 @@ run "seen" {
     # flip alerts.tf | metric_name = each.value.metric | metric_name = "ServerErrors"
     # flip variables.tf | default = true | default = false
     # flip alerts.tf | scopes = [local.hub_namespace_id] | scopes = [local.frontdoor_profile_id] | 1
-    condition     = [for k, a in azurerm_monitor_metric_alert.hub : "${k} ${one(a.criteria).metric_name} ${one(a.criteria).operator} ${one(a.criteria).threshold} ${basename(dirname(one(a.scopes)))}"] == ["fails ServerErrors GreaterThan 0 namespaces", "silent IncomingMessages LessThan 1 namespaces"]
+    # flip alerts.tf | action_group_id = azurerm_monitor_action_group.this.id | action_group_id = replace(azurerm_monitor_action_group.this.id, "/made", "/other") | 2
+    condition     = [for k, a in azurerm_monitor_metric_alert.hub : "${k} ${one(a.criteria).metric_name} ${one(a.criteria).operator} ${one(a.criteria).threshold} ${basename(dirname(one(a.scopes)))} ${basename(one(a.action).action_group_id)}"] == ["fails ServerErrors GreaterThan 0 namespaces made", "silent IncomingMessages LessThan 1 namespaces made"]
     error_message = "a hub that fails, or takes nothing, is told of"
   }
 }

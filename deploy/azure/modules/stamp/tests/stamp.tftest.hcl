@@ -570,7 +570,7 @@ run "share_lrs_in_dev" {
   }
 
   assert {
-    # flip share.tf | condition = var.environment != "prod" || var.share.replication == "ZRS" | condition = var.share.replication == "ZRS"
+    # flip share.tf | account_replication_type = var.share.replication | account_replication_type = "ZRS"
     condition     = azurerm_storage_account.queue.account_replication_type == "LRS"
     error_message = "LRS is taken in dev"
   }
@@ -806,7 +806,7 @@ run "application_gateway" {
 
   assert {
     # flip gateway.tf | access = "Deny" | access = "Allow"
-    # flip gateway.tf | priority = 200 | priority = 90
+    # flip gateway.tf | priority = 200 | priority = 105
     condition     = [for r in azurerm_network_security_group.application_gateway[0].security_rule : r.priority if r.source_address_prefix == "Internet" && r.access == "Deny"] == [200]
     error_message = "nobody else reaches the Application Gateway"
   }
