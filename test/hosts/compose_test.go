@@ -23,6 +23,7 @@ type container struct {
 // the queue's directory. What is posted at the door is read from a stream node, also
 // once the other stamp has died; and all of them end in order in the time they have.
 func TestComposeRuns(t *testing.T) {
+	t.Parallel() // both wait for drains
 	c := readCompose(t, composeSource(t))
 	brokers, queue := hub(t), filepath.Join(t.TempDir(), "queue")
 	all := make(map[string]*container)

@@ -67,6 +67,7 @@ func services(t *testing.T) map[string]started {
 // mistake ends both lines with 2.
 func TestUnitsRun(t *testing.T) {
 	missing(t, "strace")
+	t.Parallel() // both wait for drains
 	calls, brokers := callSets(t), hub(t)
 	var all []*running
 	for path, s := range services(t) {
