@@ -103,6 +103,19 @@ func TestModules(t *testing.T) {
 	}
 }
 
+// Test files of one folder begin alike: with the same mocks and variables.
+func TestHeads(t *testing.T) {
+	heads := make(map[string]flip)
+	for _, f := range flips(t, deploy) {
+		first, ok := heads[f.module]
+		if !ok {
+			heads[f.module] = f
+		} else if f.head != first.head {
+			t.Fatalf("%s and %s do not begin alike", first.test, f.test)
+		}
+	}
+}
+
 // What is wrong with a test file is found.
 func TestReadFindsWhatIsWrong(t *testing.T) {
 	const good = `variables {}
