@@ -354,12 +354,20 @@ func TestNotes(t *testing.T) {
 }
 
 func TestStages(t *testing.T) {
-	stdout, stderr, err := script(t, t.TempDir(), `go() { printf 'proof a TestProofX\nfuzz b FuzzY\n'; }`, "stages", []string{"."})
-	if err != nil || stdout != `names=["proof a TestProofX","fuzz b FuzzY"]`+"\n" {
+	const list = `go() { printf 'building x\nproof a TestProofX\nproof c TestProofCluster\nfuzz b FuzzY\n'; }`
+	stdout, stderr, err := script(t, t.TempDir(), list, "stages", []string{"."})
+	if err != nil || stdout != `names=["proof a TestProofX","fuzz b FuzzY"]`+"\n" || !strings.Contains(stderr, "::warning::proof c TestProofCluster: left out") {
 		t.Errorf("%v\n%s\n%s", err, stdout, stderr)
 	}
-	if stdout, _, err := script(t, t.TempDir(), `go() { seq 257; }`, "stages", nil); err == nil {
+	stdout, stderr, err = script(t, t.TempDir(), list, "stages", []string{"."}, "CLUSTER_RUNNER=big")
+	if err != nil || stdout != `names=["proof a TestProofX","proof c TestProofCluster","fuzz b FuzzY"]`+"\n" || stderr != "" {
+		t.Errorf("%v\n%s\n%s", err, stdout, stderr)
+	}
+	if stdout, _, err := script(t, t.TempDir(), `go() { seq -f 'proof a TestProof%g' 257; }`, "stages", nil); err == nil {
 		t.Errorf("257 stages: %s", stdout)
+	}
+	if stdout, _, err := script(t, t.TempDir(), `go() { return 1; }`, "stages", nil); err == nil {
+		t.Errorf("no list: %s", stdout)
 	}
 }
 
