@@ -174,11 +174,12 @@ func island(t *testing.T, k kit) {
 	sending.Go(func() { load.Run(ctx) })
 	defer sending.Wait()
 	defer cancel()
-	w.flowing(load)
+	w.sending = load
+	w.flowing(60)
 	began := time.Now()
 	s.kubectl(t, "delete", "pods", "--all", "--grace-period=1", "--wait=true", "--timeout=150s")
 	now := s.waitReady(t, "gateway", 2)
-	w.flowing(load)
+	w.flowing(60)
 	t.Logf("every pod deleted; two new gateways accept after %.1f s, cut off as they are", time.Since(began).Seconds())
 	for _, p := range now {
 		for _, name := range before {
@@ -230,10 +231,12 @@ func away(t *testing.T, k kit) {
 		s.fault(t, "lan-cut")
 		cut = true
 		w.believed(door, onprem, false)
+		w.flowing(400)
 		s.fault(t, "lan-restore")
 		cut = false
 		s.waitReady(t, "gateway", 2)
 		w.believed(door, onprem, true)
+		w.flowing(200)
 	})
 	if view.Failed > 0 {
 		t.Errorf("%d requests failed", view.Failed)
@@ -244,9 +247,15 @@ func away(t *testing.T, k kit) {
 func (w *world) believed(door *drill.Front, name string, healthy bool) {
 	w.t.Helper()
 	began := time.Now()
+	var out []byte
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("the door said last: %s", out)
+		}
+	})
 	until(w.t, settled, fmt.Sprintf("the door takes %s for healthy: %v", name, healthy), func() (bool, error) {
-		out, err := door.Order(w.t.Context(), "show", "--json")
-		if err != nil {
+		var err error
+		if out, err = door.Order(w.t.Context(), "show", "--json"); err != nil {
 			return false, err
 		}
 		var report struct {

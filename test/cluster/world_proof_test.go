@@ -26,6 +26,8 @@ type world struct {
 	stamps map[string]*stamp
 	binary *drill.Binary
 	ledger *drill.Ledger
+	// sending is the load that runs.
+	sending *drill.DoorLoad
 }
 
 // partitions of the topic, as drills want it.
@@ -169,9 +171,10 @@ func (w *world) load(url string, rate int, do func()) drill.ClientView {
 	sending.Go(func() { load.Run(ctx) })
 	defer sending.Wait()
 	defer cancel()
-	w.flowing(load)
+	w.sending = load
+	w.flowing(60)
 	do()
-	w.flowing(load)
+	w.flowing(60)
 	cancel()
 	sending.Wait()
 	view := load.View()
@@ -180,11 +183,11 @@ func (w *world) load(url string, rate int, do func()) drill.ClientView {
 	return view
 }
 
-// flowing waits for more messages to be acknowledged.
-func (w *world) flowing(load *drill.DoorLoad) {
+// flowing waits for n more messages to be acknowledged.
+func (w *world) flowing(n int64) {
 	w.t.Helper()
-	want := load.Acknowledged() + 60
-	until(w.t, settled, "messages are acknowledged", func() (bool, error) { return load.Acknowledged() >= want, nil })
+	want := w.sending.Acknowledged() + n
+	until(w.t, settled, "messages are acknowledged", func() (bool, error) { return w.sending.Acknowledged() >= want, nil })
 }
 
 // judge reads the hub.
