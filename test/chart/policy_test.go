@@ -28,7 +28,7 @@ type flip struct {
 
 // properties are all of them.
 func properties() []property {
-	return slices.Concat(podProperties(), scaleProperties(), memoryProperties(), networkProperties(), storageProperties(), profileProperties(), identityProperties())
+	return slices.Concat(podProperties(), scaleProperties(), memoryProperties(), networkProperties(), storageProperties(), profileProperties(), identityProperties(), smallProperties())
 }
 
 func TestProperties(t *testing.T) {
