@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,11 @@ func TestProofAzurePrograms(t *testing.T) {
 	if out, err := w.run(t.Context(), t.TempDir(), "version"); err != nil || !strings.Contains(out, "OpenTofu v"+opentofu.calls) {
 		t.Errorf("%s: %v", out, err)
 	}
+	for _, env := range []string{"dev", "prod"} {
+		if v := captures(text(t, deploy, "envs", env, "versions.tf"), `(?m)^      version = "([^"]+)"`); !slices.Equal(v, []string{azurerm.calls}) {
+			t.Errorf("%s asks for azurerm %q, tested is %s", env, v, azurerm.calls)
+		}
+	}
 }
 
 // built returns the program, from the user's cache where it is there. A build goes
@@ -112,14 +118,12 @@ func (p program) built(t *testing.T) string {
 	if _, err := exec.LookPath(bin); err == nil {
 		return bin
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	// Beside where it goes, since a rename leads to no other file system.
+	tmp := fmt.Sprintf("%s.%d", dir, os.Getpid())
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "build-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // a leftover in a cache does no harm
+	defer os.RemoveAll(tmp)
 	ctx, cancel := context.WithTimeout(t.Context(), p.limit)
 	defer cancel()
 	start := time.Now()
@@ -127,7 +131,7 @@ func (p program) built(t *testing.T) string {
 		t.Fatalf("%s: after %v: %v", p.name, time.Since(start).Round(time.Second), err)
 	}
 	t.Logf("%s %s built in %v", p.name, p.calls, time.Since(start).Round(time.Second))
-	if err := errors.Join(os.Chmod(tmp, 0o755), os.Rename(tmp, dir)); err != nil {
+	if err := os.Rename(tmp, dir); err != nil {
 		if _, there := exec.LookPath(bin); there != nil {
 			t.Fatal(err)
 		}
