@@ -5,6 +5,7 @@
 # - containers may not lower oom_score_adj below containerd's own here: restrict_oom_score_adj=true;
 # - the kubelet sees no disk behind its root: localStorageCapacityIsolation=false, eviction at 1%;
 # - /run/containerd, /var/lib/cni, /var/log/containers are fixed paths: each node mounts its own over them.
+set -euo pipefail
 make_node() {
   local N=$1 n=$2 IP=$NET.$((10 + $2)) D=$RUN/$1 NS=$BR-$1 c f m
   mkdir -p "$D"/{cni,cni-cache,kubelet,containerd,state,log,podlogs,certs.d/$REGISTRY}
