@@ -70,6 +70,8 @@ module "global" {
 
   waf          = { unlimited = var.site_addresses }
   alert_emails = var.alert_emails
+
+  alert_when_nothing_comes = var.alert_when_nothing_comes
 }
 
 module "green" {
@@ -88,6 +90,8 @@ module "green" {
   existing_resource_group_id = var.green_existing.resource_group_id
   existing_cluster_id        = var.green_existing.cluster_id
   existing_network           = var.green_existing.network
+
+  vault_ip_rules = var.vault_ip_rules
 
   cluster = {
     admin_group_ids   = var.admin_group_ids
@@ -120,6 +124,8 @@ module "blue" {
   existing_resource_group_id = var.blue_existing.resource_group_id
   existing_cluster_id        = var.blue_existing.cluster_id
   existing_network           = var.blue_existing.network
+
+  vault_ip_rules = var.vault_ip_rules
 
   # Blue first, as with releases: what breaks here has not yet happened to green.
   cluster = {

@@ -138,3 +138,15 @@ variable "git_secret" {
   type        = string
   default     = null
 }
+
+variable "vault_ip_rules" {
+  description = "Addresses from which secrets are put into the vaults over the internet; none, and they are reached from the stamps' own networks alone."
+  type        = list(string)
+  default     = []
+}
+
+variable "alert_when_nothing_comes" {
+  description = "Whether a quarter of an hour without a message in the hub is told of. Off where silence is usual."
+  type        = bool
+  default     = true
+}

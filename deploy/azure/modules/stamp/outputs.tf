@@ -68,6 +68,7 @@ output "joined" {
     hub_roles = keys(azurerm_role_assignment.hub)
     alerts    = length(azurerm_monitor_metric_alert.this)
     watched   = length(azurerm_role_assignment.gate) > 0
+    vault_ips = azurerm_key_vault.this.network_acls[0].ip_rules
   }
 }
 

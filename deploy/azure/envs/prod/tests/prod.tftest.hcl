@@ -209,6 +209,7 @@ variables {
   blue_host         = "blue.example.com"
 
   workflow_repository = "example/postroad"
+  vault_ip_rules      = ["192.0.2.8"]
   domain              = "post.example.com"
 }
 
@@ -347,6 +348,13 @@ run "application_gateway" {
     # flip main.tf | ip_rules = var.site_addresses | ip_rules = []
     condition     = module.global.hub_open_to.stamps == tolist(["cloud-blue", "cloud-green"]) && module.global.hub_open_to.addresses == ["198.51.100.7"]
     error_message = "stamps and sites reach the hub"
+  }
+
+  assert {
+    # flip main.tf | vault_ip_rules = var.vault_ip_rules | vault_ip_rules = [] | 1
+    # flip main.tf | vault_ip_rules = var.vault_ip_rules | vault_ip_rules = [] | 2
+    condition     = alltrue([for j in [module.green.joined, module.blue.joined] : contains(coalesce(j.vault_ips, []), "192.0.2.8")])
+    error_message = "vaults are open to whom they are opened"
   }
 
   assert {
