@@ -86,6 +86,9 @@ func TestQuickstart(t *testing.T) {
 			t.Errorf("nothing is wrong without %q", was)
 		}
 	}
+	if twice := "\nkubectl create secret generic postroad-readers\n"; len(secretProblems(page+twice, out)) == 0 {
+		t.Error("nothing is wrong with a Secret that is made twice")
+	}
 	if len(secretProblems(page+"\n| `postroad-other` | `a` | b |\n", out)) == 0 {
 		t.Error("nothing is wrong with a Secret that nobody asks for")
 	}
@@ -94,19 +97,19 @@ func TestQuickstart(t *testing.T) {
 // secretProblems compares the Secrets of the page's table, and those that it makes,
 // with those that pods ask for.
 func secretProblems(page, manifests string) []string {
-	unique := func(pattern, text string) []string {
+	all := func(pattern, text string) []string {
 		var found []string
 		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			found = append(found, m[1])
 		}
 		slices.Sort(found)
-		return slices.Compact(found)
+		return found
 	}
-	wanted := unique(`(?:secretName|imagePullSecrets:\s+- name): (postroad-[\w-]+)`, manifests)
+	wanted := slices.Compact(all(`(?:secretName|imagePullSecrets:\s+- name): (postroad-[\w-]+)`, manifests))
 	var found []string
 	for what, named := range map[string][]string{
-		"the table has": unique("(?m)^\\| `(postroad-[\\w-]+)` \\|", page),
-		"made are":      unique(`create secret [\w-]+ (postroad-[\w-]+)`, page),
+		"the table has": all("(?m)^\\| `(postroad-[\\w-]+)` \\|", page),
+		"made are":      all(`create secret [\w-]+ (postroad-[\w-]+)`, page),
 	} {
 		if !slices.Equal(wanted, named) {
 			found = append(found, fmt.Sprintf("%s %q, and pods ask for %q", what, named, wanted))
