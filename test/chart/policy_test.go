@@ -189,6 +189,7 @@ func podProperties() []property {
 			flips: []flip{
 				{"onprem", "ConfigMap/postroad-stamp", "immutable", nil},
 				{"onprem", "ConfigMap/postroad-stream", `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`, nil},
+				{"cloud-blue", "ConfigMap/postroad-stamp", `metadata.annotations.helm\.sh/resource-policy`, nil},
 				{"onprem", "ConfigMap/postroad-door", "immutable", true},
 				{"separate", "ConfigMap/postroad-stamp", "data.more", "x"},
 			},
@@ -309,7 +310,7 @@ func unchanging(all set, d object) []string {
 	if component(d) == "door" {
 		return want(c, map[string]any{"metadata.name": "postroad-door", "immutable": nil})
 	}
-	found := want(c, map[string]any{"immutable": true, `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`: "disabled"})
+	found := want(c, map[string]any{"immutable": true, `metadata.annotations.kustomize\.toolkit\.fluxcd\.io/prune`: "disabled", `metadata.annotations.helm\.sh/resource-policy`: "keep"})
 	name := c.text("metadata.name")
 	for _, text := range c["data"].(map[string]any) {
 		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.TrimSuffix(fmt.Sprint(text), "\n"))))

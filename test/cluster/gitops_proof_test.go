@@ -42,7 +42,8 @@ func gitops(t *testing.T, k kit) {
 		binary: &drill.Binary{Path: k.Postroad, Dir: t.TempDir(), Plain: true},
 	}
 	g := newRepository(t, s, w.hub)
-	s.apply(t, namespaces[:strings.Index(namespaces, "---")])
+	flux, _, _ := strings.Cut(namespaces, "---")
+	s.apply(t, flux)
 	for _, file := range k.Definitions {
 		s.must(t, "", k.Kubectl, "apply", "--server-side", "--filename", file)
 	}
