@@ -272,6 +272,9 @@ func (r *backlogRound) intoHub(ctx context.Context, s *site, p *drill.Process, n
 	if err != nil {
 		return err
 	}
+	for i := range marks { // the hub is new, and some may have come before it was asked
+		marks[i].Offset = 0
+	}
 	came, err := watching.watch(ctx, marks, n, backlogLimit)
 	if err != nil {
 		return err

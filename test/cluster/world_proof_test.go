@@ -224,6 +224,7 @@ func inside(t *testing.T, path string) {
 		name string
 		run  func(*testing.T, kit)
 	}{
+		{"quickstart", quickstart},
 		{"releases", releases},
 		{"manifests", manifests},
 		{"drain", drain},
